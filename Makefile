@@ -1,0 +1,87 @@
+# bidlake: one file, not recursive. A module is a folder and its sources are whatever
+# *.c lie in it; *_main.c are programs. `make help` lists the targets.
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+SAN ?=
+
+# What each module may include, downwards only. `make lint` holds the #include lines to
+# this table, and the link order comes from it.
+DEPS_lib/base :=
+DEPS_lib/json := lib/base
+DEPS_lib/yaml := lib/base
+DEPS_lib/schema := lib/base lib/json lib/yaml
+DEPS_lib/row := lib/base lib/schema
+DEPS_lib/shred := lib/base lib/schema lib/row
+DEPS_lib/parquet := lib/base
+DEPS_lib/avro := lib/base
+DEPS_lib/iceberg := lib/base lib/avro lib/json lib/schema
+DEPS_lib/objstore := lib/base
+DEPS_lib/announce := lib/base lib/json lib/schema
+DEPS_spool := lib/base
+DEPS_uploader := lib/base lib/json lib/schema lib/objstore lib/announce spool
+DEPS_agent := lib/base lib/json lib/yaml lib/schema lib/row lib/shred lib/parquet lib/objstore \
+	lib/announce spool uploader
+DEPS_agent/gen := lib/base
+DEPS_cloud := lib/base lib/json lib/yaml lib/schema lib/parquet lib/iceberg lib/objstore lib/announce
+MODULES := lib/base lib/json lib/yaml lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
+	lib/objstore lib/announce spool uploader agent agent/gen cloud
+
+PROGRAMS := bidlake-agent bidlake-commit bidlake-table bidlake-gen
+MAIN_bidlake-agent := agent/agent_main
+MAIN_bidlake-commit := cloud/commit_main
+MAIN_bidlake-table := cloud/table_main
+MAIN_bidlake-gen := agent/gen/gen_main
+
+BUILD := build/$(if $(SAN),san-$(subst $(subst ,, ),-,$(subst $(comma),-,$(SAN))),release)
+comma := ,
+OPTIMIZE := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all,-O2)
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	-Wno-format-truncation $(WERROR)
+COMPILE = $(CC) -std=c11 -D_GNU_SOURCE -DBIDLAKE_VERSION='"$(VERSION)"' -I. -g $(OPTIMIZE) $(WARNINGS) \
+	-pthread -MMD -MP $(CPPFLAGS) $(CFLAGS)
+LIBS := -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lz -lxxhash -lm -pthread
+
+# closure of DEPS: a module, then all below it, each once, users before what they use
+closure = $(1) $(foreach d,$(DEPS_$(1)),$(call closure,$(d)))
+reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+unique = $(if $(1),$(call unique,$(filter-out $(lastword $(1)),$(1))) $(lastword $(1)))
+archive = $(BUILD)/$(subst /,_,$(1)).a
+archives = $(foreach m,$(call unique,$(call closure,$(1))),$(call archive,$(m)))
+sources = $(filter-out %_main.c,$(wildcard $(1)/*.c))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(call sources,$(1)))
+
+all: $(addprefix $(BUILD)/,$(PROGRAMS)) ## build the programs
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(COMPILE) -c -o $@ $<
+
+define module_rules
+$(call archive,$(1)): $(call objects,$(1))
+	@mkdir -p $$(@D) && rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach m,$(MODULES),$(eval $(call module_rules,$(m))))
+
+define program_rules
+$(BUILD)/$(1): $(BUILD)/$(MAIN_$(1)).o $(call archives,$(patsubst %/,%,$(dir $(MAIN_$(1)))))
+	$$(COMPILE) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
+
+include tests/tests.mk
+
+install: all ## put the programs under DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(addprefix $(BUILD)/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 14
+
+.PHONY: all install clean help
+.SECONDARY:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

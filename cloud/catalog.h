@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * catalog.h: one interface to Iceberg catalogs: sqlite (embedded default), memory
+ * (tests), later rest, glue, biglake.
+ *
+ * The words are those of Iceberg's REST protocol: a commit is requirements and
+ * updates in its JSON. A server catalog sends them on; a client catalog (sqlite,
+ * memory) checks and applies them to the metadata it loaded, writes the new
+ * metadata file and swaps the pointer.
+ *
+ * Errors   ERROR_CONFLICT: a requirement failed, or the pointer moved.
+ *          ERROR_RETRY: unknown outcome, or nothing happened: load again, decide again.
+ *          ERROR_INPUT: the catalog refuses this for good. ERROR_CORRUPT: what it
+ *          points at does not read. ERROR_DENIED: a person must act.
+ * Threads  a handle belongs to one thread.
+ */
+#ifndef CLOUD_CATALOG_H
+#define CLOUD_CATALOG_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/error.h"
+#include "lib/objstore/objstore.h"
+
+struct catalog;
+
+/* A table as one load showed it. The metadata document is read-only for callers. */
+struct catalog_table {
+    char *metadata_location;
+    json_t *metadata;
+};
+void catalog_table_free(struct catalog_table *table);
+
+struct catalog_names {
+    size_t count;
+    char **names;
+};
+void catalog_names_free(struct catalog_names *names);
+
+struct catalog_ops {
+    const char *type;
+    int (*create_namespace)(void *impl, const char *ns, struct error *err); /* there already: OK */
+    int (*list_namespaces)(void *impl, struct catalog_names *out, struct error *err);
+    int (*list_tables)(void *impl, const char *ns, struct catalog_names *out, struct error *err);
+    /* *found false: no such table; `out` is then untouched. */
+    int (*load_table)(void *impl, const char *ns, const char *table, struct catalog_table *out,
+                      bool *found, struct error *err);
+    /* `request` is REST's CreateTableRequest: name, location, schema, partition-spec,
+     * write-order, properties. ERROR_CONFLICT when it exists. Ids may be reassigned:
+     * read them from `out`. */
+    int (*create_table)(void *impl, const char *ns, const char *table, const json_t *request,
+                        struct catalog_table *out, struct error *err);
+    /* One swap. `base` is the load that the caller decided on; `out` (may be NULL) is
+     * the table after it. */
+    int (*commit)(void *impl, const char *ns, const char *table, const struct catalog_table *base,
+                  const json_t *requirements, const json_t *updates, struct catalog_table *out,
+                  struct error *err);
+    void (*close)(void *impl);
+};
+
+struct catalog_options {
+    const char *name;          /* NULL: "bidlake"; what SQL catalogs call catalog_name */
+    struct objstore *store;    /* where client catalogs read and write metadata files */
+    const struct clock *clock; /* NULL: the system's */
+    int64_t busy_timeout_ms;   /* 0: 10,000: how long to wait for a locked file */
+};
+
+/* "sqlite:PATH". The file is made when it isn't there. */
+int catalog_open(struct catalog **out, const char *spec, const struct catalog_options *options,
+                 struct error *err) MUST_USE;
+struct catalog *catalog_wrap(const struct catalog_ops *ops, void *impl);
+void catalog_close(struct catalog *catalog);
+
+int catalog_create_namespace(struct catalog *catalog, const char *ns, struct error *err) MUST_USE;
+int catalog_list_namespaces(struct catalog *catalog, struct catalog_names *out,
+                            struct error *err) MUST_USE;
+int catalog_list_tables(struct catalog *catalog, const char *ns, struct catalog_names *out,
+                        struct error *err) MUST_USE;
+int catalog_load_table(struct catalog *catalog, const char *ns, const char *table,
+                       struct catalog_table *out, bool *found, struct error *err) MUST_USE;
+int catalog_create_table(struct catalog *catalog, const char *ns, const char *table,
+                         const json_t *request, struct catalog_table *out,
+                         struct error *err) MUST_USE;
+int catalog_commit(struct catalog *catalog, const char *ns, const char *table,
+                   const struct catalog_table *base, const json_t *requirements,
+                   const json_t *updates, struct catalog_table *out, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * digest.h: checksums, digests and the texts they are written as.
+ */
+#ifndef LIB_BASE_DIGEST_H
+#define LIB_BASE_DIGEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/slice.h"
+
+/* CRC-32C (Castagnoli), as S3, GCS and RFC 3720 have it. Begin with 0; feeding
+ * the parts one after the other gives the checksum of the whole. Uses the
+ * processor's instruction where it has one. */
+uint32_t crc32c(uint32_t crc, struct slice bytes);
+
+enum { SHA256_SIZE = 32 };
+void sha256(struct slice bytes, uint8_t out[SHA256_SIZE]);
+
+/* Lower case, two characters a byte, and a NUL: out has 2 * bytes.len + 1. */
+void hex_encode(struct slice bytes, char *out);
+
+/* RFC 4648 section 4, with padding. */
+void base64_encode(struct slice bytes, struct buf *out);
+/* False for anything that base64_encode would not have written. */
+bool base64_decode(struct slice text, struct buf *out) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/assert.h"
+
+void assert_failed(const char *condition, const char *file, int line)
+{
+    fprintf(stderr, "level=fatal at=%s:%d msg=\"assertion failed: %s\"\n", file, line, condition);
+    abort();
+}
+
+int error_set(struct error *err, enum error_code code, const char *format, ...)
+{
+    ASSERT(err != NULL && code != OK);
+    va_list args;
+    err->code = code;
+    err->cause = 0;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    return (int)code;
+}
+
+static enum error_code code_from_errno(int cause)
+{
+    switch (cause) {
+    case EAGAIN:
+    case EINTR:
+    case ETIMEDOUT:
+    case EBUSY:
+        return ERROR_RETRY;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return ERROR_LIMIT;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return ERROR_DENIED;
+    case EEXIST:
+        return ERROR_CONFLICT;
+    default:
+        return ERROR_IO;
+    }
+}
+
+int error_errno(struct error *err, const char *what)
+{
+    int cause = errno;
+    error_set(err, code_from_errno(cause), "%s: %s", what, strerror(cause));
+    err->cause = cause;
+    return (int)err->code;
+}
+
+int error_wrap(struct error *err, const char *format, ...)
+{
+    ASSERT(err != NULL && err->code != OK);
+    char inner[sizeof err->text];
+    memcpy(inner, err->text, sizeof inner);
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    if (n >= 0 && (size_t)n < sizeof err->text)
+        snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", inner);
+    return (int)err->code;
+}
+
+const char *error_code_name(enum error_code code)
+{
+    static const char *const names[] = {"ok",      "retry",  "limit",    "input",
+                                        "corrupt", "denied", "conflict", "io"};
+    ASSERT((unsigned)code < sizeof names / sizeof names[0]);
+    return names[code];
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * slice.h: borrowed bytes, passed by value, never freed through.
+ */
+#ifndef LIB_BASE_SLICE_H
+#define LIB_BASE_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct slice {
+    const uint8_t *data;
+    size_t len;
+};
+
+static inline struct slice slice_of(const void *data, size_t len)
+{
+    return (struct slice){.data = data, .len = len};
+}
+
+static inline struct slice slice_cstr(const char *text)
+{
+    return slice_of(text, strlen(text));
+}
+
+static inline bool slice_equal(struct slice a, struct slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+static inline bool slice_is(struct slice a, const char *text)
+{
+    return slice_equal(a, slice_cstr(text));
+}
+
+/* Unsigned byte order, the shorter first: the order of Parquet and Iceberg. */
+static inline int slice_compare(struct slice a, struct slice b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int order = n > 0 ? memcmp(a.data, b.data, n) : 0;
+    if (order != 0)
+        return order;
+    return (a.len > b.len) - (a.len < b.len);
+}
+
+#endif

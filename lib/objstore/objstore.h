@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * objstore.h: one interface to object stores: file:// (the embedded default),
+ * memory: (tests, with injected faults), later s3:// and gs://.
+ *
+ * A store is opened on a warehouse URL; keys are relative to it ("_bidlake/...",
+ * "db/bid_requests/data/..."), without a leading slash, without "." or ".."
+ * segments, up to 900 bytes; others are ERROR_INPUT.
+ *
+ * Durability  a put that returned OK survives a power cut, whole or not at all;
+ *             a reader never sees half an object.
+ * Errors      ERROR_RETRY: transient or unknown: a put may have been applied.
+ *             ERROR_CONFLICT: PUT_IF_ABSENT and the key exists.
+ *             ERROR_DENIED, ERROR_INPUT, ERROR_IO, ERROR_LIMIT as in error.h.
+ *             "Not found" is no error: info.found says it.
+ *             No call retries by itself: the loop that decides does.
+ * Threads     any number of threads may use one store.
+ */
+#ifndef LIB_OBJSTORE_OBJSTORE_H
+#define LIB_OBJSTORE_OBJSTORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/clock.h"
+#include "lib/base/error.h"
+#include "lib/base/slice.h"
+
+enum { OBJSTORE_KEY_MAX = 900 };
+
+struct objstore;
+
+enum put_condition {
+    PUT_ALWAYS,
+    PUT_IF_ABSENT, /* fails with ERROR_CONFLICT when the key exists */
+};
+
+/* Body: `file` (a path, read from offset 0 for `file_size` bytes; large ones go in
+ * parts) or, when NULL, `bytes`. */
+struct objstore_body {
+    struct slice bytes;
+    const char *file;
+    uint64_t file_size;
+};
+
+struct objstore_info {
+    bool found;
+    uint64_t size;
+    bool has_crc32c;
+    uint32_t crc32c;       /* of the object as the store holds it, not as somebody said */
+    int64_t modified_ms;   /* by the store's clock */
+    int64_t store_time_ms; /* the store's clock at the answer (HTTP Date) */
+};
+
+/* Keys in ascending byte order; one page. Free with objstore_list_free. */
+struct objstore_entry {
+    char *key;
+    uint64_t size;
+    int64_t modified_ms;
+};
+struct objstore_list {
+    size_t count;
+    struct objstore_entry *entries;
+    bool more; /* ask again with `after` = the last key */
+};
+
+/* One table a store; a member may block on disk or network. */
+struct objstore_ops {
+    const char *scheme;
+    /* crc32c: of the whole body; the store verifies it where it can. */
+    int (*put)(void *impl, const char *key, const struct objstore_body *body, uint32_t crc32c,
+               enum put_condition condition, struct error *err);
+    int (*head)(void *impl, const char *key, struct objstore_info *out, struct error *err);
+    /* Appends the object to `out`; longer than bytes_max is ERROR_LIMIT. A range
+     * begins at `offset` (negative: that many bytes from the end) and has at most
+     * `len` bytes (0: to the end). */
+    int (*get)(void *impl, const char *key, int64_t offset, uint64_t len, size_t bytes_max,
+               struct buf *out, struct objstore_info *info, struct error *err);
+    int (*list)(void *impl, const char *prefix, const char *after, size_t count_max,
+                struct objstore_list *out, struct error *err);
+    /* Of a key that isn't there: OK. */
+    int (*remove)(void *impl, const char *key, struct error *err);
+    int (*copy)(void *impl, const char *from, const char *to, enum put_condition condition,
+                struct error *err);
+    void (*close)(void *impl);
+};
+
+struct objstore_options {
+    const struct clock *clock; /* NULL: the system's */
+};
+
+/* By URL: "file:///abs/dir" or a plain path (made absolute), "memory:". The
+ * directory of a file store is made when it isn't there. */
+int objstore_open(struct objstore **out, const char *url, const struct objstore_options *options,
+                  struct error *err) MUST_USE;
+/* Over an implementation of the caller's own, with the URL it answers to. */
+struct objstore *objstore_wrap(const struct objstore_ops *ops, void *impl, const char *url);
+void objstore_close(struct objstore *store);
+
+/* Without a trailing slash: "file:///abs/dir". */
+const char *objstore_url_borrow(const struct objstore *store);
+/* The absolute URL of a key, as tables name their files. */
+void objstore_url_of(const struct objstore *store, const char *key, struct buf *out);
+/* The key of an absolute URL below the warehouse; false when it lies elsewhere.
+ * file:/x, file:///x and /x are the same place. */
+bool objstore_key_of(const struct objstore *store, const char *url,
+                     char out[OBJSTORE_KEY_MAX + 1]) MUST_USE;
+
+int objstore_put(struct objstore *store, const char *key, const struct objstore_body *body,
+                 uint32_t crc32c, enum put_condition condition, struct error *err) MUST_USE;
+/* The same for bytes in memory; computes the checksum. */
+int objstore_put_bytes(struct objstore *store, const char *key, struct slice bytes,
+                       enum put_condition condition, struct error *err) MUST_USE;
+int objstore_head(struct objstore *store, const char *key, struct objstore_info *out,
+                  struct error *err) MUST_USE;
+int objstore_get(struct objstore *store, const char *key, size_t bytes_max, struct buf *out,
+                 struct objstore_info *info, struct error *err) MUST_USE;
+int objstore_get_range(struct objstore *store, const char *key, int64_t offset, uint64_t len,
+                       struct buf *out, struct objstore_info *info, struct error *err) MUST_USE;
+int objstore_list(struct objstore *store, const char *prefix, const char *after, size_t count_max,
+                  struct objstore_list *out, struct error *err) MUST_USE;
+void objstore_list_free(struct objstore_list *list);
+int objstore_remove(struct objstore *store, const char *key, struct error *err) MUST_USE;
+int objstore_copy(struct objstore *store, const char *from, const char *to,
+                  enum put_condition condition, struct error *err) MUST_USE;
+
+/* Puts `key` twice with PUT_IF_ABSENT and removes it: ERROR_INPUT when the store
+ * lets the second one through (DESIGN 2: such a store is refused). */
+int objstore_probe(struct objstore *store, const char *key, struct error *err) MUST_USE;
+
+#endif

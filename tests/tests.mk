@@ -1,0 +1,37 @@
+# Tests. tests/unit/<module>_test.c is built against the module's archive and those below
+# it, tests/fuzz/<module>_<what>_fuzz.c likewise; slashes of the module become
+# underscores: lib_parquet_writer_test.c belongs to lib/parquet, spool_append_test.c to
+# spool. The longest module name that fits is taken.
+
+UNIT_SOURCES := $(wildcard tests/unit/*_test.c)
+FUZZ_SOURCES := $(wildcard tests/fuzz/*_fuzz.c)
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
+
+module_of = $(lastword $(foreach m,$(MODULES),$(if $(filter $(subst /,_,$(m))_%,$(1)),$(m))))
+
+define unit_rules
+$(BUILD)/unit/$(1): $(BUILD)/tests/unit/$(1).o $(call archives,$(call module_of,$(1)))
+	@mkdir -p $$(@D)
+	$$(COMPILE) -o $$@ $$^ $$(LDFLAGS) -lcmocka $$(LIBS)
+endef
+$(foreach t,$(notdir $(UNIT)),$(eval $(call unit_rules,$(t))))
+
+define fuzz_rules
+$(BUILD)/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(BUILD)/tests/fuzz/replay.o \
+		$(call archives,$(call module_of,$(1)))
+	@mkdir -p $$(@D)
+	$$(COMPILE) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+endef
+$(foreach t,$(notdir $(FUZZ)),$(eval $(call fuzz_rules,$(t))))
+
+unit: $(UNIT) ## unit tests alone; T=<part of a name> picks some
+	@tests/run_all.sh $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UNIT))
+
+lint: ## layers, lengths, banned calls, format
+	@tests/lint/lint.sh
+
+format: ## clang-format over all sources
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+.PHONY: unit lint format

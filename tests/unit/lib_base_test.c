@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "lib/base/arena.h"
+#include "lib/base/buf.h"
+#include "lib/base/digest.h"
+#include "lib/base/error.h"
+#include "lib/base/random.h"
+
+/* A wrong polynomial would make every store refuse every upload. RFC 3720 B.4. */
+static void crc32c_has_the_published_values(void **state)
+{
+    (void)state;
+    uint8_t zeros[32] = {0};
+    assert_int_equal(crc32c(0, slice_of(zeros, 32)), 0x8a9136aa);
+    assert_int_equal(crc32c(0, slice_cstr("123456789")), 0xe3069283);
+    uint32_t parts = crc32c(crc32c(0, slice_cstr("1234")), slice_cstr("56789"));
+    assert_int_equal(parts, 0xe3069283);
+}
+
+/* An encoder that overruns its ceiling must say so at the end, not write past it. */
+static void buf_failure_sticks(void **state)
+{
+    (void)state;
+    struct buf buf;
+    buf_init(&buf, 10);
+    buf_put_cstr(&buf, "12345678");
+    buf_put_cstr(&buf, "9012");
+    buf_put_cstr(&buf, "9");
+    assert_true(buf_failed(&buf));
+    assert_int_equal(buf.len, 8);
+    buf_free(&buf);
+}
+
+/* Iceberg and Avro both read these bytes: one wrong bit shifts all that follows. */
+static void varints_are_zigzag_leb128(void **state)
+{
+    (void)state;
+    struct buf buf = {0};
+    buf_put_varint(&buf, -1);
+    buf_put_varint(&buf, 64);
+    buf_put_varint(&buf, INT64_MIN);
+    assert_int_equal(buf.len, 1 + 2 + 10);
+    assert_memory_equal(buf.data, "\x01\x80\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13);
+    buf_free(&buf);
+}
+
+static void base64_refuses_what_it_never_wrote(void **state)
+{
+    (void)state;
+    struct buf buf = {0};
+    base64_encode(slice_cstr("any"), &buf);
+    assert_true(slice_is(buf_slice(&buf), "YW55"));
+    buf_reset(&buf);
+    assert_true(base64_decode(slice_cstr("YW4="), &buf));
+    assert_true(slice_is(buf_slice(&buf), "an"));
+    assert_false(base64_decode(slice_cstr("YW5"), &buf));
+    assert_false(base64_decode(slice_cstr("YW\n="), &buf));
+    assert_false(base64_decode(slice_cstr("Y==="), &buf));
+    buf_free(&buf);
+}
+
+/* Context goes in front, the cause stays last: the operator reads the end first. */
+static void error_wrap_puts_context_in_front(void **state)
+{
+    (void)state;
+    struct error err;
+    error_set(&err, ERROR_IO, "fsync: %s", "gone");
+    assert_int_equal(error_wrap(&err, "segment %d", 17), ERROR_IO);
+    assert_string_equal(err.text, "segment 17: fsync: gone");
+}
+
+static void uuid_v7_sorts_by_time(void **state)
+{
+    (void)state;
+    char early[UUID_TEXT_SIZE];
+    char late[UUID_TEXT_SIZE];
+    uuid_v7(early, 1700000000000);
+    uuid_v7(late, 1700000000001);
+    assert_true(strcmp(early, late) < 0);
+    assert_int_equal(early[14], '7');
+}
+
+static void arena_keeps_what_it_gave(void **state)
+{
+    (void)state;
+    struct arena arena = {0};
+    char *first = arena_printf(&arena, "%s-%d", "abc", 7);
+    for (int i = 0; i < 1000; i++)
+        memset(arena_alloc(&arena, 1, 100), 0xff, 100);
+    assert_string_equal(first, "abc-7");
+    arena_reset(&arena);
+    arena_free(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(crc32c_has_the_published_values),
+        cmocka_unit_test(buf_failure_sticks),
+        cmocka_unit_test(varints_are_zigzag_leb128),
+        cmocka_unit_test(base64_refuses_what_it_never_wrote),
+        cmocka_unit_test(error_wrap_puts_context_in_front),
+        cmocka_unit_test(uuid_v7_sorts_by_time),
+        cmocka_unit_test(arena_keeps_what_it_gave),
+    };
+    return cmocka_run_group_tests_name("lib/base", tests, NULL, NULL);
+}
