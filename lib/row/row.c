@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The layout stands in row.h. The writer lays an image down as it goes: the fixed
+ * part is reserved zeroed with every column null, each set fills a slot, clears a
+ * bit and puts what is long behind. The size is written last, by row_end. Once the
+ * buffer has failed (its ceiling), every call does nothing; the caller asks once.
+ *
+ * row_check trusts nothing: it is for bytes that lay on a disk.
+ */
+#include "lib/row/row.h"
+
+#include <stdlib.h>
+
+#include "lib/base/assert.h"
+#include "lib/base/memory.h"
+
+static uint32_t slot_size(enum type type, bool list)
+{
+    return !list && (type == TYPE_BOOLEAN || type == TYPE_INT) ? 4 : 8;
+}
+
+void row_layout_init(struct row_layout *out, const struct table_schema *schema)
+{
+    size_t n = schema->column_count;
+    ASSERT(n > 0 && n <= UINT16_MAX);
+    *out = (struct row_layout){.column_count = n};
+    out->slots = memory_alloc(n, sizeof *out->slots);
+    out->types = memory_alloc(n, sizeof *out->types);
+    out->lists = memory_alloc(n, sizeof *out->lists);
+    uint32_t bitmap = (uint32_t)(n + 7) / 8;
+    uint32_t at = ROW_HEADER_SIZE + ((bitmap + 3) & ~3u);
+    for (size_t i = 0; i < n; i++) {
+        out->types[i] = schema->columns[i].type;
+        out->lists[i] = schema->columns[i].list;
+        out->slots[i] = at;
+        at += slot_size(out->types[i], out->lists[i]);
+    }
+    out->fixed_size = at;
+}
+
+void row_layout_free(struct row_layout *layout)
+{
+    free(layout->slots);
+    free(layout->types);
+    free(layout->lists);
+    *layout = (struct row_layout){0};
+}
+
+static uint32_t element_size(enum type type)
+{
+    switch (type) {
+    case TYPE_BOOLEAN:
+        return 1;
+    case TYPE_INT:
+        return 4;
+    default:
+        return 8;
+    }
+}
+
+/* A list's elements must fill its bytes to the last one. */
+static bool list_is_whole(enum type type, struct slice list)
+{
+    if (list.len < 4)
+        return false;
+    uint64_t count = get_u32le(list.data);
+    uint64_t left = list.len - 4;
+    const uint8_t *at = list.data + 4;
+    if (type != TYPE_STRING) {
+        if (left != count * element_size(type))
+            return false;
+        for (uint64_t i = 0; type == TYPE_BOOLEAN && i < count; i++)
+            if (at[i] > 1)
+                return false;
+        return true;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        if (left < 4 || get_u32le(at) > left - 4)
+            return false;
+        uint32_t step = 4 + get_u32le(at);
+        at += step;
+        left -= step;
+    }
+    return left == 0;
+}
+
+static bool column_is_sound(const struct row_layout *layout, const uint8_t *row, size_t column,
+                            uint32_t size)
+{
+    const uint8_t *slot = row + layout->slots[column];
+    enum type type = layout->types[column];
+    bool list = layout->lists[column];
+    uint32_t first = get_u32le(slot);
+    uint32_t second = slot_size(type, list) == 8 ? get_u32le(slot + 4) : 0;
+    if (row_is_null(row, column))
+        return first == 0 && second == 0;
+    if (!list && type == TYPE_BOOLEAN)
+        return first <= 1;
+    if (!list && type != TYPE_STRING)
+        return true;
+    if (first < layout->fixed_size || first > size || second > size - first)
+        return false;
+    return !list || list_is_whole(type, slice_of(row + first, second));
+}
+
+bool row_check(const struct row_layout *layout, struct slice bytes, uint32_t *size)
+{
+    if (bytes.len < layout->fixed_size)
+        return false;
+    uint32_t n = row_size(bytes.data);
+    if (n < layout->fixed_size || n > bytes.len || n % 4 != 0)
+        return false;
+    for (size_t i = layout->column_count; i < (layout->slots[0] - ROW_HEADER_SIZE) * 8; i++)
+        if (row_is_null(bytes.data, i))
+            return false;
+    for (size_t i = 0; i < layout->column_count; i++)
+        if (!column_is_sound(layout, bytes.data, i, n))
+            return false;
+    *size = n;
+    return true;
+}
+
+void row_begin(struct row_writer *writer, uint32_t event)
+{
+    const struct row_layout *layout = writer->layout;
+    writer->start = writer->rows->len;
+    uint8_t *row = buf_extend(writer->rows, layout->fixed_size);
+    if (row == NULL)
+        return;
+    memset(row, 0, layout->fixed_size);
+    put_u32le(row + 4, event);
+    size_t n = layout->column_count;
+    memset(row + ROW_HEADER_SIZE, 0xff, n / 8);
+    if (n % 8 != 0)
+        row[ROW_HEADER_SIZE + n / 8] = (uint8_t)((1u << (n % 8)) - 1);
+}
+
+/* The column's slot, its null bit cleared; NULL once the buffer has failed. */
+static uint8_t *slot_open(struct row_writer *writer, size_t column, uint32_t size)
+{
+    if (buf_failed(writer->rows))
+        return NULL;
+    const struct row_layout *layout = writer->layout;
+    ASSERT(column < layout->column_count);
+    ASSERT(slot_size(layout->types[column], layout->lists[column]) == size);
+    uint8_t *row = writer->rows->data + writer->start;
+    row[ROW_HEADER_SIZE + column / 8] &= (uint8_t) ~(1u << (column % 8));
+    return row + layout->slots[column];
+}
+
+void row_set_int(struct row_writer *writer, size_t column, int32_t value)
+{
+    uint8_t *slot = slot_open(writer, column, 4);
+    if (slot != NULL)
+        put_u32le(slot, (uint32_t)value);
+}
+
+void row_set_long(struct row_writer *writer, size_t column, int64_t value)
+{
+    uint8_t *slot = slot_open(writer, column, 8);
+    if (slot != NULL)
+        put_u64le(slot, (uint64_t)value);
+}
+
+void row_set_double(struct row_writer *writer, size_t column, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint8_t *slot = slot_open(writer, column, 8);
+    if (slot != NULL)
+        put_u64le(slot, bits);
+}
+
+/* The bytes go behind first: that may move the buffer, and the slot with it. */
+static void set_bytes(struct row_writer *writer, size_t column, struct slice value)
+{
+    size_t offset = writer->rows->len - writer->start;
+    if (offset > UINT32_MAX || value.len > UINT32_MAX - offset - 4)
+        writer->rows->failed = true;
+    buf_put_slice(writer->rows, value);
+    uint8_t *slot = slot_open(writer, column, 8);
+    if (slot == NULL)
+        return;
+    put_u32le(slot, (uint32_t)offset);
+    put_u32le(slot + 4, (uint32_t)value.len);
+}
+
+void row_set_string(struct row_writer *writer, size_t column, struct slice value)
+{
+    set_bytes(writer, column, value);
+}
+
+void row_set_list(struct row_writer *writer, size_t column, struct slice encoded)
+{
+    ASSERT(writer->layout->lists[column] && encoded.len >= 4);
+    set_bytes(writer, column, encoded);
+}
+
+void row_end(struct row_writer *writer)
+{
+    static const uint8_t zeros[4];
+    struct buf *rows = writer->rows;
+    buf_put(rows, zeros, (4 - (rows->len - writer->start) % 4) % 4);
+    if (!buf_failed(rows))
+        put_u32le(rows->data + writer->start, (uint32_t)(rows->len - writer->start));
+}
