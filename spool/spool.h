@@ -133,9 +133,19 @@ struct spool_segment {
     struct spool_lost *lost; /* within [from, to), ordered */
 };
 
-/* Seals [sealed, end) of a stream, cut where the blocks' schema changes: one segment a
- * call. *sealed false when there is nothing open. */
-int spool_seal(struct spool *spool, const char *stream, bool *sealed, struct error *err) MUST_USE;
+/* Where a segment ends at the latest: before the block that would pass a limit, but
+ * after one block at least. 0: no limit. */
+struct spool_seal_limits {
+    uint64_t bytes_max; /* of row images */
+    uint64_t rows_max;
+};
+
+/* Seals the beginning of [sealed, end) of a stream: one segment a call, cut where the
+ * blocks' schema changes and by the limits (NULL: none), so that a segment stays bounded
+ * however far capture ran ahead. *sealed false when there is nothing open. The stream's
+ * open_bytes, open_rows and open_since then speak of what is left. */
+int spool_seal(struct spool *spool, const char *stream, const struct spool_seal_limits *limits,
+               bool *sealed, struct error *err) MUST_USE;
 
 /* All segments of a stream in order; everything lives in `arena`. */
 int spool_list_segments(struct spool *spool, const char *stream, struct arena *arena,

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/assert.h"
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+
+enum { BUILD_RETRY_MS = 5000 };
+
+/* A stream whose last build failed. */
+struct stall {
+    struct stall *next;
+    char *stream;
+    int64_t until_ms; /* monotonic */
+};
+
+struct pipeline {
+    struct pipeline_options options;
+    struct uploader *uploader;
+    struct roller_options roller;
+    struct roller_statistics roller_statistics;
+    struct stall *stalls;
+    int64_t upload_ns;
+    char last_failure[400];
+};
+
+bool roll_due(const struct roll_policy *policy, uint64_t bytes, uint64_t rows, int64_t age_ms)
+{
+    if (rows == 0)
+        return false;
+    return bytes >= policy->bytes_max || rows >= policy->rows_max || age_ms >= policy->age_max_ms;
+}
+
+int pipeline_open(struct pipeline **out, const struct pipeline_options *options, struct error *err)
+{
+    struct pipeline *pipeline = memory_alloc(1, sizeof *pipeline);
+    pipeline->options = *options;
+    if (pipeline->options.clock == NULL)
+        pipeline->options.clock = &clock_system;
+    pipeline->roller = (struct roller_options){.spool = options->spool,
+                                               .clock = pipeline->options.clock,
+                                               .agent_id = options->agent_id,
+                                               .partition_bytes = options->partition_bytes,
+                                               .row_group_rows_max = options->row_group_rows_max};
+    struct uploader_options uploader = {.spool = options->spool,
+                                        .store = options->store,
+                                        .clock = pipeline->options.clock,
+                                        .seed = options->seed,
+                                        .announce_repeat_ms = options->announce_repeat_ms,
+                                        .receipt_poll_ms = options->receipt_poll_ms,
+                                        .retry_max_ms = options->retry_max_ms};
+    int rc = uploader_open(&pipeline->uploader, &uploader, err);
+    if (rc != OK) {
+        pipeline_close(pipeline);
+        return rc;
+    }
+    *out = pipeline;
+    return OK;
+}
+
+void pipeline_close(struct pipeline *pipeline)
+{
+    if (pipeline == NULL)
+        return;
+    uploader_close(pipeline->uploader);
+    while (pipeline->stalls != NULL) {
+        struct stall *stall = pipeline->stalls;
+        pipeline->stalls = stall->next;
+        free(stall->stream);
+        free(stall);
+    }
+    free(pipeline);
+}
+
+/* ---- stalls ---- */
+
+static bool stalled(struct pipeline *pipeline, const char *stream, int64_t now_ms)
+{
+    for (struct stall **at = &pipeline->stalls; *at != NULL; at = &(*at)->next) {
+        struct stall *stall = *at;
+        if (strcmp(stall->stream, stream) != 0)
+            continue;
+        if (now_ms < stall->until_ms)
+            return true;
+        *at = stall->next;
+        free(stall->stream);
+        free(stall);
+        return false;
+    }
+    return false;
+}
+
+static void stall_stream(struct pipeline *pipeline, const char *stream, int64_t now_ms,
+                         const struct error *err)
+{
+    struct stall *stall = memory_alloc(1, sizeof *stall);
+    stall->stream = memory_copy_cstr(stream);
+    stall->until_ms = now_ms + BUILD_RETRY_MS;
+    stall->next = pipeline->stalls;
+    pipeline->stalls = stall;
+    snprintf(pipeline->last_failure, sizeof pipeline->last_failure, "%s", err->text);
+    log_event(LOG_LEVEL_ERROR, "roller",
+              "building failed, the records stay and will be tried again",
+              "stream=%s wait_ms=%d error=\"%s\"", stream, BUILD_RETRY_MS, err->text);
+}
+
+/* ---- the step ---- */
+
+static int seal_stream(struct pipeline *pipeline, const struct spool_stream *stream, bool flush,
+                       int64_t wall_ms, struct error *err)
+{
+    struct spool_seal_limits limits = {.bytes_max = pipeline->options.roll.bytes_max,
+                                       .rows_max = pipeline->options.roll.rows_max};
+    int64_t age_ms = wall_ms - stream->open_since_ms;
+    if (age_ms < 0)
+        age_ms = pipeline->options.roll.age_max_ms; /* the wall clock leapt back */
+    if (!roll_due(&pipeline->options.roll, stream->open_bytes, stream->open_rows, age_ms) &&
+        !(flush && stream->end > stream->sealed))
+        return OK;
+    bool sealed = false;
+    int rc = spool_seal(pipeline->options.spool, stream->name, &limits, &sealed, err);
+    /* Limits and schema changes cut: what lies behind is sealed by the next calls. */
+    while (rc == OK && sealed && flush)
+        rc = spool_seal(pipeline->options.spool, stream->name, &limits, &sealed, err);
+    return rc;
+}
+
+static int build_segment(struct pipeline *pipeline, const struct spool_segment *segment,
+                         struct error *err)
+{
+    const char *slash = strrchr(segment->stream, '/');
+    const struct contract *contract = NULL;
+    int rc = uploader_contract_borrow(pipeline->uploader,
+                                      slash != NULL ? slash + 1 : segment->stream, &contract, err);
+    if (rc == OK)
+        rc = roller_build(&pipeline->roller, segment, contract, &pipeline->roller_statistics, err);
+    return rc;
+}
+
+static void build_stream(struct pipeline *pipeline, const char *stream, int64_t now_ms)
+{
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    size_t count = 0;
+    int rc = spool_list_segments(pipeline->options.spool, stream, &arena, &segments, &count, &err);
+    for (size_t i = 0; rc == OK && i < count; i++) {
+        if (segments[i].state == SEGMENT_SEALED)
+            rc = build_segment(pipeline, &segments[i], &err);
+    }
+    if (rc != OK)
+        stall_stream(pipeline, stream, now_ms, &err);
+    arena_free(&arena);
+}
+
+int pipeline_step(struct pipeline *pipeline, bool flush, struct error *err)
+{
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    int64_t now_ms = clock_mono_ms(pipeline->options.clock);
+    int64_t wall_ms = clock_wall_ms(pipeline->options.clock);
+    int rc = spool_list_streams(pipeline->options.spool, &arena, &streams, err);
+    for (size_t i = 0; rc == OK && i < streams.count; i++) {
+        const struct spool_stream *stream = &streams.streams[i];
+        rc = seal_stream(pipeline, stream, flush, wall_ms, err);
+        if (rc == OK && !stalled(pipeline, stream->name, now_ms))
+            build_stream(pipeline, stream->name, now_ms);
+    }
+    arena_free(&arena);
+    int64_t start_ns = clock_thread_cpu_ns();
+    if (rc == OK)
+        rc = uploader_step(pipeline->uploader, err);
+    pipeline->upload_ns += clock_thread_cpu_ns() - start_ns;
+    return rc;
+}
+
+int pipeline_backlog(struct pipeline *pipeline, struct pipeline_backlog *out, struct error *err)
+{
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    struct uploader_backlog uploads;
+    *out = (struct pipeline_backlog){0};
+    int rc = uploader_backlog(pipeline->uploader, &uploads, err);
+    if (rc == OK)
+        rc = spool_list_streams(pipeline->options.spool, &arena, &streams, err);
+    for (size_t i = 0; rc == OK && i < streams.count; i++) {
+        out->open_streams += streams.streams[i].end > streams.streams[i].sealed;
+        out->uncommitted += streams.streams[i].announced > streams.streams[i].next;
+    }
+    if (rc == OK) {
+        out->unannounced = uploads.unannounced;
+        memcpy(out->last_failure,
+               uploads.last_failure[0] != 0 ? uploads.last_failure : pipeline->last_failure,
+               sizeof out->last_failure);
+    }
+    arena_free(&arena);
+    return rc;
+}
+
+const struct roller_statistics *pipeline_roller_statistics_borrow(const struct pipeline *pipeline)
+{
+    return &pipeline->roller_statistics;
+}
+
+const struct uploader_statistics *
+pipeline_uploader_statistics_borrow(const struct pipeline *pipeline)
+{
+    return uploader_statistics_borrow(pipeline->uploader);
+}
+
+int64_t pipeline_upload_ns(const struct pipeline *pipeline)
+{
+    return pipeline->upload_ns;
+}

@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A step lists the spool's streams and does for each, in this order:
+ *
+ *   1. receipt     greatest next -> spool_trim; missing, refused -> back to SEALED
+ *   2. upload      segments in order of `from`, as far as they are BUILT
+ *   3. repeat      the oldest announcement, if nobody answered it for long
+ *
+ * What a stream waits for (backoff, poll times) is kept in memory only: after a
+ * restart everything is due at once, which is what a restart is for.
+ */
+#include "uploader/uploader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/assert.h"
+#include "lib/base/digest.h"
+#include "lib/base/fault.h"
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+
+enum { CONTRACT_REFRESH_MS = 60000, RETRY_FIRST_MS = 200, NAMES_TRIED_MAX = 100 };
+
+/* What one stream waits for. */
+struct watch {
+    struct watch *next;
+    char *stream;
+    int64_t retry_at_ms; /* monotonic; before it nothing is put */
+    unsigned failures;
+    int64_t receipt_at_ms; /* monotonic; the next look */
+    bool seen;             /* in this step's list of streams */
+    bool alarmed;          /* an impossible receipt was logged */
+};
+
+struct contract_entry {
+    struct contract_entry *next;
+    char *table;
+    bool have;
+    struct contract contract;
+    int64_t refresh_at_ms;
+};
+
+struct uploader {
+    struct uploader_options options;
+    struct random random;
+    struct watch *watches;
+    struct contract_entry *contracts;
+    struct uploader_statistics statistics;
+    char last_failure[400];
+};
+
+int uploader_open(struct uploader **out, const struct uploader_options *options, struct error *err)
+{
+    (void)err;
+    ASSERT(options->spool != NULL && options->store != NULL);
+    struct uploader *uploader = memory_alloc(1, sizeof *uploader);
+    uploader->options = *options;
+    if (uploader->options.clock == NULL)
+        uploader->options.clock = &clock_system;
+    if (uploader->options.announce_repeat_ms == 0)
+        uploader->options.announce_repeat_ms = 300000;
+    if (uploader->options.receipt_poll_ms == 0)
+        uploader->options.receipt_poll_ms = 5000;
+    if (uploader->options.retry_max_ms == 0)
+        uploader->options.retry_max_ms = 60000;
+    random_seed(&uploader->random, options->seed);
+    *out = uploader;
+    return OK;
+}
+
+void uploader_close(struct uploader *uploader)
+{
+    if (uploader == NULL)
+        return;
+    while (uploader->watches != NULL) {
+        struct watch *watch = uploader->watches;
+        uploader->watches = watch->next;
+        free(watch->stream);
+        free(watch);
+    }
+    while (uploader->contracts != NULL) {
+        struct contract_entry *entry = uploader->contracts;
+        uploader->contracts = entry->next;
+        if (entry->have)
+            contract_free(&entry->contract);
+        free(entry->table);
+        free(entry);
+    }
+    free(uploader);
+}
+
+const struct uploader_statistics *uploader_statistics_borrow(const struct uploader *uploader)
+{
+    return &uploader->statistics;
+}
+
+void uploader_local_name(const struct spool_segment *segment, size_t index, struct buf *out)
+{
+    char hash[STREAM_HASH_SIZE];
+    stream_hash(segment->stream, hash);
+    buf_printf(out, "%s-%llu-%llu-%u-%zu.parquet", hash, (unsigned long long)segment->from,
+               (unsigned long long)segment->to, segment->generation, index);
+}
+
+/* ---- waiting ---- */
+
+static struct watch *watch_of(struct uploader *uploader, const char *stream)
+{
+    for (struct watch *watch = uploader->watches; watch != NULL; watch = watch->next) {
+        if (strcmp(watch->stream, stream) == 0)
+            return watch;
+    }
+    struct watch *watch = memory_alloc(1, sizeof *watch);
+    watch->stream = memory_copy_cstr(stream);
+    watch->next = uploader->watches;
+    uploader->watches = watch;
+    return watch;
+}
+
+/* Forgets streams that the spool has forgotten. */
+static void watches_sweep(struct uploader *uploader)
+{
+    struct watch **at = &uploader->watches;
+    while (*at != NULL) {
+        struct watch *watch = *at;
+        if (watch->seen) {
+            watch->seen = false;
+            at = &watch->next;
+            continue;
+        }
+        *at = watch->next;
+        free(watch->stream);
+        free(watch);
+    }
+}
+
+/* Full jitter: anything between nothing and a ceiling that doubles. */
+static void watch_failed(struct uploader *uploader, struct watch *watch, const char *what,
+                         const struct error *err)
+{
+    int64_t ceiling = RETRY_FIRST_MS;
+    for (unsigned i = 0; i < watch->failures && ceiling < uploader->options.retry_max_ms; i++)
+        ceiling *= 2;
+    if (ceiling > uploader->options.retry_max_ms)
+        ceiling = uploader->options.retry_max_ms;
+    /* A person must act: no use in hurry. */
+    int64_t wait = err->code == ERROR_DENIED || err->code == ERROR_INPUT
+                       ? ceiling
+                       : (int64_t)random_below(&uploader->random, (uint64_t)ceiling + 1);
+    watch->failures++;
+    watch->retry_at_ms = clock_mono_ms(uploader->options.clock) + wait;
+    uploader->statistics.failures++;
+    snprintf(uploader->last_failure, sizeof uploader->last_failure, "%s", err->text);
+    log_event(err->code == ERROR_RETRY ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "uploader",
+              "step failed, will try again", "step=%s stream=%s wait_ms=%lld error=\"%s\"", what,
+              watch->stream, (long long)wait, err->text);
+}
+
+/* ---- contracts ---- */
+
+static struct contract_entry *contract_entry_of(struct uploader *uploader, const char *table)
+{
+    for (struct contract_entry *entry = uploader->contracts; entry != NULL; entry = entry->next) {
+        if (strcmp(entry->table, table) == 0)
+            return entry;
+    }
+    struct contract_entry *entry = memory_alloc(1, sizeof *entry);
+    entry->table = memory_copy_cstr(table);
+    entry->refresh_at_ms = INT64_MIN;
+    entry->next = uploader->contracts;
+    uploader->contracts = entry;
+    return entry;
+}
+
+static int contract_fetch(struct uploader *uploader, struct contract_entry *entry,
+                          struct error *err)
+{
+    struct buf key = {0};
+    struct buf bytes;
+    struct objstore_info info = {0};
+    struct contract fresh = {0};
+    buf_init(&bytes, CONTRACT_BYTES_MAX);
+    key_of_contract(entry->table, &key);
+    int rc = objstore_get(uploader->options.store, buf_cstr(&key), CONTRACT_BYTES_MAX, &bytes,
+                          &info, err);
+    if (rc == OK && info.found)
+        rc = contract_decode(&fresh, buf_slice(&bytes), err);
+    if (rc == OK && info.found) {
+        if (entry->have)
+            contract_free(&entry->contract);
+        entry->contract = fresh;
+        entry->have = true;
+    }
+    buf_free(&bytes);
+    buf_free(&key);
+    return rc == OK ? OK : error_wrap(err, "contract of %s", entry->table);
+}
+
+int uploader_contract_borrow(struct uploader *uploader, const char *table,
+                             const struct contract **out, struct error *err)
+{
+    struct contract_entry *entry = contract_entry_of(uploader, table);
+    int64_t now_ms = clock_mono_ms(uploader->options.clock);
+    int rc = OK;
+    if (now_ms >= entry->refresh_at_ms) {
+        rc = contract_fetch(uploader, entry, err);
+        /* Offline: an old contract, or the preset's own ids, do as well. */
+        if (rc != OK && rc != ERROR_INPUT && rc != ERROR_CORRUPT)
+            rc = OK;
+        if (rc == OK)
+            entry->refresh_at_ms = now_ms + CONTRACT_REFRESH_MS;
+    }
+    *out = entry->have ? &entry->contract : NULL;
+    return rc;
+}
+
+static void contract_forget(struct uploader *uploader, const char *stream)
+{
+    const char *slash = strrchr(stream, '/');
+    contract_entry_of(uploader, slash != NULL ? slash + 1 : stream)->refresh_at_ms = INT64_MIN;
+}
+
+/* ---- upload ---- */
+
+/* True when the store already has these very bytes under this key. */
+static int same_object(struct uploader *uploader, const char *key, const struct data_file *file,
+                       bool *same, struct error *err)
+{
+    struct objstore_info info = {0};
+    int rc = objstore_head(uploader->options.store, key, &info, err);
+    *same = rc == OK && info.found && info.size == file->size && info.has_crc32c &&
+            info.crc32c == file->crc32c;
+    return rc;
+}
+
+/* Puts one file; when its name stands for other bytes already, under the next one.
+ * *renamed says that file->path was changed. */
+static int put_file(struct uploader *uploader, const char *table, const char *local,
+                    struct announcement *announcement, struct data_file *file, bool *renamed,
+                    struct error *err)
+{
+    struct buf key = {0};
+    int rc = ERROR_CONFLICT;
+    for (int tries = 0; rc == ERROR_CONFLICT && tries < NAMES_TRIED_MAX; tries++) {
+        struct objstore_body body = {.file = local, .file_size = file->size};
+        buf_reset(&key);
+        key_of_data_file(table, file->path, &key);
+        rc = objstore_put(uploader->options.store, buf_cstr(&key), &body, file->crc32c,
+                          PUT_IF_ABSENT, err);
+        if (rc != ERROR_CONFLICT)
+            break;
+        bool same = false;
+        rc = same_object(uploader, buf_cstr(&key), file, &same, err);
+        if (rc != OK || same)
+            break;
+        struct buf next = {0};
+        bool made = data_file_path_next(file->path, &next);
+        ASSERT(made);
+        log_event(LOG_LEVEL_WARN, "uploader", "name is taken by other bytes, using the next one",
+                  "path=%s", file->path);
+        file->path = arena_copy_cstr(&announcement->arena, buf_slice(&next));
+        buf_free(&next);
+        *renamed = true;
+        rc = error_set(err, ERROR_CONFLICT, "%s: no free name", buf_cstr(&key));
+    }
+    buf_free(&key);
+    return rc;
+}
+
+static int local_path(struct uploader *uploader, const struct spool_segment *segment, size_t index,
+                      struct buf *out)
+{
+    buf_reset(out);
+    buf_printf(out, "%s/", spool_sealed_directory_borrow(uploader->options.spool));
+    uploader_local_name(segment, index, out);
+    return buf_failed(out) ? 1 : 0;
+}
+
+static void remove_local_files(struct uploader *uploader, const struct spool_segment *segment,
+                               size_t count)
+{
+    struct buf path = {0};
+    for (size_t i = 0; i < count; i++) {
+        /* One that stays is dropped at the next start: it is a cache. */
+        if (local_path(uploader, segment, i, &path) == 0)
+            unlink(buf_cstr(&path));
+    }
+    buf_free(&path);
+}
+
+/* A cached file that is gone or cut (somebody cleaned up): build the segment again. */
+static bool cache_is_whole(struct uploader *uploader, const struct spool_segment *segment,
+                           const struct announcement *announcement)
+{
+    struct buf path = {0};
+    bool whole = true;
+    for (size_t i = 0; whole && i < announcement->file_count; i++) {
+        struct stat info;
+        whole = local_path(uploader, segment, i, &path) == 0 && stat(buf_cstr(&path), &info) == 0 &&
+                info.st_size >= 0 && (uint64_t)info.st_size == announcement->files[i].size;
+    }
+    buf_free(&path);
+    return whole;
+}
+
+static int put_files(struct uploader *uploader, const struct spool_segment *segment,
+                     struct announcement *announcement, bool *renamed, struct error *err)
+{
+    struct buf path = {0};
+    int rc = OK;
+    for (size_t i = 0; rc == OK && i < announcement->file_count; i++) {
+        struct data_file *file = &announcement->files[i];
+        if (local_path(uploader, segment, i, &path) != 0)
+            rc = error_set(err, ERROR_LIMIT, "path of a built file is too long");
+        if (rc == OK)
+            rc = put_file(uploader, announcement->table, buf_cstr(&path), announcement, file,
+                          renamed, err);
+        if (rc == OK) {
+            uploader->statistics.files_put++;
+            uploader->statistics.bytes_put += file->size;
+            rc = fault_point("upload.file_put", err);
+        }
+    }
+    buf_free(&path);
+    return rc;
+}
+
+static int put_announcement(struct uploader *uploader, const struct spool_segment *segment,
+                            const char *table, struct slice bytes, struct error *err)
+{
+    struct buf key = {0};
+    key_of_announcement(table, segment->stream, segment->from, &key);
+    int rc = objstore_put_bytes(uploader->options.store, buf_cstr(&key), bytes, PUT_ALWAYS, err);
+    buf_free(&key);
+    return rc;
+}
+
+static const char *table_of(const char *stream)
+{
+    const char *slash = strrchr(stream, '/');
+    return slash != NULL ? slash + 1 : stream;
+}
+
+/* Files, names as they turned out to the register, announcement, register. */
+static int upload_segment(struct uploader *uploader, struct spool_segment *segment,
+                          struct error *err)
+{
+    struct announcement announcement;
+    struct buf bytes = {0};
+    bool renamed = false;
+    announcement_init(&announcement);
+    int rc = announcement_decode(&announcement, segment->payload, err);
+    if (rc != OK)
+        goto out;
+    if (!cache_is_whole(uploader, segment, &announcement)) {
+        segment->state = SEGMENT_SEALED;
+        segment->payload = slice_of(NULL, 0);
+        rc = spool_update_segment(uploader->options.spool, segment, err);
+        goto out;
+    }
+    rc = put_files(uploader, segment, &announcement, &renamed, err);
+    if (rc != OK)
+        goto out;
+    if (renamed) {
+        announcement_encode(&announcement, &bytes);
+        segment->payload = buf_slice(&bytes);
+        rc = spool_update_segment(uploader->options.spool, segment, err);
+        if (rc != OK)
+            goto out;
+    }
+    rc = fault_point("upload.before_announcement", err);
+    if (rc == OK)
+        rc = put_announcement(uploader, segment, announcement.table, segment->payload, err);
+    if (rc == OK)
+        rc = fault_point("upload.announced", err);
+    if (rc != OK)
+        goto out;
+    uploader->statistics.announcements_put++;
+    segment->state = SEGMENT_ANNOUNCED;
+    segment->announced_at_ms = clock_wall_ms(uploader->options.clock);
+    rc = spool_update_segment(uploader->options.spool, segment, err);
+    if (rc == OK)
+        remove_local_files(uploader, segment, announcement.file_count);
+out:
+    buf_free(&bytes);
+    announcement_free(&announcement);
+    return rc == OK ? OK
+                    : error_wrap(err, "segment %llu of %s", (unsigned long long)segment->from,
+                                 segment->stream);
+}
+
+/* ---- receipts ---- */
+
+static bool repeat_due(const struct uploader *uploader, const struct spool_segment *segment)
+{
+    /* The wall clock may have leapt either way since; then it is due. */
+    int64_t age_ms = clock_wall_ms(uploader->options.clock) - segment->announced_at_ms;
+    return age_ms >= uploader->options.announce_repeat_ms || age_ms < -60000;
+}
+
+/* The receipt asks for a segment's files once more. A receipt is a hint that may be old:
+ * the first time is believed at once, later ones no more often than announcements
+ * are repeated. */
+static int send_back(struct uploader *uploader, const struct spool_segment *segments, size_t count,
+                     uint64_t from, const char *reason, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct spool_segment segment = segments[i];
+        if (segment.from != from || segment.state != SEGMENT_ANNOUNCED)
+            continue;
+        if (segment.generation > 1 && !repeat_due(uploader, &segment))
+            return OK;
+        int rc = OK;
+        if (segment.records_gone) {
+            struct spool_lost lost = {.from = segment.from,
+                                      .to = segment.to,
+                                      .events = segment.to - segment.from,
+                                      .reason = "records_gone"};
+            rc = spool_lose(uploader->options.spool, segment.stream, &lost, err);
+        }
+        if (rc != OK)
+            return rc;
+        log_event(LOG_LEVEL_WARN, "uploader",
+                  segment.records_gone ? "segment was let go and is lost"
+                                       : "segment is built again",
+                  "stream=%s from=%llu to=%llu reason=\"%s\"", segment.stream,
+                  (unsigned long long)segment.from, (unsigned long long)segment.to, reason);
+        segment.state = SEGMENT_SEALED;
+        segment.payload = slice_of(NULL, 0);
+        segment.generation++;
+        uploader->statistics.segments_rebuilt++;
+        return spool_update_segment(uploader->options.spool, &segment, err);
+    }
+    return OK;
+}
+
+static int apply_receipt(struct uploader *uploader, struct watch *watch,
+                         const struct spool_stream *stream, const struct receipt *receipt,
+                         struct error *err)
+{
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    size_t count = 0;
+    int rc = OK;
+    if (receipt->next > stream->next) {
+        rc = spool_trim(uploader->options.spool, stream->name, receipt->next,
+                        receipt->committed_at_ms, err);
+        if (rc == ERROR_CORRUPT) {
+            /* A sign of a copied spool or a foreign hand: keep all, tell a person. */
+            if (!watch->alarmed)
+                log_event(LOG_LEVEL_ERROR, "uploader",
+                          "ALARM: receipt is beyond what was announced; nothing is trimmed",
+                          "stream=%s next=%llu error=\"%s\"", stream->name,
+                          (unsigned long long)receipt->next, err->text);
+            watch->alarmed = true;
+            return OK;
+        }
+    }
+    if (rc == OK && (receipt->has_missing || receipt->has_refused))
+        rc = spool_list_segments(uploader->options.spool, stream->name, &arena, &segments, &count,
+                                 err);
+    if (rc == OK && receipt->has_missing)
+        rc = send_back(uploader, segments, count, receipt->missing_from, "files are missing", err);
+    if (rc == OK && receipt->has_refused) {
+        contract_forget(uploader, stream->name);
+        rc = send_back(uploader, segments, count, receipt->refused_from, receipt->refused_reason,
+                       err);
+    }
+    arena_free(&arena);
+    return rc;
+}
+
+static int read_receipt(struct uploader *uploader, struct watch *watch,
+                        const struct spool_stream *stream, struct error *err)
+{
+    struct buf key = {0};
+    struct buf bytes;
+    struct objstore_info info = {0};
+    struct receipt receipt;
+    buf_init(&bytes, RECEIPT_BYTES_MAX);
+    receipt_init(&receipt);
+    key_of_receipt(stream->name, &key);
+    int rc = objstore_get(uploader->options.store, buf_cstr(&key), RECEIPT_BYTES_MAX, &bytes, &info,
+                          err);
+    if (rc == OK && info.found)
+        rc = receipt_decode(&receipt, buf_slice(&bytes), err);
+    if (rc == OK && info.found && strcmp(receipt.stream, stream->name) != 0)
+        rc = error_set(err, ERROR_INPUT, "receipt names the stream %s", receipt.stream);
+    if (rc == OK && info.found)
+        rc = apply_receipt(uploader, watch, stream, &receipt, err);
+    receipt_free(&receipt);
+    buf_free(&bytes);
+    buf_free(&key);
+    return rc == OK ? OK : error_wrap(err, "receipt of %s", stream->name);
+}
+
+/* ---- the step ---- */
+
+/* The stream's oldest unanswered announcement once more. */
+static int repeat_oldest(struct uploader *uploader, struct spool_segment *segments, size_t count,
+                         struct error *err)
+{
+    if (count == 0 || segments[0].state != SEGMENT_ANNOUNCED || !repeat_due(uploader, &segments[0]))
+        return OK;
+    int rc = put_announcement(uploader, &segments[0], table_of(segments[0].stream),
+                              segments[0].payload, err);
+    if (rc != OK)
+        return rc;
+    uploader->statistics.announcements_repeated++;
+    segments[0].announced_at_ms = clock_wall_ms(uploader->options.clock);
+    return spool_update_segment(uploader->options.spool, &segments[0], err);
+}
+
+static int upload_stream(struct uploader *uploader, const char *stream, struct error *err)
+{
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    size_t count = 0;
+    int rc = spool_list_segments(uploader->options.spool, stream, &arena, &segments, &count, err);
+    for (size_t i = 0; rc == OK && i < count && segments[i].state != SEGMENT_SEALED; i++) {
+        if (segments[i].state == SEGMENT_BUILT)
+            rc = upload_segment(uploader, &segments[i], err);
+        if (segments[i].state == SEGMENT_SEALED)
+            break; /* its cache was gone: in order, so wait for the roller */
+    }
+    if (rc == OK)
+        rc = repeat_oldest(uploader, segments, count, err);
+    arena_free(&arena);
+    return rc;
+}
+
+static void step_stream(struct uploader *uploader, const struct spool_stream *stream)
+{
+    struct error err;
+    struct watch *watch = watch_of(uploader, stream->name);
+    int64_t now_ms = clock_mono_ms(uploader->options.clock);
+    watch->seen = true;
+    if (now_ms < watch->retry_at_ms)
+        return;
+    if (stream->announced > stream->next && now_ms >= watch->receipt_at_ms) {
+        watch->receipt_at_ms = now_ms + uploader->options.receipt_poll_ms;
+        /* A receipt is only a hint: one that can't be read doesn't hold uploads up. */
+        if (read_receipt(uploader, watch, stream, &err) != OK)
+            watch_failed(uploader, watch, "receipt", &err);
+    }
+    if (upload_stream(uploader, stream->name, &err) != OK) {
+        watch_failed(uploader, watch, "upload", &err);
+        return;
+    }
+    watch->failures = 0;
+}
+
+int uploader_step(struct uploader *uploader, struct error *err)
+{
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    int rc = spool_list_streams(uploader->options.spool, &arena, &streams, err);
+    for (size_t i = 0; rc == OK && i < streams.count; i++)
+        step_stream(uploader, &streams.streams[i]);
+    if (rc == OK)
+        watches_sweep(uploader);
+    arena_free(&arena);
+    return rc;
+}
+
+int uploader_backlog(struct uploader *uploader, struct uploader_backlog *out, struct error *err)
+{
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    *out = (struct uploader_backlog){0};
+    memcpy(out->last_failure, uploader->last_failure, sizeof out->last_failure);
+    int rc = spool_list_streams(uploader->options.spool, &arena, &streams, err);
+    for (size_t i = 0; rc == OK && i < streams.count; i++) {
+        struct spool_segment *segments = NULL;
+        size_t count = 0;
+        rc = spool_list_segments(uploader->options.spool, streams.streams[i].name, &arena,
+                                 &segments, &count, err);
+        for (size_t k = 0; rc == OK && k < count; k++)
+            out->unannounced += segments[k].state != SEGMENT_ANNOUNCED;
+    }
+    arena_free(&arena);
+    return rc;
+}

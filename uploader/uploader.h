@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * uploader.h: from segments that the roller built to objects in the store, and back:
+ * receipts that let the spool go.
+ *
+ * Order      per stream: data files, then their announcement, then the next segment's.
+ *            A file is put with "must not exist"; one that exists with the same
+ *            checksum is ours from before a crash, with another checksum the new one
+ *            takes the next n. The announcement is put without a condition.
+ * Crash      every state is in the spool's register; a step that was cut short is done
+ *            again. Built files are a cache in <spool>/sealed/, named by
+ *            uploader_local_name; they go once their announcement is put.
+ * Receipts   a hint: the greatest next counts. "missing" and "refused" send a segment
+ *            back to SEALED under the next generation, or, when its records are gone,
+ *            declare it lost. An announcement that nobody answers for
+ *            announce_repeat_ms is put again, the stream's oldest first.
+ * Threads    one: the one that rolls and trims (spool.h).
+ * Errors     a stream that fails is logged, waits with full jitter and is tried again;
+ *            the others go on. uploader_step returns an error only for the spool.
+ */
+#ifndef UPLOADER_UPLOADER_H
+#define UPLOADER_UPLOADER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/announce/announce.h"
+#include "lib/base/clock.h"
+#include "lib/base/error.h"
+#include "lib/base/random.h"
+#include "lib/objstore/objstore.h"
+#include "spool/spool.h"
+
+struct uploader;
+
+struct uploader_options {
+    struct spool *spool; /* borrowed, as the next two */
+    struct objstore *store;
+    const struct clock *clock;  /* NULL: the system's */
+    uint64_t seed;              /* of the jitter */
+    int64_t announce_repeat_ms; /* 0: 5 minutes */
+    int64_t receipt_poll_ms;    /* 0: 5 s: at most one look a stream in that time */
+    int64_t retry_max_ms;       /* 0: 60 s: ceiling of the wait between tries */
+};
+
+/* Counted since open. */
+struct uploader_statistics {
+    uint64_t files_put;
+    uint64_t bytes_put;
+    uint64_t announcements_put;
+    uint64_t announcements_repeated;
+    uint64_t segments_rebuilt; /* sent back by a receipt */
+    uint64_t failures;
+};
+
+int uploader_open(struct uploader **out, const struct uploader_options *options,
+                  struct error *err) MUST_USE;
+void uploader_close(struct uploader *uploader);
+
+/* One pass over all streams: receipts, then what is built, then repeats. */
+int uploader_step(struct uploader *uploader, struct error *err) MUST_USE;
+
+/* Segments that are not announced yet; last is the newest failure's text, "" for none. */
+struct uploader_backlog {
+    size_t unannounced;
+    char last_failure[400];
+};
+int uploader_backlog(struct uploader *uploader, struct uploader_backlog *out,
+                     struct error *err) MUST_USE;
+
+const struct uploader_statistics *uploader_statistics_borrow(const struct uploader *uploader);
+
+/* The table's contract as the store has it, read again at most once a minute and after
+ * each refusal. NULL in *out: there is none (yet), or the store can't be asked and none
+ * was ever seen: write with the preset's own field ids. Borrowed until the next call. */
+int uploader_contract_borrow(struct uploader *uploader, const char *table,
+                             const struct contract **out, struct error *err) MUST_USE;
+
+/* The name of a built file within <spool>/sealed/: "<hash>-<from>-<to>-<n>-<index>.parquet",
+ * index its place in the announcement. */
+void uploader_local_name(const struct spool_segment *segment, size_t index, struct buf *out);
+
+#endif
