@@ -24,6 +24,10 @@ enum catalog_fault {
 struct memory_catalog;
 struct memory_catalog *memory_catalog_make(void);
 void memory_catalog_free(struct memory_catalog *shared);
+/* The server's own store, for its metadata files (NULL: that of the handle that asks,
+ * which then must outlive the late commits it asked for, and whose faults hit these
+ * files too). */
+void memory_catalog_set_store(struct memory_catalog *shared, struct objstore *store);
 
 typedef enum catalog_fault catalog_hook(void *context, enum catalog_operation operation);
 struct catalog *memory_catalog_attach(struct memory_catalog *shared,

@@ -83,7 +83,7 @@ struct commit_report {
     uint64_t bytes;
     uint64_t lost_events;
     size_t snapshots;
-    size_t attempts; /* catalog swaps tried */
+    size_t attempts;     /* catalog swaps tried */
     int64_t snapshot_id; /* the last one made; 0: none */
     size_t alarms;
     size_t tables_failed;

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * catalog_client.h: what catalogs share whose client writes the metadata file
+ * (sqlite, memory): read one, write the next one. The pointer is the catalog's own.
+ *
+ * A metadata file is put with PUT_IF_ABSENT under a name with a fresh UUID before the
+ * pointer moves, so the pointer never stands for bytes that are not there.
+ */
+#ifndef CLOUD_CATALOG_CLIENT_H
+#define CLOUD_CATALOG_CLIENT_H
+
+#include "cloud/catalog.h"
+
+int catalog_sqlite_open(struct catalog **out, const char *path,
+                        const struct catalog_options *options, struct error *err) MUST_USE;
+
+int client_metadata_read(struct objstore *store, const char *location, json_t **out,
+                         struct error *err) MUST_USE;
+
+/* Puts `metadata` as the file after `base_location` (NULL: the first); *location is the
+ * caller's. `uuid` makes the name unique. */
+int client_metadata_write(struct objstore *store, const json_t *metadata, const char *base_location,
+                          const char *uuid, char **location, struct error *err) MUST_USE;
+
+/* Where a new table lies: the request's location or <warehouse>/<ns>/<table>. */
+char *client_table_location(struct objstore *store, const char *ns, const char *table,
+                            const json_t *request);
+
+/* After a swap from `old` to `new`: removes the files that fell out of the metadata log,
+ * when the table asks for it. What can't be removed stays for the orphan clean-up. */
+void client_metadata_prune(struct objstore *store, const json_t *old, const json_t *new);
+
+#endif
