@@ -9,6 +9,18 @@
  * options and libraries give the same bytes. Metrics for the Iceberg manifest
  * are gathered while writing.
  *
+ * Memory     besides the column handed in, for a file of any size: the dictionary of one
+ *            chunk (1 MiB of it and at most 13 times that for its hash table), a page
+ *            before and after zstd and 16 bytes for each of its entries, the compressed
+ *            index pages of one chunk while its dictionary still grows (at most
+ *            3 bytes an entry), 4 bytes for each of `distinct`; and kept until finish,
+ *            about 300 bytes for each column of a row group and 150 for each page.
+ * Strings    must be valid UTF-8: readers refuse a whole file for one that is not. They
+ *            are not looked at; bounds hold for any bytes.
+ * Errors     ERROR_INPUT for options that no reader would take, or a null where it is
+ *            required; ERROR_LIMIT for a row of more than 16 MiB in one column, 32,767
+ *            row groups, a footer of 64 MiB; else what the sink said. After an
+ *            error only close is allowed.
  * Ownership  what is handed in is borrowed for the call only.
  * Threads    one writer belongs to one thread; writers are independent.
  * Crash      a file without its footer is garbage; the caller publishes a file
@@ -45,7 +57,7 @@ struct parquet_field {
     bool required;  /* primitives only */
     bool no_bounds; /* neither min/max in the file nor lower/upper in the metrics */
     bool plain;     /* never a dictionary */
-    bool bloom;     /* reserved for Bloom filters */
+    bool bloom;     /* accepted and without effect: no Bloom filter is written yet */
     int32_t field_id;
     int32_t element_id; /* lists only */
 };
@@ -150,7 +162,9 @@ struct parquet_footer {
     struct parquet_footer_leaf *leaves;
 };
 /* `tail` is the file's end, at least min(64 KiB, file_size) bytes; when the footer
- * is longer, ERROR_LIMIT and *need says how much of the end to bring. */
+ * is longer, ERROR_LIMIT and *need says how much of the end to bring, 0 that it is
+ * longer than the 64 MiB that are taken. ERROR_CORRUPT: no Parquet file, cut short, or
+ * counts and offsets that contradict each other or the file's size. */
 int parquet_footer_decode(struct parquet_footer *out, struct slice tail, uint64_t file_size,
                           size_t *need, struct error *err) MUST_USE;
 void parquet_footer_free(struct parquet_footer *footer);
