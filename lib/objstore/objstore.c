@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What all stores have in common: URLs, keys, and the checks that an
+ * implementation need not repeat. A store sees only keys that passed key_check.
+ */
+#include "lib/objstore/objstore.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/assert.h"
+#include "lib/base/digest.h"
+#include "lib/base/memory.h"
+#include "lib/objstore/store.h"
+
+struct objstore {
+    const struct objstore_ops *ops;
+    void *impl;
+    char *url; /* without a trailing slash */
+};
+
+static bool segment_is_dots(const char *at, size_t len)
+{
+    return (len == 1 && at[0] == '.') || (len == 2 && at[0] == '.' && at[1] == '.');
+}
+
+/* `last_may_be_empty`: a list prefix may end in a slash, or be empty. */
+static bool key_is_fine(const char *key, bool last_may_be_empty)
+{
+    const char *segment = key;
+    const char *at = key;
+    for (;; at++) {
+        unsigned char c = (unsigned char)*at;
+        if (c != 0 && c != '/') {
+            if (c < 0x20 || c == 0x7f)
+                return false;
+            continue;
+        }
+        size_t len = (size_t)(at - segment);
+        if (segment_is_dots(segment, len))
+            return false;
+        if (len == 0 && !(c == 0 && last_may_be_empty))
+            return false;
+        if (c == 0)
+            break;
+        segment = at + 1;
+    }
+    return at - key <= OBJSTORE_KEY_MAX;
+}
+
+static int key_check(const char *key, struct error *err)
+{
+    ASSERT(key != NULL);
+    if (key_is_fine(key, false))
+        return OK;
+    return error_set(err, ERROR_INPUT, "not an object's key: \"%.100s\"", key);
+}
+
+struct objstore *objstore_wrap(const struct objstore_ops *ops, void *impl, const char *url)
+{
+    struct objstore *store = memory_alloc(1, sizeof *store);
+    store->ops = ops;
+    store->impl = impl;
+    store->url = memory_copy_cstr(url);
+    size_t len = strlen(store->url);
+    while (len > 0 && store->url[len - 1] == '/')
+        store->url[--len] = 0;
+    return store;
+}
+
+void objstore_close(struct objstore *store)
+{
+    if (store == NULL)
+        return;
+    store->ops->close(store->impl);
+    free(store->url);
+    free(store);
+}
+
+/* The path that a file URL or a plain absolute path stands for, else NULL. Names are
+ * taken as they stand: nothing that reads our tables decodes %XX in a file's path. */
+static const char *local_path(const char *url)
+{
+    if (url[0] == '/')
+        return url;
+    if (strncmp(url, "file:/", 6) != 0)
+        return NULL;
+    const char *path = url + 5;
+    if (strncmp(path, "//localhost/", 12) == 0)
+        return path + 11;
+    if (strncmp(path, "///", 3) == 0)
+        return path + 2;
+    return path[1] == '/' ? NULL : path;
+}
+
+/* Appends the segments of `path` to an absolute path: no empty or "." ones, ".." goes up. */
+static void path_append(struct buf *out, const char *path)
+{
+    while (*path != 0) {
+        size_t len = strcspn(path, "/");
+        if (len == 2 && segment_is_dots(path, len)) {
+            while (out->len > 0 && out->data[--out->len] != '/')
+                continue;
+        } else if (len > 0 && !segment_is_dots(path, len)) {
+            buf_put_u8(out, '/');
+            buf_put(out, path, len);
+        }
+        path += len + (path[len] == '/');
+    }
+}
+
+static int path_make_absolute(const char *path, struct buf *out, struct error *err)
+{
+    if (path[0] != '/') {
+        char *here = getcwd(NULL, 0);
+        if (here == NULL)
+            return error_errno(err, "current directory");
+        path_append(out, here);
+        free(here);
+    }
+    path_append(out, path);
+    for (size_t i = 0; i < out->len; i++) {
+        uint8_t c = out->data[i];
+        /* PyIceberg and others take a location apart as a URL and cut it there. */
+        if (c < 0x20 || c == 0x7f || c == '?' || c == '#')
+            return error_set(err, ERROR_INPUT,
+                             "%s: a warehouse path may not have '?', '#' or control characters",
+                             path);
+    }
+    if (out->len == 0)
+        return error_set(err, ERROR_INPUT, "the root directory is no warehouse");
+    return OK;
+}
+
+int objstore_open(struct objstore **out, const char *url, const struct objstore_options *options,
+                  struct error *err)
+{
+    const struct clock *clock =
+        options != NULL && options->clock != NULL ? options->clock : &clock_system;
+    *out = NULL;
+    if (strcmp(url, "memory:") == 0) {
+        *out = memory_store_open(clock);
+        return OK;
+    }
+    const char *path = local_path(url);
+    size_t word = strcspn(url, ":/");
+    if (path == NULL && (word == 0 || url[word] == ':'))
+        return error_set(err, ERROR_INPUT,
+                         "warehouse \"%.200s\": this program knows file:///directory, a plain path "
+                         "and memory:",
+                         url);
+    struct buf directory = {0};
+    int rc = path_make_absolute(path != NULL ? path : url, &directory, err);
+    if (rc == OK)
+        rc = file_store_open(out, buf_cstr(&directory), clock, err);
+    buf_free(&directory);
+    return rc == OK ? OK : error_wrap(err, "warehouse %.200s", url);
+}
+
+const char *objstore_url_borrow(const struct objstore *store)
+{
+    return store->url;
+}
+
+void objstore_url_of(const struct objstore *store, const char *key, struct buf *out)
+{
+    buf_put_cstr(out, store->url);
+    buf_put_u8(out, '/');
+    buf_put_cstr(out, key);
+}
+
+bool objstore_key_of(const struct objstore *store, const char *url, char out[OBJSTORE_KEY_MAX + 1])
+{
+    const char *base = store->url;
+    if (strcmp(store->ops->scheme, "file") == 0) {
+        base = local_path(base);
+        url = local_path(url);
+        if (base == NULL || url == NULL)
+            return false;
+    }
+    size_t len = strlen(base);
+    if (strncmp(url, base, len) != 0 || url[len] != '/' || !key_is_fine(url + len + 1, false))
+        return false;
+    memcpy(out, url + len + 1, strlen(url + len + 1) + 1);
+    return true;
+}
+
+int objstore_put(struct objstore *store, const char *key, const struct objstore_body *body,
+                 uint32_t checksum, enum put_condition condition, struct error *err)
+{
+    int rc = key_check(key, err);
+    if (rc == OK)
+        rc = store->ops->put(store->impl, key, body, checksum, condition, err);
+    return rc == OK ? OK : error_wrap(err, "put %.200s", key);
+}
+
+int objstore_put_bytes(struct objstore *store, const char *key, struct slice bytes,
+                       enum put_condition condition, struct error *err)
+{
+    struct objstore_body body = {.bytes = bytes};
+    return objstore_put(store, key, &body, crc32c(0, bytes), condition, err);
+}
+
+int objstore_head(struct objstore *store, const char *key, struct objstore_info *out,
+                  struct error *err)
+{
+    *out = (struct objstore_info){0};
+    int rc = key_check(key, err);
+    if (rc == OK)
+        rc = store->ops->head(store->impl, key, out, err);
+    return rc == OK ? OK : error_wrap(err, "head %.200s", key);
+}
+
+static int get(struct objstore *store, const char *key, int64_t offset, uint64_t len,
+               size_t bytes_max, struct buf *out, struct objstore_info *info, struct error *err)
+{
+    struct objstore_info own = {0};
+    size_t start = out->len;
+    if (info != NULL)
+        *info = own;
+    int rc = key_check(key, err);
+    if (rc == OK)
+        rc = store->ops->get(store->impl, key, offset, len, bytes_max, out, &own, err);
+    /* Who takes no info has no other way to hear of it. */
+    if (rc == OK && info == NULL && !own.found) {
+        rc = error_set(err, ERROR_INPUT, "no such object");
+        err->cause = ENOENT;
+    }
+    if (rc != OK) {
+        out->len = start;
+        return error_wrap(err, "get %.200s", key);
+    }
+    if (info != NULL)
+        *info = own;
+    return OK;
+}
+
+int objstore_get(struct objstore *store, const char *key, size_t bytes_max, struct buf *out,
+                 struct objstore_info *info, struct error *err)
+{
+    return get(store, key, 0, 0, bytes_max, out, info, err);
+}
+
+int objstore_get_range(struct objstore *store, const char *key, int64_t offset, uint64_t len,
+                       struct buf *out, struct objstore_info *info, struct error *err)
+{
+    ASSERT(offset != INT64_MIN);
+    /* To the end of an object of unknown size only what the buffer's ceiling allows. */
+    size_t bytes_max = len > 0 ? len : offset < 0 ? (size_t)-offset : SIZE_MAX;
+    return get(store, key, offset, len, bytes_max, out, info, err);
+}
+
+int objstore_list(struct objstore *store, const char *prefix, const char *after, size_t count_max,
+                  struct objstore_list *out, struct error *err)
+{
+    ASSERT(count_max > 0);
+    int rc = OK;
+    *out = (struct objstore_list){0};
+    if (!key_is_fine(prefix, true))
+        rc = error_set(err, ERROR_INPUT, "not a prefix of keys");
+    if (rc == OK)
+        rc = store->ops->list(store->impl, prefix, after != NULL ? after : "", count_max, out, err);
+    if (rc == OK)
+        return OK;
+    objstore_list_free(out);
+    return error_wrap(err, "list %.200s", prefix);
+}
+
+void objstore_list_add(struct objstore_list *list, const char *key, uint64_t size,
+                       int64_t modified_ms)
+{
+    /* Full at each power of two: no field of the public struct is spent on a capacity. */
+    if ((list->count & (list->count - 1)) == 0)
+        list->entries = memory_resize(list->entries, list->count > 0 ? list->count * 2 : 1,
+                                      sizeof *list->entries);
+    list->entries[list->count++] = (struct objstore_entry){
+        .key = memory_copy_cstr(key), .size = size, .modified_ms = modified_ms};
+}
+
+void objstore_list_cut(struct objstore_list *list, size_t count_max)
+{
+    list->more = list->count > count_max;
+    while (list->count > count_max)
+        free(list->entries[--list->count].key);
+}
+
+void objstore_list_free(struct objstore_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free(list->entries[i].key);
+    free(list->entries);
+    *list = (struct objstore_list){0};
+}
+
+int objstore_remove(struct objstore *store, const char *key, struct error *err)
+{
+    int rc = key_check(key, err);
+    if (rc == OK)
+        rc = store->ops->remove(store->impl, key, err);
+    return rc == OK ? OK : error_wrap(err, "remove %.200s", key);
+}
+
+int objstore_copy(struct objstore *store, const char *from, const char *to,
+                  enum put_condition condition, struct error *err)
+{
+    int rc = key_check(from, err);
+    if (rc == OK)
+        rc = key_check(to, err);
+    if (rc == OK)
+        rc = store->ops->copy(store->impl, from, to, condition, err);
+    return rc == OK ? OK : error_wrap(err, "copy %.150s to %.150s", from, to);
+}
+
+int objstore_probe(struct objstore *store, const char *key, struct error *err)
+{
+    struct slice bytes = slice_cstr("bidlake probe\n");
+    /* A conflict at once is a probe that could not be removed: it proves as much. */
+    int rc = objstore_put_bytes(store, key, bytes, PUT_IF_ABSENT, err);
+    if (rc == OK) {
+        rc = objstore_put_bytes(store, key, bytes, PUT_IF_ABSENT, err);
+        if (rc == OK) {
+            rc = objstore_remove(store, key, err);
+            (void)rc; /* the verdict stands, whether or not the probe could be cleared */
+            return error_set(err, ERROR_INPUT,
+                             "%s: the store overwrites where it was asked not to (If-None-Match); "
+                             "it can't hold a warehouse",
+                             store->url);
+        }
+    }
+    if (rc != ERROR_CONFLICT)
+        return rc;
+    /* An agent need not have the right to delete. */
+    rc = objstore_remove(store, key, err);
+    return rc == ERROR_DENIED ? OK : rc;
+}

@@ -1,0 +1,685 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The file store: a key is a path below the warehouse's directory.
+ *
+ * A put writes <warehouse>/.bidlake-tmp/<pid>-<random>, syncs it, moves it to its
+ * name (renameat2 with RENAME_NOREPLACE, or link where the file system has no such
+ * thing), syncs the directory. So a name is absent or stands for whole bytes, and
+ * what a crash leaves behind lies where no list looks; it is cleared at a later open.
+ *
+ * A directory's own name must be on disk too before a put may say OK, also when
+ * another process made it a moment ago and has not synced it yet. So the first put
+ * below a directory syncs all directories above, and `synced` remembers which are done.
+ *
+ * Every path is walked segment by segment with O_NOFOLLOW: no symbolic link below
+ * the warehouse is followed, so no key leads out of it. The warehouse itself may be one.
+ */
+#include "lib/objstore/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/arena.h"
+#include "lib/base/assert.h"
+#include "lib/base/digest.h"
+#include "lib/base/fault.h"
+#include "lib/base/file.h"
+#include "lib/base/memory.h"
+#include "lib/base/random.h"
+
+#define TEMPORARY_DIRECTORY ".bidlake-tmp"
+
+enum {
+    SYNCED_SLOTS = 1024, /* a power of two */
+    COPY_BYTES = 1 << 20,
+    LEFT_OVER_AGE_S = 86400,
+    TEMPORARY_NAME_SIZE = 64,
+};
+
+struct file_store {
+    const struct clock *clock;
+    char *root; /* absolute, no trailing slash */
+    pthread_mutex_t lock;
+
+    /* guarded by lock: keys of directories whose names are known to be on disk */
+    char *synced[SYNCED_SLOTS];
+};
+
+/* errno as an answer: what a name can cause is the caller's input. */
+static int failed(struct error *err, const char *what)
+{
+    int cause = errno;
+    int rc = error_errno(err, what);
+    if (cause == ENAMETOOLONG || cause == ENOTDIR || cause == EISDIR || cause == ELOOP)
+        err->code = ERROR_INPUT;
+    if (cause == ENOSPC || cause == EDQUOT)
+        rc = error_wrap(err, "the warehouse's disk is full");
+    return rc == OK ? OK : (int)err->code;
+}
+
+/* ---- directories ---- */
+
+static bool synced_swap(struct file_store *store, struct slice directory, bool add)
+{
+    size_t slot = crc32c(0, directory) & (SYNCED_SLOTS - 1);
+    pthread_mutex_lock(&store->lock);
+    char **held = &store->synced[slot];
+    bool known = *held != NULL && slice_is(directory, *held);
+    if (add && !known) {
+        free(*held);
+        *held = memory_copy_slice(directory);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return known;
+}
+
+/* Makes `segment` in `parent`, where it isn't there, and its name durable. */
+static int directory_make(struct file_store *store, int parent, const char *segment,
+                          struct slice directory, struct error *err)
+{
+    bool made = mkdirat(parent, segment, 0755) == 0;
+    if (!made && errno != EEXIST)
+        return failed(err, "make directory");
+    if (!made && synced_swap(store, directory, false))
+        return OK;
+    int rc = file_sync(parent, err);
+    if (rc == OK)
+        (void)synced_swap(store, directory, true);
+    return rc;
+}
+
+static int root_open(const struct file_store *store, int *out, struct error *err)
+{
+    *out = open(store->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* Never "not found": a warehouse that is not mounted is not an empty one. */
+    return *out >= 0 ? OK : error_errno(err, store->root);
+}
+
+/* *out < 0 with OK: there is no such directory. A link in its place is an error. */
+static int directory_enter(int parent, const char *segment, int *out, struct error *err)
+{
+    *out = openat(parent, segment, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*out >= 0 || errno == ENOENT)
+        return OK;
+    int cause = errno;
+    struct stat info;
+    bool there = fstatat(parent, segment, &info, AT_SYMLINK_NOFOLLOW) == 0;
+    if (there && S_ISLNK(info.st_mode))
+        return error_set(err, ERROR_INPUT, "\"%s\" is a symbolic link: not followed", segment);
+    if (cause == ENOTDIR)
+        return OK;
+    errno = cause;
+    return failed(err, "open directory");
+}
+
+/* Opens the directory of the key's last segment and gives that segment's name.
+ * *out < 0 with OK: it isn't there (never with `make`). */
+static int directory_open(struct file_store *store, const char *key, bool make, int *out,
+                          const char **name, struct error *err)
+{
+    const char *at = key;
+    int rc = root_open(store, out, err);
+    for (const char *slash; rc == OK && *out >= 0 && (slash = strchr(at, '/')) != NULL;) {
+        char segment[NAME_MAX + 1];
+        size_t len = (size_t)(slash - at);
+        int next = -1;
+        if (len > NAME_MAX) {
+            errno = ENAMETOOLONG;
+            rc = failed(err, "open directory");
+            break;
+        }
+        memcpy(segment, at, len);
+        segment[len] = 0;
+        if (make)
+            rc = directory_make(store, *out, segment, slice_of(key, (size_t)(slash - key)), err);
+        if (rc == OK)
+            rc = directory_enter(*out, segment, &next, err);
+        if (rc == OK && next < 0 && make)
+            rc = error_set(err, ERROR_INPUT, "\"%s\" is an object, not a directory", segment);
+        close(*out);
+        *out = next;
+        at = slash + 1;
+    }
+    *name = at;
+    if (rc != OK && *out >= 0) {
+        close(*out);
+        *out = -1;
+    }
+    return rc;
+}
+
+/* ---- reading ---- */
+
+static int64_t modified_ms(const struct stat *info)
+{
+    return (int64_t)info->st_mtim.tv_sec * 1000 + info->st_mtim.tv_nsec / 1000000;
+}
+
+/* *out < 0 with OK: no such object. */
+static int object_open(struct file_store *store, const char *key, int *out,
+                       struct objstore_info *info, struct error *err)
+{
+    int directory = -1;
+    const char *name = NULL;
+    struct stat found;
+    *out = -1;
+    *info = (struct objstore_info){.store_time_ms = clock_wall_ms(store->clock)};
+    int rc = directory_open(store, key, false, &directory, &name, err);
+    if (rc != OK || directory < 0)
+        return rc;
+    /* Not blocking: somebody may have put a pipe there. */
+    *out = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (*out < 0 && errno != ENOENT)
+        rc = failed(err, "open");
+    close(directory);
+    if (*out < 0)
+        return rc;
+    if (fstat(*out, &found) < 0)
+        rc = failed(err, "stat");
+    if (rc != OK || !S_ISREG(found.st_mode)) {
+        close(*out);
+        *out = -1;
+        return rc;
+    }
+    info->found = true;
+    info->size = (uint64_t)found.st_size;
+    info->modified_ms = modified_ms(&found);
+    return OK;
+}
+
+/* Reads `size` bytes into `to` (a descriptor, or -1) and sums them. */
+static int stream_copy(int from, uint64_t size, int to, uint32_t *checksum, struct error *err)
+{
+    int rc = OK;
+    size_t cap = size < COPY_BYTES ? (size_t)size : COPY_BYTES;
+    uint8_t *bytes = memory_alloc_raw(cap, 1);
+    *checksum = 0;
+    while (rc == OK && size > 0) {
+        ssize_t n = read(from, bytes, size < cap ? (size_t)size : cap);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            rc = error_errno(err, "read");
+        } else if (n == 0) {
+            rc = error_set(err, ERROR_CORRUPT, "the file ends %llu bytes too early",
+                           (unsigned long long)size);
+        } else {
+            *checksum = crc32c(*checksum, slice_of(bytes, (size_t)n));
+            size -= (uint64_t)n;
+            if (to >= 0)
+                rc = file_write_all(to, slice_of(bytes, (size_t)n), err);
+        }
+    }
+    free(bytes);
+    return rc;
+}
+
+static int file_head(void *impl, const char *key, struct objstore_info *out, struct error *err)
+{
+    int fd = -1;
+    int rc = object_open(impl, key, &fd, out, err);
+    if (fd < 0)
+        return rc;
+    rc = stream_copy(fd, out->size, -1, &out->crc32c, err);
+    out->has_crc32c = rc == OK;
+    close(fd);
+    return rc;
+}
+
+static int range_read(int fd, uint64_t offset, size_t len, struct buf *out, struct error *err)
+{
+    while (len > 0) {
+        ssize_t n = pread(fd, out->data + out->len, len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, "read");
+        if (n == 0)
+            return error_set(err, ERROR_RETRY, "the file was cut while it was read");
+        out->len += (size_t)n;
+        offset += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return OK;
+}
+
+static int file_get(void *impl, const char *key, int64_t offset, uint64_t len, size_t bytes_max,
+                    struct buf *out, struct objstore_info *info, struct error *err)
+{
+    int fd = -1;
+    int rc = object_open(impl, key, &fd, info, err);
+    if (fd < 0)
+        return rc;
+    uint64_t size = info->size;
+    uint64_t back = offset < 0 ? (uint64_t)-offset : 0;
+    uint64_t start = offset >= 0 ? (uint64_t)offset : back < size ? size - back : 0;
+    uint64_t rest = start < size ? size - start : 0;
+    uint64_t want = len > 0 && len < rest ? len : rest;
+    size_t before = out->len;
+    if (want > bytes_max || !buf_reserve(out, (size_t)want))
+        rc = error_set(err, ERROR_LIMIT, "%llu bytes, more than the %zu allowed",
+                       (unsigned long long)want, bytes_max);
+    else
+        rc = range_read(fd, start, (size_t)want, out, err);
+    if (rc == OK && want == size) {
+        info->has_crc32c = true;
+        info->crc32c = crc32c(0, slice_of(out->data + before, (size_t)want));
+    }
+    close(fd);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+struct temporary {
+    int root;
+    int fd;
+    char name[TEMPORARY_NAME_SIZE];
+};
+
+static int temporary_open(struct file_store *store, struct temporary *out, struct error *err)
+{
+    enum { FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC };
+    uint64_t number = 0;
+    *out = (struct temporary){.root = -1, .fd = -1};
+    int rc = root_open(store, &out->root, err);
+    if (rc != OK)
+        return rc;
+    random_system(&number, sizeof number);
+    snprintf(out->name, sizeof out->name, TEMPORARY_DIRECTORY "/%d-%016llx", (int)getpid(),
+             (unsigned long long)number);
+    out->fd = openat(out->root, out->name, FLAGS, 0644);
+    if (out->fd < 0 && errno == ENOENT) {
+        if (mkdirat(out->root, TEMPORARY_DIRECTORY, 0755) < 0 && errno != EEXIST)
+            return failed(err, "make " TEMPORARY_DIRECTORY);
+        out->fd = openat(out->root, out->name, FLAGS, 0644);
+    }
+    return out->fd >= 0 ? OK : failed(err, "open " TEMPORARY_DIRECTORY);
+}
+
+static void temporary_close(struct temporary *temporary)
+{
+    if (temporary->fd >= 0) {
+        close(temporary->fd);
+        /* Gone already when it was moved to its name. */
+        unlinkat(temporary->root, temporary->name, 0);
+    }
+    if (temporary->root >= 0)
+        close(temporary->root);
+}
+
+static int body_write(const struct objstore_body *body, int to, uint32_t *checksum,
+                      struct error *err)
+{
+    if (body->file == NULL) {
+        *checksum = crc32c(0, body->bytes);
+        return file_write_all(to, body->bytes, err);
+    }
+    int from = open(body->file, O_RDONLY | O_CLOEXEC);
+    if (from < 0 && errno == ENOENT) {
+        int rc = error_set(err, ERROR_CORRUPT, "%s is gone", body->file);
+        err->cause = ENOENT;
+        return rc;
+    }
+    if (from < 0)
+        return error_errno(err, body->file);
+    int rc = stream_copy(from, body->file_size, to, checksum, err);
+    close(from);
+    return rc == OK ? OK : error_wrap(err, "%s", body->file);
+}
+
+static int move_into_place(const struct temporary *temporary, int directory, const char *name,
+                           enum put_condition condition)
+{
+    if (condition == PUT_ALWAYS)
+        return renameat(temporary->root, temporary->name, directory, name);
+    if (renameat2(temporary->root, temporary->name, directory, name, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
+        return -1;
+    return linkat(temporary->root, temporary->name, directory, name, 0);
+}
+
+/* The bytes are written and synced: gives them their name. A conflict is answered
+ * only once the name that stands there is on disk: the caller may find that the
+ * object is its own, from before a crash, and go on as after OK. */
+static int publish(const struct temporary *temporary, int directory, const char *name,
+                   enum put_condition condition, struct error *err)
+{
+    int rc = fault_point("objstore.put.written", err);
+    if (rc != OK)
+        return rc;
+    if (move_into_place(temporary, directory, name, condition) < 0) {
+        if (errno != EEXIST)
+            return failed(err, "rename");
+        rc = file_sync(directory, err);
+        return rc == OK ? error_set(err, ERROR_CONFLICT, "the object exists") : rc;
+    }
+    rc = fault_point("objstore.put.published", err);
+    if (rc == OK)
+        rc = file_sync(directory, err);
+    if (rc == OK)
+        rc = fault_point("objstore.put.synced", err);
+    return rc;
+}
+
+static bool name_exists(int directory, const char *name)
+{
+    struct stat info;
+    return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* `expected` NULL: the bytes are taken as they are. */
+static int object_write(struct file_store *store, const char *key, const struct objstore_body *body,
+                        const uint32_t *expected, enum put_condition condition, struct error *err)
+{
+    int directory = -1;
+    const char *name = NULL;
+    uint32_t checksum = 0;
+    struct temporary temporary = {.root = -1, .fd = -1};
+    if (strncmp(key, TEMPORARY_DIRECTORY "/", strlen(TEMPORARY_DIRECTORY) + 1) == 0)
+        return error_set(err, ERROR_INPUT, TEMPORARY_DIRECTORY " is the store's own");
+    int rc = directory_open(store, key, true, &directory, &name, err);
+    if (rc != OK)
+        goto out;
+    if (condition == PUT_IF_ABSENT && name_exists(directory, name)) {
+        rc = file_sync(directory, err); /* as in publish */
+        if (rc == OK)
+            rc = error_set(err, ERROR_CONFLICT, "the object exists");
+        goto out;
+    }
+    rc = temporary_open(store, &temporary, err);
+    if (rc == OK)
+        rc = body_write(body, temporary.fd, &checksum, err);
+    if (rc == OK && expected != NULL && checksum != *expected)
+        rc = error_set(err, ERROR_CORRUPT, "the bytes have checksum %08x, %08x was announced",
+                       checksum, *expected);
+    if (rc == OK)
+        rc = file_sync(temporary.fd, err);
+    if (rc == OK)
+        rc = publish(&temporary, directory, name, condition, err);
+out:
+    temporary_close(&temporary);
+    if (directory >= 0)
+        close(directory);
+    if (rc == ERROR_LIMIT)
+        return error_wrap(err, "warehouse %s", store->root);
+    return rc;
+}
+
+static int file_put(void *impl, const char *key, const struct objstore_body *body,
+                    uint32_t checksum, enum put_condition condition, struct error *err)
+{
+    return object_write(impl, key, body, &checksum, condition, err);
+}
+
+static int file_copy(void *impl, const char *from, const char *to, enum put_condition condition,
+                     struct error *err)
+{
+    int fd = -1;
+    char path[32];
+    struct objstore_info info;
+    int rc = object_open(impl, from, &fd, &info, err);
+    if (rc == OK && fd < 0) {
+        rc = error_set(err, ERROR_INPUT, "no such object");
+        err->cause = ENOENT;
+    }
+    if (rc != OK)
+        return rc;
+    /* The very file that was opened, whatever its name stands for by now. */
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    struct objstore_body body = {.file = path, .file_size = info.size};
+    rc = object_write(impl, to, &body, NULL, condition, err);
+    close(fd);
+    return rc;
+}
+
+static int file_remove(void *impl, const char *key, struct error *err)
+{
+    int directory = -1;
+    const char *name = NULL;
+    int rc = directory_open(impl, key, false, &directory, &name, err);
+    if (rc != OK || directory < 0)
+        return rc;
+    /* Not synced: an object that comes back after a power cut is removed again. */
+    if (unlinkat(directory, name, 0) < 0 && errno != ENOENT && errno != EISDIR)
+        rc = failed(err, "unlink");
+    close(directory);
+    return rc;
+}
+
+/* ---- listing ---- */
+
+struct lister {
+    const char *prefix;
+    const char *after;
+    size_t wanted; /* one more than asked for, to know whether there is more */
+    struct objstore_list *out;
+    char path[OBJSTORE_KEY_MAX + 1]; /* of the directory in hand, with its slash */
+    size_t path_len;
+};
+
+/* Whether `name` in the directory in hand, with a slash behind it when it is a
+ * directory, is or can hold a key that is wanted. */
+static bool lister_wants(const struct lister *lister, const char *name, bool is_directory)
+{
+    char key[OBJSTORE_KEY_MAX + 1];
+    size_t len = strlen(name);
+    if (lister->path_len + len > OBJSTORE_KEY_MAX)
+        return false;
+    memcpy(key, lister->path, lister->path_len);
+    memcpy(key + lister->path_len, name, len + 1);
+    len += lister->path_len;
+    for (size_t i = lister->path_len; i < len; i++) {
+        if ((unsigned char)key[i] < 0x20 || key[i] == 0x7f)
+            return false;
+    }
+    size_t prefix_len = strlen(lister->prefix);
+    bool matches = strncmp(key, lister->prefix, prefix_len) == 0;
+    if (!is_directory)
+        return matches && strcmp(key, lister->after) > 0;
+    if (strcmp(key, TEMPORARY_DIRECTORY "/") == 0)
+        return false;
+    if (!matches && strncmp(key, lister->prefix, len) != 0)
+        return false;
+    /* All keys below begin with this one: all are above `after`, or it is among them. */
+    return strcmp(key, lister->after) > 0 || strncmp(key, lister->after, len) == 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The names wanted, directories with a slash behind: that is also their place in the
+ * order of keys ("a.b" comes before "a/b"). */
+static int read_names(DIR *directory, const struct lister *lister, struct arena *arena,
+                      char ***names, size_t *count, struct error *err)
+{
+    size_t cap = 0;
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(directory);
+        if (entry == NULL)
+            break;
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+            continue;
+        unsigned char type = entry->d_type;
+        struct stat info;
+        if (type == DT_UNKNOWN && fstatat(dirfd(directory), name, &info, AT_SYMLINK_NOFOLLOW) == 0)
+            type = S_ISDIR(info.st_mode) ? DT_DIR : S_ISREG(info.st_mode) ? DT_REG : DT_UNKNOWN;
+        if (type != DT_DIR && type != DT_REG)
+            continue;
+        char *text = arena_printf(arena, type == DT_DIR ? "%s/" : "%s", name);
+        if (!lister_wants(lister, text, type == DT_DIR))
+            continue;
+        if (*count == cap) {
+            cap = cap > 0 ? cap * 2 : 64;
+            *names = memory_resize(*names, cap, sizeof **names);
+        }
+        (*names)[(*count)++] = text;
+    }
+    if (errno != 0)
+        return failed(err, "read directory");
+    if (*count > 1)
+        qsort(*names, *count, sizeof **names, compare_names);
+    return OK;
+}
+
+static int list_directory(struct lister *lister, int fd, struct error *err);
+
+static int list_name(struct lister *lister, int directory, char *name, struct error *err)
+{
+    size_t len = strlen(name);
+    size_t before = lister->path_len;
+    memcpy(lister->path + before, name, len + 1);
+    if (name[len - 1] != '/') {
+        struct stat info;
+        /* Removed since the directory was read: it isn't there. */
+        if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode))
+            objstore_list_add(lister->out, lister->path, (uint64_t)info.st_size,
+                              modified_ms(&info));
+        return OK;
+    }
+    int fd = -1;
+    name[len - 1] = 0;
+    int rc = directory_enter(directory, name, &fd, err);
+    if (rc != OK || fd < 0)
+        return rc;
+    lister->path_len += len;
+    rc = list_directory(lister, fd, err);
+    lister->path_len = before;
+    return rc;
+}
+
+/* Takes the descriptor. The length of keys bounds the depth. */
+static int list_directory(struct lister *lister, int fd, struct error *err)
+{
+    struct arena arena = {0};
+    char **names = NULL;
+    size_t count = 0;
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL) {
+        close(fd);
+        return failed(err, "open directory");
+    }
+    int rc = read_names(directory, lister, &arena, &names, &count, err);
+    for (size_t i = 0; rc == OK && i < count && lister->out->count < lister->wanted; i++)
+        rc = list_name(lister, dirfd(directory), names[i], err);
+    free(names);
+    arena_free(&arena);
+    closedir(directory);
+    return rc;
+}
+
+static int file_list(void *impl, const char *prefix, const char *after, size_t count_max,
+                     struct objstore_list *out, struct error *err)
+{
+    int directory = -1;
+    const char *rest = NULL;
+    struct lister lister = {
+        .prefix = prefix, .after = after, .wanted = count_max + (count_max < SIZE_MAX), .out = out};
+    int rc = directory_open(impl, prefix, false, &directory, &rest, err);
+    if (rc != OK || directory < 0)
+        return rc;
+    lister.path_len = (size_t)(rest - prefix);
+    memcpy(lister.path, prefix, lister.path_len);
+    rc = list_directory(&lister, directory, err);
+    objstore_list_cut(out, count_max);
+    return rc;
+}
+
+/* ---- opening ---- */
+
+static void file_close(void *impl)
+{
+    struct file_store *store = impl;
+    for (size_t i = 0; i < SYNCED_SLOTS; i++)
+        free(store->synced[i]);
+    pthread_mutex_destroy(&store->lock);
+    free(store->root);
+    free(store);
+}
+
+static const struct objstore_ops file_ops = {
+    .scheme = "file",
+    .put = file_put,
+    .head = file_head,
+    .get = file_get,
+    .list = file_list,
+    .remove = file_remove,
+    .copy = file_copy,
+    .close = file_close,
+};
+
+/* Cuts the last segment off; the root directory keeps its slash. */
+static void path_up(char *path)
+{
+    char *slash = strrchr(path, '/');
+    slash[slash == path] = 0;
+}
+
+/* Makes the warehouse's directory; the names of all that had to be made are synced. */
+static int root_make(const char *root, struct error *err)
+{
+    struct stat info;
+    if (stat(root, &info) == 0 && S_ISDIR(info.st_mode))
+        return OK;
+    char *existing = memory_copy_cstr(root);
+    do
+        path_up(existing);
+    while (stat(existing, &info) < 0 && strcmp(existing, "/") != 0);
+    int rc = file_make_directories(root, 0755, err);
+    char *above = memory_copy_cstr(root);
+    while (rc == OK && strcmp(above, existing) != 0) {
+        path_up(above);
+        rc = file_sync_directory(above, err);
+    }
+    free(above);
+    free(existing);
+    return rc;
+}
+
+/* What crashed puts left. Best effort: who may only read the warehouse may open it. */
+static void left_overs_clear(const struct file_store *store)
+{
+    char *path = memory_printf("%s/" TEMPORARY_DIRECTORY, store->root);
+    DIR *directory = opendir(path);
+    int64_t before_s = clock_wall_ms(&clock_system) / 1000 - LEFT_OVER_AGE_S;
+    for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        struct stat info;
+        if (fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(info.st_mode) && info.st_mtim.tv_sec < before_s)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    }
+    if (directory != NULL)
+        closedir(directory);
+    free(path);
+}
+
+int file_store_open(struct objstore **out, const char *directory, const struct clock *clock,
+                    struct error *err)
+{
+    ASSERT(directory[0] == '/' && directory[1] != 0);
+    int rc = root_make(directory, err);
+    if (rc != OK)
+        return rc;
+    struct file_store *store = memory_alloc(1, sizeof *store);
+    store->clock = clock;
+    store->root = memory_copy_cstr(directory);
+    pthread_mutex_init(&store->lock, NULL);
+    left_overs_clear(store);
+    char *url = memory_printf("file://%s", directory);
+    *out = objstore_wrap(&file_ops, store, url);
+    free(url);
+    return OK;
+}

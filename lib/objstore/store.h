@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * store.h: what the files of this folder share and nobody else sees.
+ */
+#ifndef LIB_OBJSTORE_STORE_H
+#define LIB_OBJSTORE_STORE_H
+
+#include "lib/objstore/objstore.h"
+
+/* The warehouse in a directory; `directory` is absolute and normalized. */
+int file_store_open(struct objstore **out, const char *directory, const struct clock *clock,
+                    struct error *err) MUST_USE;
+
+/* An objstore that owns its memory store. */
+struct objstore *memory_store_open(const struct clock *clock);
+
+/* Appends an entry; the list doubles as it grows. */
+void objstore_list_add(struct objstore_list *list, const char *key, uint64_t size,
+                       int64_t modified_ms);
+/* Drops the entries behind count_max and says in `more` whether there were any. */
+void objstore_list_cut(struct objstore_list *list, size_t count_max);
+
+#endif
