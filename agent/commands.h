@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * commands.h: the subcommands of bidlake-agent. Private to agent/.
+ *
+ * Results go to stdout, errors to stderr. Exit: 0 done, 1 failed, 2 usage or
+ * configuration, 3 done but some events were refused.
+ */
+#ifndef AGENT_COMMANDS_H
+#define AGENT_COMMANDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/config.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
+
+struct command_line {
+    struct agent_config config;
+    bool json;
+    bool again;
+    bool progress;
+    bool check;
+    size_t argument_count; /* what is no flag, behind the subcommand */
+    const char **arguments;
+};
+
+int command_ingest(const struct command_line *line);
+int command_check(const struct command_line *line);
+int command_spool(const struct command_line *line);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * config.h: the agent's configuration: one row of options.def an option, read from YAML
+ * (DESIGN 12), then from flags, then const. Private to agent/.
+ */
+#ifndef AGENT_CONFIG_H
+#define AGENT_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/arena.h"
+#include "lib/base/error.h"
+#include "lib/base/slice.h"
+
+struct agent_config {
+    const char *agent_id; /* host name when the file names none */
+    const char *warehouse;
+    const char *namespace;
+    const char *spool_directory;
+    int64_t spool_bytes;
+    const char *spool_when_full; /* refuse */
+    const char *spool_keep;      /* committed */
+    int64_t roll_age_ms;
+    int64_t roll_bytes;
+    int64_t roll_rows;
+    int64_t roll_partition_bytes;
+    int64_t announce_repeat_ms;
+    int64_t event_bytes_max;
+    int64_t deliver_deadline_ms;
+    size_t table_count;
+    const char **tables; /* preset families, presets, mapping files */
+    struct arena arena;  /* of all the strings */
+};
+
+void agent_config_init(struct agent_config *out);
+void agent_config_free(struct agent_config *config);
+
+/* The file over the defaults. ERROR_INPUT names file, line and the nearest known key. */
+int agent_config_load(struct agent_config *config, const char *path, struct error *err) MUST_USE;
+
+/* "--roll-age" "10s" and kin: *known false when no option has that flag. */
+int agent_config_set_flag(struct agent_config *config, const char *flag, const char *value,
+                          bool *known, struct error *err) MUST_USE;
+
+/* What must hold once file and flags are read. */
+int agent_config_finish(struct agent_config *config, struct error *err) MUST_USE;
+
+/* One line an option, for --help. */
+void agent_config_print_help(void);
+
+#endif

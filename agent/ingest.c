@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A file is remembered under "ingest/<table>/<device>/<inode>" as
+ *
+ *   u32 version 1, u32 head_len, u32 head_crc32c, u32 ended,
+ *   u64 size, u64 offset, u64 line, all little endian
+ *
+ * offset and line are those of the first line that no durable batch holds. The entry is
+ * this file's when its first head_len bytes still have that checksum and it is not
+ * shorter than it was; a file that grew goes on at offset.
+ */
+#include "agent/ingest.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/input.h"
+#include "agent/pipeline.h"
+#include "lib/base/assert.h"
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+
+enum {
+    BATCH_BYTES = 4 << 20, /* of row images: one transaction and one sync */
+    BATCH_EVENTS = 50000,
+    CHECKPOINT_SIZE = 40,
+    CHECKPOINT_VERSION = 1,
+    FULL_WAIT_MS = 100,
+    IDLE_WAIT_MS = 20,
+    PROGRESS_MS = 1000,
+};
+
+static volatile sig_atomic_t stop_asked;
+
+void ingest_stop(void)
+{
+    stop_asked = 1;
+}
+
+struct checkpoint {
+    bool have; /* the input can be remembered at all */
+    char key[256];
+    struct input_identity identity;
+    uint64_t offset;
+    uint64_t line;
+    bool ended;
+};
+
+struct ingest {
+    const struct ingest_options *options;
+    struct ingest_report *report;
+    struct spool *spool;
+    struct objstore *store;
+    struct pipeline *pipeline;
+    struct shredder *shredder;
+    struct shred_batch batch;
+    struct buf schema;
+    uint64_t schema_key;
+    char host[256];
+    char table[256];
+    char stream[STREAM_NAME_MAX + 1];
+    int64_t received_at_us; /* never goes back */
+    int64_t progress_at_ms;
+    pthread_t deliverer;
+    bool delivering;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* guarded by lock */
+    bool reading_done;
+    int deliver_rc;
+    struct error deliver_err;
+};
+
+void ingest_report_free(struct ingest_report *report)
+{
+    for (size_t i = 0; i < report->shown_count; i++)
+        free(report->shown[i].file);
+    free(report->shred.coerced_to_null);
+    *report = (struct ingest_report){0};
+}
+
+/* ---- the delivering thread ---- */
+
+static bool delivered(struct ingest *ingest, int64_t deadline_ms, int *rc, struct error *err)
+{
+    struct pipeline_backlog backlog;
+    *rc = pipeline_backlog(ingest->pipeline, &backlog, err);
+    if (*rc != OK)
+        return true;
+    if (backlog.open_streams == 0 && backlog.unannounced == 0)
+        return true;
+    if (clock_mono_ms(&clock_system) < deadline_ms)
+        return false;
+    *rc = error_set(err, ERROR_RETRY,
+                    "%zu segments are not delivered; they stay in the spool and a later run "
+                    "delivers them; last failure: %s",
+                    backlog.unannounced,
+                    backlog.last_failure[0] != 0 ? backlog.last_failure : "none");
+    return true;
+}
+
+/* Waits a moment, or until reading is done; true when it is. */
+static bool wait_for_more(struct ingest *ingest)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += IDLE_WAIT_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    pthread_mutex_lock(&ingest->lock);
+    if (!ingest->reading_done)
+        pthread_cond_timedwait(&ingest->changed, &ingest->lock, &until);
+    bool done = ingest->reading_done;
+    pthread_mutex_unlock(&ingest->lock);
+    return done;
+}
+
+static void *deliver(void *context)
+{
+    struct ingest *ingest = context;
+    struct error err = {0};
+    int64_t deadline_ms = INT64_MAX;
+    int rc = OK;
+    for (bool done = false; rc == OK;) {
+        rc = pipeline_step(ingest->pipeline, done, &err);
+        if (rc == OK && done && delivered(ingest, deadline_ms, &rc, &err))
+            break;
+        bool was_done = done;
+        if (rc == OK && done)
+            clock_sleep_ms(&clock_system, IDLE_WAIT_MS);
+        else if (rc == OK)
+            done = wait_for_more(ingest);
+        if (done && !was_done)
+            deadline_ms =
+                clock_mono_ms(&clock_system) + ingest->options->config->deliver_deadline_ms;
+    }
+    pthread_mutex_lock(&ingest->lock);
+    ingest->deliver_rc = rc;
+    ingest->deliver_err = err;
+    pthread_mutex_unlock(&ingest->lock);
+    return NULL;
+}
+
+static int deliverer_failed(struct ingest *ingest, struct error *err)
+{
+    pthread_mutex_lock(&ingest->lock);
+    int rc = ingest->deliver_rc;
+    if (rc != OK)
+        *err = ingest->deliver_err;
+    pthread_mutex_unlock(&ingest->lock);
+    return rc;
+}
+
+static int deliver_finish(struct ingest *ingest, struct error *err)
+{
+    if (!ingest->delivering)
+        return OK;
+    pthread_mutex_lock(&ingest->lock);
+    ingest->reading_done = true;
+    pthread_cond_signal(&ingest->changed);
+    pthread_mutex_unlock(&ingest->lock);
+    pthread_join(ingest->deliverer, NULL);
+    ingest->delivering = false;
+    return deliverer_failed(ingest, err);
+}
+
+/* ---- checkpoints ---- */
+
+static void checkpoint_encode(const struct checkpoint *checkpoint, uint8_t out[CHECKPOINT_SIZE])
+{
+    put_u32le(out, CHECKPOINT_VERSION);
+    put_u32le(out + 4, checkpoint->identity.head_len);
+    put_u32le(out + 8, checkpoint->identity.head_crc32c);
+    put_u32le(out + 12, checkpoint->ended);
+    put_u64le(out + 16, checkpoint->identity.size);
+    put_u64le(out + 24, checkpoint->offset);
+    put_u64le(out + 32, checkpoint->line);
+}
+
+/* What an earlier run remembered of this file; nothing when it is another one now. */
+static int checkpoint_load(struct ingest *ingest, struct input *input, struct checkpoint *out,
+                           struct error *err)
+{
+    struct buf value = {0};
+    bool found = false;
+    *out = (struct checkpoint){0};
+    out->have = input_identity(input, &out->identity);
+    if (!out->have)
+        return OK;
+    snprintf(out->key, sizeof out->key, "ingest/%s/%llx/%llx", ingest->table,
+             (unsigned long long)out->identity.device, (unsigned long long)out->identity.inode);
+    int rc = spool_checkpoint_get(ingest->spool, slice_cstr(out->key), &value, &found, err);
+    if (rc == OK && found && !ingest->options->again && value.len == CHECKPOINT_SIZE &&
+        get_u32le(value.data) == CHECKPOINT_VERSION) {
+        uint32_t head_len = get_u32le(value.data + 4);
+        bool same = out->identity.size >= get_u64le(value.data + 16) &&
+                    input_head_crc32c(input, head_len) == get_u32le(value.data + 8);
+        if (same) {
+            out->offset = get_u64le(value.data + 24);
+            out->line = get_u64le(value.data + 32);
+            out->ended =
+                get_u32le(value.data + 12) != 0 && out->identity.size == get_u64le(value.data + 16);
+        }
+    }
+    buf_free(&value);
+    return rc;
+}
+
+/* ---- batches ---- */
+
+/* A full spool holds the reader back: receipts make room again. */
+static int append_patiently(struct ingest *ingest, const struct spool_batch *batch, size_t count,
+                            const struct spool_checkpoint *checkpoint, size_t checkpoint_count,
+                            struct error *err)
+{
+    int64_t deadline_ms =
+        clock_mono_ms(&clock_system) + ingest->options->config->deliver_deadline_ms;
+    for (;;) {
+        uint64_t first = 0;
+        int rc =
+            spool_append(ingest->spool, batch, count, checkpoint, checkpoint_count, &first, err);
+        if (rc != ERROR_LIMIT)
+            return rc;
+        log_event(LOG_LEVEL_WARN, "ingest", "spool is full, waiting for commits", "error=\"%s\"",
+                  err->text);
+        struct error failure;
+        if (deliverer_failed(ingest, &failure) != OK) {
+            *err = failure;
+            return (int)err->code;
+        }
+        if (stop_asked || clock_mono_ms(&clock_system) >= deadline_ms)
+            return rc;
+        clock_sleep_ms(&clock_system, FULL_WAIT_MS);
+    }
+}
+
+/* Makes durable what the batch holds, with the place behind it. */
+static int flush_batch(struct ingest *ingest, struct checkpoint *checkpoint, struct error *err)
+{
+    uint8_t value[CHECKPOINT_SIZE];
+    struct spool_batch batch = {.stream = ingest->stream,
+                                .schema = buf_slice(&ingest->schema),
+                                .schema_key = ingest->schema_key,
+                                .rows = buf_slice(&ingest->batch.rows),
+                                .event_count = ingest->batch.event_count,
+                                .row_count = ingest->batch.row_count,
+                                .time_min_us = ingest->batch.time_min_us,
+                                .time_max_us = ingest->batch.time_max_us};
+    struct spool_checkpoint place = {.key = slice_cstr(checkpoint->key),
+                                     .value = slice_of(value, sizeof value)};
+    size_t batch_count = batch.event_count > 0 ? 1 : 0;
+    if (batch_count == 0 && !checkpoint->have)
+        return OK;
+    checkpoint_encode(checkpoint, value);
+    int64_t start_ns = clock_thread_cpu_ns();
+    int rc = append_patiently(ingest, &batch, batch_count, &place, checkpoint->have ? 1 : 0, err);
+    ingest->report->spool_ns += clock_thread_cpu_ns() - start_ns;
+    if (rc != OK)
+        return rc;
+    ingest->report->events += batch.event_count;
+    ingest->report->rows += batch.row_count;
+    shred_batch_reset(&ingest->batch);
+    return OK;
+}
+
+static void note_refusal(struct ingest *ingest, const char *file, uint64_t line,
+                         const struct refusal *refusal)
+{
+    struct ingest_report *report = ingest->report;
+    report->refused++;
+    report->refused_by_reason[refusal->reason]++;
+    if (report->shown_count == INGEST_REFUSALS_SHOWN)
+        return;
+    report->shown[report->shown_count++] =
+        (struct ingest_refusal){.file = memory_copy_cstr(file), .line = line, .refusal = *refusal};
+}
+
+static bool is_blank(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] != ' ' && text.data[i] != '\t' && text.data[i] != '\r')
+            return false;
+    }
+    return true;
+}
+
+static void take_line(struct ingest *ingest, const char *file, const struct input_line *line)
+{
+    struct shred_context context = {.received_at_us = ingest->received_at_us,
+                                    .source_time_us = INT64_MIN,
+                                    .host = slice_cstr(ingest->host),
+                                    .partition = -1,
+                                    .offset = -1};
+    struct refusal refusal;
+    if (line->too_long) {
+        refusal = (struct refusal){.reason = REFUSED_SIZE, .line = 1, .column = 1};
+        snprintf(refusal.text, sizeof refusal.text, "larger than %lld bytes (limits.event_bytes)",
+                 (long long)ingest->options->config->event_bytes_max);
+        note_refusal(ingest, file, line->number, &refusal);
+    } else if (!is_blank(line->text) &&
+               !shredder_event(ingest->shredder, line->text, &context, &ingest->batch, &refusal)) {
+        note_refusal(ingest, file, line->number, &refusal);
+    }
+}
+
+static void new_batch_time(struct ingest *ingest)
+{
+    int64_t now_us = clock_wall_us(&clock_system);
+    if (now_us > ingest->received_at_us)
+        ingest->received_at_us = now_us;
+}
+
+/* ---- files ---- */
+
+static void show_progress(struct ingest *ingest, const char *file, const struct input *input,
+                          const struct checkpoint *checkpoint, bool last)
+{
+    int64_t now_ms = clock_mono_ms(&clock_system);
+    if (!ingest->options->progress || (!last && now_ms < ingest->progress_at_ms))
+        return;
+    ingest->progress_at_ms = now_ms + PROGRESS_MS;
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    uint64_t events = ingest->report->events + ingest->batch.event_count;
+    double percent =
+        checkpoint->have && checkpoint->identity.size > 0
+            ? 100.0 * (double)input_bytes_read(input) / (double)checkpoint->identity.size
+            : 0.0;
+    if (last)
+        percent = 100.0;
+    fprintf(stderr, "%s%s: %3.0f%%, %llu events%s", terminal ? "\r" : "", file, percent,
+            (unsigned long long)events, terminal && !last ? "" : "\n");
+}
+
+/* Reads lines into batches; *ended says that the file was read to its end. */
+static int take_lines(struct ingest *ingest, const char *file, struct input *input,
+                      struct checkpoint *checkpoint, struct error *err)
+{
+    bool more = true;
+    int rc = OK;
+    int64_t shred_start_ns = clock_thread_cpu_ns();
+    int64_t read_before_ns = input_cpu_ns(input);
+    new_batch_time(ingest);
+    while (rc == OK && !stop_asked) {
+        struct input_line line;
+        rc = input_next(input, &line, &more, err);
+        if (rc != OK || !more)
+            break;
+        take_line(ingest, file, &line);
+        if (ingest->batch.rows.len < BATCH_BYTES && ingest->batch.event_count < BATCH_EVENTS)
+            continue;
+        int64_t spool_start_ns = clock_thread_cpu_ns();
+        checkpoint->offset = input_offset(input);
+        checkpoint->line = input_line_number(input);
+        rc = flush_batch(ingest, checkpoint, err);
+        shred_start_ns += clock_thread_cpu_ns() - spool_start_ns;
+        new_batch_time(ingest);
+        show_progress(ingest, file, input, checkpoint, false);
+        if (rc == OK)
+            rc = deliverer_failed(ingest, err);
+    }
+    int64_t read_ns = input_cpu_ns(input) - read_before_ns;
+    ingest->report->read_ns += read_ns;
+    ingest->report->shred_ns += clock_thread_cpu_ns() - shred_start_ns - read_ns;
+    checkpoint->ended = rc == OK && !more;
+    return rc;
+}
+
+static int ingest_file(struct ingest *ingest, const char *file, struct error *err)
+{
+    struct input *input = NULL;
+    struct checkpoint checkpoint = {0};
+    size_t line_max = (size_t)ingest->options->config->event_bytes_max;
+    int rc = input_open(&input, file, line_max, err);
+    if (rc != OK)
+        return rc;
+    rc = checkpoint_load(ingest, input, &checkpoint, err);
+    if (rc == OK && checkpoint.ended) {
+        ingest->report->files_skipped++;
+        log_event(LOG_LEVEL_INFO, "ingest", "file was taken before; --again takes it anew",
+                  "file=\"%s\"", file);
+        goto out;
+    }
+    uint64_t start = checkpoint.offset;
+    if (rc == OK && start > 0) {
+        log_event(LOG_LEVEL_INFO, "ingest", "going on where an earlier run ended",
+                  "file=\"%s\" offset=%llu line=%llu", file, (unsigned long long)start,
+                  (unsigned long long)checkpoint.line + 1);
+        rc = input_skip(input, start, checkpoint.line, err);
+    }
+    if (rc != OK)
+        goto out;
+    rc = take_lines(ingest, file, input, &checkpoint, err);
+    ingest->report->bytes_in += input_offset(input) - start;
+    if (rc == OK || rc == ERROR_INPUT) {
+        /* What came before a damaged place is kept, and so is the place. */
+        struct error flush_err;
+        checkpoint.offset = input_offset(input);
+        checkpoint.line = input_line_number(input);
+        int flush_rc = flush_batch(ingest, &checkpoint, &flush_err);
+        if (rc == OK && flush_rc != OK) {
+            *err = flush_err;
+            rc = flush_rc;
+        }
+    }
+    show_progress(ingest, file, input, &checkpoint, true);
+out:
+    input_close(input);
+    return rc;
+}
+
+/* ---- a run ---- */
+
+static int open_parts(struct ingest *ingest, struct error *err)
+{
+    const struct agent_config *config = ingest->options->config;
+    const struct mapping *mapping = ingest->options->mapping;
+    struct spool_options spool = {.directory = config->spool_directory,
+                                  .agent_id = config->agent_id,
+                                  .bytes_max = (uint64_t)config->spool_bytes};
+    struct shred_options shred = {.bytes_max = (size_t)config->event_bytes_max};
+    int rc = objstore_open(&ingest->store, config->warehouse, NULL, err);
+    if (rc == OK)
+        rc = spool_open(&ingest->spool, &spool, err);
+    if (rc == OK)
+        rc = shredder_open(&ingest->shredder, mapping, &shred, err);
+    if (rc != OK)
+        return rc;
+    snprintf(ingest->table, sizeof ingest->table, "%s.%s", config->namespace,
+             mapping->schema.table);
+    rc = stream_name_make(ingest->stream, config->agent_id, spool_epoch_borrow(ingest->spool),
+                          ingest->table, err);
+    if (rc != OK)
+        return rc;
+    table_schema_encode(&mapping->schema, &ingest->schema);
+    ingest->schema_key = table_schema_key(&mapping->schema);
+    if (gethostname(ingest->host, sizeof ingest->host - 1) < 0)
+        ingest->host[0] = 0;
+    struct pipeline_options pipeline = {.spool = ingest->spool,
+                                        .store = ingest->store,
+                                        .agent_id = config->agent_id,
+                                        .roll = {.bytes_max = (uint64_t)config->roll_bytes,
+                                                 .rows_max = (uint64_t)config->roll_rows,
+                                                 .age_max_ms = config->roll_age_ms},
+                                        .partition_bytes = (uint64_t)config->roll_partition_bytes,
+                                        .announce_repeat_ms = config->announce_repeat_ms,
+                                        .seed = (uint64_t)clock_wall_us(&clock_system)};
+    return pipeline_open(&ingest->pipeline, &pipeline, err);
+}
+
+static void fill_report(struct ingest *ingest)
+{
+    struct ingest_report *report = ingest->report;
+    if (ingest->pipeline != NULL) {
+        const struct uploader_statistics *uploads =
+            pipeline_uploader_statistics_borrow(ingest->pipeline);
+        report->roller = *pipeline_roller_statistics_borrow(ingest->pipeline);
+        report->files_put = uploads->files_put;
+        report->bytes_put = uploads->bytes_put;
+        report->segments = uploads->announcements_put;
+        report->upload_ns = pipeline_upload_ns(ingest->pipeline);
+    }
+    if (ingest->shredder != NULL) {
+        size_t columns = ingest->options->mapping->schema.column_count;
+        report->shred = *shredder_statistics_borrow(ingest->shredder);
+        uint64_t *copy = memory_alloc(columns, sizeof *copy);
+        memcpy(copy, report->shred.coerced_to_null, columns * sizeof *copy);
+        report->shred.coerced_to_null = copy;
+    }
+}
+
+static int ingest_files(struct ingest *ingest, struct error *err)
+{
+    int first_rc = OK;
+    for (size_t i = 0; i < ingest->options->file_count && !stop_asked; i++) {
+        struct error file_err;
+        int rc = ingest_file(ingest, ingest->options->files[i], &file_err);
+        if (rc != OK && first_rc == OK) {
+            *err = file_err;
+            first_rc = rc;
+        }
+        /* One input that is damaged or not there doesn't keep the others out. */
+        if (rc != OK && rc != ERROR_INPUT && file_err.cause == 0)
+            break;
+        if (rc != OK)
+            log_event(LOG_LEVEL_ERROR, "ingest", "input does not read to its end", "error=\"%s\"",
+                      file_err.text);
+    }
+    if (first_rc == OK && stop_asked)
+        first_rc =
+            error_set(err, ERROR_RETRY, "stopped by a signal; a later run goes on from here");
+    return first_rc;
+}
+
+int ingest_run(const struct ingest_options *options, struct ingest_report *report,
+               struct error *err)
+{
+    struct ingest ingest = {.options = options, .report = report};
+    int64_t start_ns = clock_mono_ns();
+    *report = (struct ingest_report){0};
+    pthread_mutex_init(&ingest.lock, NULL);
+    pthread_cond_init(&ingest.changed, NULL);
+    int rc = open_parts(&ingest, err);
+    if (rc == OK) {
+        int failed = pthread_create(&ingest.deliverer, NULL, deliver, &ingest);
+        ASSERT(failed == 0);
+        ingest.delivering = true;
+        rc = ingest_files(&ingest, err);
+    }
+    struct error deliver_err;
+    int deliver_rc = deliver_finish(&ingest, &deliver_err);
+    if (rc == OK && deliver_rc != OK) {
+        *err = deliver_err;
+        rc = deliver_rc;
+    }
+    fill_report(&ingest);
+    report->seconds = (double)(clock_mono_ns() - start_ns) / 1e9;
+    pipeline_close(ingest.pipeline);
+    shredder_close(ingest.shredder);
+    spool_close(ingest.spool);
+    objstore_close(ingest.store);
+    shred_batch_free(&ingest.batch);
+    buf_free(&ingest.schema);
+    pthread_cond_destroy(&ingest.changed);
+    pthread_mutex_destroy(&ingest.lock);
+    return rc;
+}
