@@ -25,6 +25,11 @@ $(BUILD)/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(BUILD)/tests/fuzz/replay.o \
 endef
 $(foreach t,$(notdir $(FUZZ)),$(eval $(call fuzz_rules,$(t))))
 
+# Makes files for tests/interop/parquet_readers.py.
+$(BUILD)/interop/parquet_make: $(BUILD)/tests/interop/parquet_make.o $(call archives,lib/parquet)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
+
 unit: $(UNIT) ## unit tests alone; T=<part of a name> picks some
 	@tests/run_all.sh $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UNIT))
 
