@@ -8,7 +8,7 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
-enum { BUILD_RETRY_MS = 5000 };
+enum { BUILD_RETRY_MS = 5000, PRESSURE_SHARE = 8 };
 
 /* A stream whose last build failed. */
 struct stall {
@@ -156,13 +156,27 @@ static void build_stream(struct pipeline *pipeline, const char *stream, int64_t 
     arena_free(&arena);
 }
 
+/* Room for new events comes before old ones that the store has: under pressure the
+ * records of announced segments go, oldest first, until an eighth is free. */
+static int relieve_pressure(struct pipeline *pipeline, struct error *err)
+{
+    struct spool_statistics statistics = {0};
+    spool_statistics(pipeline->options.spool, &statistics);
+    uint64_t room = statistics.bytes_max / PRESSURE_SHARE;
+    if (statistics.bytes_used + statistics.bytes_reserve + room <= statistics.bytes_max)
+        return OK;
+    return spool_let_go(pipeline->options.spool, room, err);
+}
+
 int pipeline_step(struct pipeline *pipeline, bool flush, struct error *err)
 {
     struct arena arena = {0};
     struct spool_streams streams = {0};
     int64_t now_ms = clock_mono_ms(pipeline->options.clock);
     int64_t wall_ms = clock_wall_ms(pipeline->options.clock);
-    int rc = spool_list_streams(pipeline->options.spool, &arena, &streams, err);
+    int rc = relieve_pressure(pipeline, err);
+    if (rc == OK)
+        rc = spool_list_streams(pipeline->options.spool, &arena, &streams, err);
     for (size_t i = 0; rc == OK && i < streams.count; i++) {
         const struct spool_stream *stream = &streams.streams[i];
         rc = seal_stream(pipeline, stream, flush, wall_ms, err);

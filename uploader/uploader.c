@@ -237,6 +237,18 @@ static int same_object(struct uploader *uploader, const char *key, const struct 
     return rc;
 }
 
+/* After an upgrade, a rebuild of an old epoch may have other bytes. A stream of this very
+ * process has no such excuse: two machines may be giving the same positions. */
+static void note_taken_name(const struct uploader *uploader, const char *stream, const char *path)
+{
+    struct slice epoch = stream_epoch(stream);
+    bool ours = epoch.data != NULL && slice_is(epoch, spool_epoch_borrow(uploader->options.spool));
+    log_event(ours ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "uploader",
+              ours ? "ALARM: a name of this process is taken by other bytes"
+                   : "name is taken by other bytes, using the next one",
+              "path=%s", path);
+}
+
 /* Puts one file; when its name stands for other bytes already, under the next one.
  * *renamed says that file->path was changed. */
 static int put_file(struct uploader *uploader, const char *table, const char *local,
@@ -260,8 +272,7 @@ static int put_file(struct uploader *uploader, const char *table, const char *lo
         struct buf next = {0};
         bool made = data_file_path_next(file->path, &next);
         ASSERT(made);
-        log_event(LOG_LEVEL_WARN, "uploader", "name is taken by other bytes, using the next one",
-                  "path=%s", file->path);
+        note_taken_name(uploader, announcement->stream, file->path);
         file->path = arena_copy_cstr(&announcement->arena, buf_slice(&next));
         buf_free(&next);
         *renamed = true;
