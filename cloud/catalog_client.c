@@ -28,7 +28,7 @@ int client_metadata_read(struct objstore *store, const char *location, json_t **
     return rc == OK ? OK : error_wrap(err, "metadata %s", location);
 }
 
-static void metadata_directory(const json_t *metadata, struct buf *out)
+void client_metadata_directory(const json_t *metadata, struct buf *out)
 {
     const char *path = metadata_property_borrow(metadata, "write.metadata.path");
     if (path == NULL) {
@@ -50,7 +50,7 @@ int client_metadata_write(struct objstore *store, const json_t *metadata, const 
     int rc = OK;
     char key[OBJSTORE_KEY_MAX + 1];
 
-    metadata_directory(metadata, &url);
+    client_metadata_directory(metadata, &url);
     buf_put_cstr(&url, "/");
     metadata_file_name(base_location, uuid, &url);
     if (!objstore_key_of(store, buf_cstr(&url), key)) {

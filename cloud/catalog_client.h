@@ -17,6 +17,9 @@ int catalog_sqlite_open(struct catalog **out, const char *path,
 int client_metadata_read(struct objstore *store, const char *location, json_t **out,
                          struct error *err) MUST_USE;
 
+/* Appends the URL of the directory for metadata files, manifests and manifest lists. */
+void client_metadata_directory(const json_t *metadata, struct buf *out);
+
 /* Puts `metadata` as the file after `base_location` (NULL: the first); *location is the
  * caller's. `uuid` makes the name unique. */
 int client_metadata_write(struct objstore *store, const json_t *metadata, const char *base_location,

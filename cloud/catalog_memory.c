@@ -20,6 +20,7 @@ struct memory_table {
     char *name;
     struct catalog_table now;
     struct catalog_table before; /* its last change; empty for a new one */
+    uint64_t version;            /* counts changes */
 };
 
 struct late_commit {
@@ -180,22 +181,29 @@ static struct objstore *store_of(const struct memory_catalog *shared, struct obj
     return shared->store != NULL ? shared->store : handles;
 }
 
+/* Takes `metadata`. ERROR_CONFLICT when another actor had its turn during the write of
+ * the file and changed the table: the caller judges again. */
 static int table_change(struct memory_catalog *shared, struct memory_table *table,
                         struct objstore *store, json_t *metadata, int64_t wall_ms,
                         struct error *err)
 {
     char uuid[UUID_TEXT_SIZE];
     char *location = NULL;
+    uint64_t version = table->version;
     uuid_v7_from(uuid, wall_ms, &shared->random);
     int rc = client_metadata_write(store_of(shared, store), metadata, table->now.metadata_location,
                                    uuid, &location, err);
+    if (rc == OK && table->version != version)
+        rc = error_set(err, ERROR_CONFLICT, "the table has changed");
     if (rc != OK) {
         json_decref(metadata);
+        free(location);
         return rc;
     }
     catalog_table_free(&table->before);
     table->before = table->now;
     table->now = (struct catalog_table){.metadata_location = location, .metadata = metadata};
+    table->version++;
     return OK;
 }
 
@@ -241,12 +249,18 @@ static int judge(struct memory_catalog *shared, struct memory_table *table, stru
                  const json_t *requirements, const json_t *updates, int64_t wall_ms,
                  struct error *err)
 {
-    json_t *metadata = NULL;
-    int rc = metadata_check_requirements(table->now.metadata, requirements, err);
-    if (rc == OK)
-        rc = metadata_apply(&metadata, table->now.metadata, table->now.metadata_location, updates,
-                            wall_ms, err);
-    return rc == OK ? table_change(shared, table, store, metadata, wall_ms, err) : rc;
+    for (;;) {
+        json_t *metadata = NULL;
+        uint64_t version = table->version;
+        int rc = metadata_check_requirements(table->now.metadata, requirements, err);
+        if (rc == OK)
+            rc = metadata_apply(&metadata, table->now.metadata, table->now.metadata_location,
+                                updates, wall_ms, err);
+        if (rc == OK)
+            rc = table_change(shared, table, store, metadata, wall_ms, err);
+        if (rc != ERROR_CONFLICT || table->version == version)
+            return rc;
+    }
 }
 
 static void late_add(struct memory_handle *handle, struct memory_table *table,

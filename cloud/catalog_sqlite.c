@@ -29,7 +29,12 @@
 #include "lib/base/random.h"
 #include "lib/iceberg/iceberg.h"
 
-enum { LOCATION_MAX = 1000 };
+enum {
+    LOCATION_MAX = 1000,
+    /* From the begin of a commit to its swap. A process that was frozen in between is told
+     * to begin anew: clean-ups may have taken what it wrote. */
+    COMMIT_MS_MAX = 10 * 60 * 1000,
+};
 
 struct sqlite_catalog {
     sqlite3 *db;
@@ -351,7 +356,7 @@ out:
 }
 
 static int pointer_swap(const struct sqlite_catalog *catalog, const char *ns, const char *table,
-                        const char *old, const char *new, struct error *err)
+                        const char *old, const char *new, int64_t deadline_ms, struct error *err)
 {
     const char *texts[] = {new, old, catalog->name, ns, table, old};
     int changed = 0;
@@ -370,6 +375,8 @@ static int pointer_swap(const struct sqlite_catalog *catalog, const char *ns, co
     if (rc == OK && changed != 1)
         rc =
             error_set(err, ERROR_CONFLICT, "table %s.%s: somebody else committed first", ns, table);
+    if (rc == OK && clock_mono_ms(catalog->clock) > deadline_ms)
+        rc = error_set(err, ERROR_RETRY, "table %s.%s: the commit took too long", ns, table);
     if (rc == OK)
         rc = end(catalog, err);
     if (rc != OK)
@@ -385,6 +392,7 @@ static int sqlite_commit(void *impl, const char *ns, const char *table,
     char *location = NULL;
     json_t *metadata = NULL;
     char uuid[UUID_TEXT_SIZE];
+    int64_t deadline_ms = clock_mono_ms(catalog->clock) + COMMIT_MS_MAX;
 
     int rc = metadata_check_requirements(base->metadata, requirements, err);
     if (rc == OK)
@@ -400,7 +408,7 @@ static int sqlite_commit(void *impl, const char *ns, const char *table,
     if (rc == OK)
         rc = fault_point("catalog.sqlite.before_swap", err);
     if (rc == OK)
-        rc = pointer_swap(catalog, ns, table, base->metadata_location, location, err);
+        rc = pointer_swap(catalog, ns, table, base->metadata_location, location, deadline_ms, err);
     if (rc == OK)
         rc = fault_point("catalog.sqlite.after_swap", err);
     if (rc != OK)

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The report of a turn, and what every part of a committer needs: its clock, its random
+ * numbers, its pauses.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/snapshot.h"
+#include "lib/base/memory.h"
+
+void commit_report_free(struct commit_report *report)
+{
+    for (size_t i = 0; i < report->note_count; i++) {
+        free(report->notes[i].table);
+        free(report->notes[i].stream);
+        free(report->notes[i].text);
+    }
+    free(report->notes);
+    *report = (struct commit_report){0};
+}
+
+void report_note(struct commit_report *report, enum commit_note_kind kind, const char *table,
+                 const char *stream, uint64_t from, const char *format, ...)
+{
+    if (kind == NOTE_ALARM)
+        report->alarms++;
+    if (report->note_count == COMMIT_NOTES_MAX)
+        return;
+    if (report->notes == NULL)
+        report->notes = memory_alloc(COMMIT_NOTES_MAX, sizeof *report->notes);
+    char text[600];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    report->notes[report->note_count++] = (struct commit_note){
+        .kind = kind,
+        .table = memory_copy_cstr(table),
+        .stream = memory_copy_cstr(stream),
+        .from = from,
+        .text = memory_copy_cstr(text),
+    };
+}
+
+const struct clock *committer_clock(const struct committer *committer)
+{
+    return committer->clock != NULL ? committer->clock : &clock_system;
+}
+
+void committer_random(const struct committer *committer, void *out, size_t len)
+{
+    if (committer->random == NULL) {
+        random_system(out, len);
+        return;
+    }
+    uint8_t *at = out;
+    for (size_t i = 0; i < len; i++)
+        at[i] = (uint8_t)random_below(committer->random, 256);
+}
+
+void committer_uuid(const struct committer *committer, char out[UUID_TEXT_SIZE])
+{
+    int64_t now_ms = clock_wall_ms(committer_clock(committer));
+    if (committer->random == NULL)
+        uuid_v7(out, now_ms);
+    else
+        uuid_v7_from(out, now_ms, committer->random);
+}
+
+void committer_back_off(const struct committer *committer, unsigned attempt)
+{
+    uint64_t ceiling = 100u << (attempt < 8 ? attempt : 8);
+    uint64_t number;
+    committer_random(committer, &number, sizeof number);
+    clock_sleep_ms(committer_clock(committer), (int64_t)(number % ceiling));
+}
