@@ -291,6 +291,8 @@ int chunk_encode(struct chunk_encoder *encoder, const struct parquet_field *fiel
     }
     if (rc != OK)
         return error_wrap(err, "column %s", field->name);
-    meta->has_bounds = bounds_encode(range, field->type, &meta->min, &meta->max);
+    /* DuckDB takes `x <= max` for true in all rows then, also where x is NaN. */
+    meta->has_bounds =
+        meta->nan_count == 0 && bounds_encode(range, field->type, &meta->min, &meta->max);
     return OK;
 }
