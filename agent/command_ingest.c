@@ -131,6 +131,11 @@ int command_ingest(const struct command_line *line)
         fputs("bidlake-agent: ingest wants a table\n", stderr);
         return EXIT_USAGE;
     }
+    if (line->config.warehouse[0] == 0) {
+        fputs("bidlake-agent: no warehouse: set it in the configuration or by --warehouse\n",
+              stderr);
+        return EXIT_USAGE;
+    }
     const struct mapping *mapping = NULL;
     int rc = mapping_set_load(&set, line->config.tables, line->config.table_count, &err);
     if (rc == OK)

@@ -180,6 +180,11 @@ int command_check(const struct command_line *line)
     struct error err;
     struct mapping_set set = {0};
     bool running = false;
+    if (line->config.warehouse[0] == 0) {
+        fputs("bidlake-agent: no warehouse: set it in the configuration or by --warehouse\n",
+              stderr);
+        return EXIT_USAGE;
+    }
     if (mapping_set_load(&set, line->config.tables, line->config.table_count, &err) != OK) {
         fprintf(stderr, "bidlake-agent: %s\n", err.text);
         return EXIT_USAGE;
