@@ -30,8 +30,9 @@ $(BUILD)/interop/parquet_make: $(BUILD)/tests/interop/parquet_make.o $(call arch
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
 
-unit: $(UNIT) ## unit tests alone; T=<part of a name> picks some
-	@tests/run_all.sh $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UNIT))
+PICKED := $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UNIT))
+unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
+	@tests/run_all.sh $(PICKED)
 
 lint: ## layers, lengths, banned calls, format
 	@tests/lint/lint.sh
