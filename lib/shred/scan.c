@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/shred/scan.h"
+
+const uint8_t *scan_fail(struct scan *scan, const uint8_t *at, const char *text)
+{
+    scan->fault.at = at;
+    scan->fault.reason = REFUSED_SYNTAX;
+    scan->fault.text = at >= scan->end ? "the text ends too early" : text;
+    return NULL;
+}
+
+const uint8_t *scan_fail_depth(struct scan *scan, const uint8_t *at)
+{
+    scan->fault.at = at;
+    scan->fault.reason = REFUSED_DEPTH;
+    scan->fault.text = "nested deeper than 64 levels";
+    return NULL;
+}
+
+static bool is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_hex(uint8_t c)
+{
+    return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+}
+
+/* `at` is at a backslash; the result is behind the escape. */
+static const uint8_t *scan_escape(struct scan *scan, const uint8_t *at)
+{
+    switch (at[1]) {
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return at + 2;
+    case 'u':
+        for (int i = 2; i < 6; i++)
+            if (!is_hex(at[i]))
+                return scan_fail(scan, at + i, "expected four hex digits after \\u");
+        return at + 6;
+    default:
+        return scan_fail(scan, at + 1, "unknown escape in a string");
+    }
+}
+
+const uint8_t *scan_string_slow(struct scan *scan, const uint8_t *at, unsigned *flags)
+{
+    while (*at != '"') {
+        if (*at != '\\')
+            return scan_fail(scan, at, "control character in a string");
+        *flags |= STRING_ESCAPED;
+        at = scan_escape(scan, at);
+        if (at == NULL)
+            return NULL;
+        at = scan_plain(at, flags);
+    }
+    return at;
+}
+
+static const uint8_t *scan_number(struct scan *scan, const uint8_t *at)
+{
+    if (*at == '-')
+        at++;
+    if (!is_digit(*at))
+        return scan_fail(scan, at, "expected a digit");
+    if (*at == '0') {
+        at++;
+        if (is_digit(*at))
+            return scan_fail(scan, at, "a number has a leading zero");
+    } else {
+        while (is_digit(*at))
+            at++;
+    }
+    if (*at == '.') {
+        at++;
+        if (!is_digit(*at))
+            return scan_fail(scan, at, "expected a digit after '.'");
+        while (is_digit(*at))
+            at++;
+    }
+    if (*at == 'e' || *at == 'E') {
+        at++;
+        if (*at == '+' || *at == '-')
+            at++;
+        if (!is_digit(*at))
+            return scan_fail(scan, at, "expected a digit in an exponent");
+        while (is_digit(*at))
+            at++;
+    }
+    return at;
+}
+
+static const uint8_t *scan_literal(struct scan *scan, const uint8_t *at, const char *word)
+{
+    for (; *word != 0; word++, at++)
+        if (*at != (uint8_t)*word)
+            return scan_fail(scan, at, "expected true, false or null");
+    return at;
+}
+
+const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at)
+{
+    switch (*at) {
+    case 't':
+        return scan_literal(scan, at, "true");
+    case 'f':
+        return scan_literal(scan, at, "false");
+    case 'n':
+        return scan_literal(scan, at, "null");
+    default:
+        if (*at != '-' && !is_digit(*at))
+            return scan_fail(scan, at, "expected a value");
+        return scan_number(scan, at);
+    }
+}
+
+const uint8_t *scan_key(struct scan *scan, const uint8_t *at, const uint8_t **close,
+                        unsigned *flags)
+{
+    if (*at != '"')
+        return scan_fail(scan, at, "expected a key in quotes");
+    at = scan_string(scan, at + 1, flags);
+    if (at == NULL)
+        return NULL;
+    *close = at;
+    at = scan_blanks(at + 1);
+    if (*at != ':')
+        return scan_fail(scan, at, "expected ':' after a key");
+    return scan_blanks(at + 1);
+}
+
+/* The stack of open containers is a word: a bit for each, set for an object. */
+_Static_assert(SCAN_DEPTH_MAX <= 64, "open containers are bits of a word");
+
+/* Behind a value: closes what ends here. *at is NULL after a fault, else where the
+ * next value begins, or behind the whole when depth is back at base. */
+static const uint8_t *scan_after_value(struct scan *scan, const uint8_t *at, unsigned base,
+                                       unsigned *depth, uint64_t *objects)
+{
+    while (*depth > base) {
+        bool object = (*objects & 1) != 0;
+        at = scan_blanks(at);
+        if (*at == ',') {
+            const uint8_t *close;
+            unsigned flags = 0;
+            at = scan_blanks(at + 1);
+            return object ? scan_key(scan, at, &close, &flags) : at;
+        }
+        if (*at != (object ? '}' : ']'))
+            return scan_fail(scan, at,
+                             object ? "expected ',' or '}' after a member"
+                                    : "expected ',' or ']' after an element");
+        at++;
+        *objects >>= 1;
+        --*depth;
+    }
+    return at;
+}
+
+const uint8_t *scan_skip(struct scan *scan, const uint8_t *at, unsigned depth)
+{
+    unsigned base = depth;
+    uint64_t objects = 0;
+    for (;;) {
+        unsigned flags = 0;
+        const uint8_t *close;
+        bool object = *at == '{';
+        if (*at == '"') {
+            at = scan_string(scan, at + 1, &flags);
+            at = at == NULL ? NULL : at + 1;
+        } else if (object || *at == '[') {
+            if (depth == SCAN_DEPTH_MAX)
+                return scan_fail_depth(scan, at);
+            at = scan_blanks(at + 1);
+            if (*at != (object ? '}' : ']')) {
+                depth++;
+                objects = objects << 1 | object;
+                at = object ? scan_key(scan, at, &close, &flags) : at;
+                if (at == NULL)
+                    return NULL;
+                continue;
+            }
+            at++;
+        } else {
+            at = scan_scalar(scan, at);
+        }
+        if (at == NULL)
+            return NULL;
+        at = scan_after_value(scan, at, base, &depth, &objects);
+        if (at == NULL || depth == base)
+            return at;
+    }
+}
