@@ -68,7 +68,7 @@ static int metric_check(const struct data_file *file, const struct file_metric *
     if (field == NULL)
         return error_set(err, ERROR_INPUT, "metrics of field %d, which the table doesn't have",
                          metric->field_id);
-    if (metric->size < 0 || (uint64_t)metric->size > file->size)
+    if (metric->size > 0 && (uint64_t)metric->size > file->size)
         return error_set(err, ERROR_INPUT, "field %d: size %" PRId64 " is larger than the file's",
                          metric->field_id, metric->size);
     bool bounds = metric->has_lower || metric->has_upper;
@@ -197,7 +197,7 @@ static int file_check(const struct announcement *announcement, const struct data
     uint64_t sizes = 0;
     for (size_t i = 0; i < file->metric_count && rc == OK; i++) {
         rc = metric_check(file, &file->metrics[i], schema, err);
-        sizes += rc == OK ? (uint64_t)file->metrics[i].size : 0;
+        sizes += rc == OK && file->metrics[i].size > 0 ? (uint64_t)file->metrics[i].size : 0;
         if (rc == OK && sizes > file->size)
             rc = error_set(err, ERROR_INPUT, "its columns are larger than the file");
     }

@@ -40,7 +40,7 @@ static int clock_check(const struct committer *committer, const struct table_nam
     report_note(report, NOTE_ALARM, table->full, "", 0,
                 "this machine's clock and the store's differ by %" PRId64 " s: no commit",
                 (after_ms - store_ms) / 1000);
-    return error_set(err, ERROR_RETRY, "clock is %" PRId64 " s off the store's",
+    return error_set(err, ERROR_DENIED, "clock is %" PRId64 " s off the store's",
                      (after_ms - store_ms) / 1000);
 }
 

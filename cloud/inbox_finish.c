@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What is left to do once it is decided: say it in receipts, then clear the inbox. Every
+ * step is harmless to repeat, and a crash between two leaves an announcement that is
+ * found dead by the next turn.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/inbox.h"
+#include "lib/base/digest.h"
+#include "lib/base/fault.h"
+#include "lib/base/memory.h"
+#include "lib/json/json.h"
+
+int receipt_put(const struct committer *committer, const struct receipt *receipt, struct error *err)
+{
+    struct buf key = {0};
+    struct buf bytes;
+    buf_init(&bytes, RECEIPT_BYTES_MAX);
+    key_of_receipt(receipt->stream, &key);
+    receipt_encode(receipt, &bytes);
+    int rc =
+        objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&bytes), PUT_ALWAYS, err);
+    if (rc != OK)
+        rc = error_wrap(err, "put %s", buf_cstr(&key));
+    buf_free(&key);
+    buf_free(&bytes);
+    return rc;
+}
+
+/* {"v":1,"reason":...,"refused_at":...,"stream":...,"from":...,"announcement":...}; one
+ * that is no JSON is kept as base64 up to the limit of a receipt. */
+static void refused_encode(const struct inbox_entry *entry, struct slice bytes, int64_t now_ms,
+                           struct buf *out)
+{
+    json_t *document = NULL;
+    struct error ignored; /* then it is kept as bytes */
+    json_t *object =
+        json_pack("{s:i,s:s,s:I,s:s,s:I}", "v", 1, "reason", entry->reason, "refused_at",
+                  (json_int_t)now_ms, "stream", entry->stream, "from", (json_int_t)entry->from);
+    if (object == NULL) /* a reason that is no UTF-8: it quotes what was sent */
+        object = json_pack("{s:i,s:s,s:I,s:I}", "v", 1, "reason", "not UTF-8", "refused_at",
+                           (json_int_t)now_ms, "from", (json_int_t)entry->from);
+    if (json_decode(&document, bytes, &ignored) == OK) {
+        json_object_set_new(object, "announcement", document);
+    } else {
+        struct buf text = {0};
+        if (bytes.len > RECEIPT_BYTES_MAX)
+            bytes.len = RECEIPT_BYTES_MAX;
+        base64_encode(bytes, &text);
+        json_object_set_new(object, "bytes", json_string(buf_cstr(&text)));
+        buf_free(&text);
+    }
+    json_encode(object, out);
+    json_decref(object);
+}
+
+/* To refused/ under the same hash and range; the inbox object goes after the receipt. */
+static int refused_put(const struct committer *committer, const struct inbox_entry *entry,
+                       struct error *err)
+{
+    struct buf key = {0};
+    struct buf bytes = {0};
+    struct buf object = {0};
+    struct objstore_info info = {0};
+    buf_printf(&key, "_bidlake/refused/%s", entry->key + strlen("_bidlake/inbox/"));
+    int rc = objstore_get(committer->store, entry->key, ANNOUNCEMENT_BYTES_MAX, &bytes, &info, err);
+    if (rc == ERROR_LIMIT)
+        rc = objstore_get_range(committer->store, entry->key, 0, RECEIPT_BYTES_MAX, &bytes, &info,
+                                err);
+    if (rc == OK && info.found) {
+        refused_encode(entry, buf_slice(&bytes), clock_wall_ms(committer_clock(committer)),
+                       &object);
+        rc = objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&object), PUT_ALWAYS,
+                                err);
+    }
+    if (rc != OK)
+        rc = error_wrap(err, "refuse %s", entry->key);
+    buf_free(&key);
+    buf_free(&bytes);
+    buf_free(&object);
+    return rc;
+}
+
+static bool in_state(const struct inbox_entry *entry, enum entry_state state)
+{
+    return !entry->finished && entry->state == state;
+}
+
+/* The receipt of one stream from its entries [begin, end). */
+static int stream_receipt(const struct committer *committer, const struct inbox_page *page,
+                          size_t begin, size_t end, const struct stream_row *row, struct error *err)
+{
+    struct receipt receipt;
+    bool due = false;
+    const char *stream = row != NULL ? row->stream : "";
+    receipt_init(&receipt);
+    receipt.next = row != NULL ? row->next : 0;
+    receipt.committed_at_ms = row != NULL ? row->at_ms : 0;
+    for (size_t i = begin; i < end; i++) {
+        const struct inbox_entry *entry = &page->entries[i];
+        if (*stream == 0)
+            stream = entry->stream;
+        due = due || in_state(entry, ENTRY_DEAD) || in_state(entry, ENTRY_TAKEN);
+        if (in_state(entry, ENTRY_MISSING)) {
+            receipt.has_missing = due = true;
+            receipt.missing_from = entry->from;
+        }
+        if (in_state(entry, ENTRY_REFUSED) && !receipt.has_refused) {
+            receipt.has_refused = due = true;
+            receipt.refused_from = entry->from;
+            receipt.refused_reason = entry->reason;
+        }
+    }
+    int rc = OK;
+    if (due && *stream != 0 && (row != NULL || receipt.has_missing || receipt.has_refused)) {
+        receipt.stream = stream;
+        rc = receipt_put(committer, &receipt, err);
+    }
+    receipt_free(&receipt);
+    return rc;
+}
+
+static size_t stream_end(const struct inbox_page *page, size_t begin)
+{
+    size_t end = begin + 1;
+    while (end < page->count && strcmp(page->entries[end].hash, page->entries[begin].hash) == 0)
+        end++;
+    return end;
+}
+
+static void entry_count(const struct inbox_entry *entry, const char *table,
+                        struct commit_report *report)
+{
+    switch (entry->state) {
+    case ENTRY_DEAD:
+        report->dead++;
+        if (entry->reason != NULL)
+            report_note(report, NOTE_ALARM, table, entry->stream, entry->from, "%s", entry->reason);
+        break;
+    case ENTRY_MISSING:
+        report->missing++;
+        report_note(report, NOTE_MISSING, table, entry->stream, entry->from, "%s", entry->reason);
+        break;
+    case ENTRY_REFUSED:
+        report->refused++;
+        report_note(report, NOTE_REFUSED, table, entry->stream, entry->from, "%s", entry->reason);
+        break;
+    case ENTRY_RETIRED:
+        report->retired++;
+        report_note(report, NOTE_ALARM, table, entry->stream, entry->from,
+                    "the stream is not in the ledger and its epoch is retired; not taken: was it "
+                    "silent for long, or is this an old spool?");
+        break;
+    default:
+        break;
+    }
+}
+
+int inbox_finish(const struct committer *committer, const char *table, struct inbox_page *page,
+                 const struct stream_index *index, struct commit_report *report, struct error *err)
+{
+    int rc = OK;
+    for (size_t i = 0; i < page->count && rc == OK; i++)
+        if (in_state(&page->entries[i], ENTRY_REFUSED))
+            rc = refused_put(committer, &page->entries[i], err);
+    for (size_t i = 0; i < page->count && rc == OK;) {
+        size_t end = stream_end(page, i);
+        rc = stream_receipt(committer, page, i, end,
+                            stream_index_find(index, page->entries[i].hash), err);
+        i = end;
+    }
+    if (rc == OK)
+        rc = fault_point("commit.receipts_written", err);
+    for (size_t i = 0; i < page->count && rc == OK; i++) {
+        struct inbox_entry *entry = &page->entries[i];
+        if (entry->finished || entry->state == ENTRY_NEW || entry->state == ENTRY_LATER ||
+            entry->state == ENTRY_WAITING)
+            continue;
+        bool remove = entry->state == ENTRY_DEAD || entry->state == ENTRY_TAKEN ||
+                      entry->state == ENTRY_REFUSED;
+        if (remove)
+            rc = objstore_remove(committer->store, entry->key, err);
+        if (rc == OK && remove)
+            rc = fault_point("commit.inbox_removed", err);
+        if (rc != OK)
+            break;
+        entry->finished = true;
+        entry_count(entry, table, report);
+        inbox_entry_drop(entry);
+    }
+    return rc;
+}
+
+int store_prune(const struct committer *committer, const char *prefix, int64_t age_ms,
+                const char *keep, const char *keep_too, struct error *err)
+{
+    int64_t before_ms = clock_wall_ms(committer_clock(committer)) - age_ms;
+    char *after = NULL;
+    bool more = true;
+    int rc = OK;
+    while (more && rc == OK) {
+        struct objstore_list list = {0};
+        rc = objstore_list(committer->store, prefix, after, 1000, &list, err);
+        if (rc != OK)
+            break;
+        for (size_t i = 0; i < list.count && rc == OK; i++) {
+            const struct objstore_entry *entry = &list.entries[i];
+            if (entry->modified_ms < before_ms && strcmp(entry->key, keep) != 0 &&
+                strcmp(entry->key, keep_too) != 0)
+                rc = objstore_remove(committer->store, entry->key, err);
+        }
+        more = list.more && list.count > 0;
+        free(after);
+        after = list.count > 0 ? memory_copy_cstr(list.entries[list.count - 1].key) : NULL;
+        objstore_list_free(&list);
+    }
+    free(after);
+    return rc;
+}
