@@ -127,7 +127,8 @@ static int no_property(const struct table_name *table, const struct contract_sta
                        const char *uuid, bool fresh_is_fine, struct commit_report *report,
                        struct error *err)
 {
-    if (contract->found && strcmp(contract->contract.table_uuid, uuid) == 0) {
+    const char *named = contract->found ? contract->contract.table_uuid : NULL;
+    if (named != NULL && strcmp(named, uuid) == 0) {
         report_note(report, NOTE_ALARM, table->full, "", 0,
                     "the property bidlake.ledger is missing on a table that had it; nothing is "
                     "taken until a person puts it back");

@@ -63,8 +63,9 @@ static int overlap_check(struct turn *turn, struct inbox_entry *entry, const str
     if (row == NULL || stream_epoch(row->stream).data == NULL)
         return OK;
     int rc = inbox_fetch(turn->committer, entry, err);
+    free(entry->reason);
+    entry->reason = NULL; /* dead is dead, also when it doesn't decode */
     if (rc == OK && entry->fetched && entry->announcement.to > row->next) {
-        free(entry->reason);
         entry->reason =
             memory_printf("announced up to %" PRIu64 " from below next %" PRIu64
                           ": two agents with one identity, or a skip by hand within a segment",
@@ -130,6 +131,8 @@ static int stream_decide(struct turn *turn, size_t begin, size_t end, struct err
         if (entry->finished)
             continue;
         entry->state = ENTRY_NEW;
+        free(entry->reason);
+        entry->reason = NULL;
         if (entry->from > next) {
             entry->state = ENTRY_WAITING;
         } else if (entry->from < next) {
@@ -323,7 +326,7 @@ static void gap_note(struct turn *turn, size_t begin, size_t end)
 {
     for (size_t i = begin; i < end; i++) {
         const struct inbox_entry *entry = &turn->page.entries[i];
-        if (entry->finished && entry->state == ENTRY_DEAD)
+        if (entry->finished && (entry->state == ENTRY_DEAD || entry->state == ENTRY_TAKEN))
             continue;
         if (entry->state != ENTRY_WAITING || turn->gap_count == GAPS_MAX)
             return;

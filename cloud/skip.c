@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+
+#include "cloud/snapshot.h"
+
+enum { SKIP_ATTEMPTS = 10 };
+
+static int skip_once(const struct committer *committer, const struct table_name *table,
+                     const char *stream, uint64_t to, uint64_t *from, struct commit_report *report,
+                     struct error *err)
+{
+    struct contract_state contract = {0};
+    struct table_state state = {0};
+    int64_t now_ms = clock_wall_ms(committer_clock(committer));
+    int rc = contract_state_read(committer, table->full, &contract, err);
+    if (rc == OK)
+        rc = table_state_load(committer, table, &contract, false, &state, report, err);
+    if (rc != OK)
+        goto out;
+    *from = ledger_next(state.ledger, stream, NULL);
+    if (*from >= to) {
+        rc = error_set(err, ERROR_INPUT, "stream %s: next is %" PRIu64 " already", stream, *from);
+        goto out;
+    }
+    struct lost_range lost = {
+        .from = *from, .to = to, .events = to - *from, .reason = "skipped_by_operator"};
+    ledger_advance(state.ledger, stream, to, now_ms, &lost, 1);
+    struct append append = {.ledger = state.ledger};
+    report->attempts++;
+    rc = snapshot_append(committer, table, &state, &append, err);
+    if (rc == OK) {
+        report->snapshots++;
+        report->snapshot_id = append.snapshot_id;
+        report->lost_events += lost.events;
+    }
+out:
+    table_state_free(&state);
+    contract_state_free(&contract);
+    return rc;
+}
+
+int commit_skip(const struct committer *committer, const char *table, const char *stream,
+                uint64_t to, uint64_t *from, struct commit_report *report, struct error *err)
+{
+    struct table_name name;
+    int rc = table_name_parse(&name, table, err);
+    for (unsigned i = 1; rc == OK; i++) {
+        rc = skip_once(committer, &name, stream, to, from, report, err);
+        if (rc == OK || (rc != ERROR_CONFLICT && rc != ERROR_RETRY) || i == SKIP_ATTEMPTS)
+            break;
+        committer_back_off(committer, i);
+        rc = OK;
+    }
+    return rc;
+}
