@@ -122,8 +122,10 @@ static void read_schema(struct decoder *decoder, struct thrift_field field)
     int64_t due = 1;
     for (size_t i = 0; i < count && going(decoder); i++) {
         int64_t children = read_element(decoder);
-        if (due < 1 || children > (int64_t)count)
+        if (due < 1 || children < 0 || children > (int64_t)count) {
             refuse(decoder, "a schema that is no tree");
+            return;
+        }
         due += children - 1;
     }
     if (due != 0)
