@@ -53,6 +53,9 @@ int metadata_apply(json_t **out, const json_t *base, const char *base_location,
  * lineage is kept, encryption is refused), unknown transforms in the specs used. */
 int iceberg_check_writable(const json_t *metadata, struct error *err) MUST_USE;
 
+/* The set-snapshot-ref update that moves main, with the retention that main has. New. */
+json_t *metadata_main_update(const json_t *metadata, int64_t snapshot_id);
+
 const char *metadata_uuid_borrow(const json_t *metadata);
 const char *metadata_location_borrow(const json_t *metadata);
 int64_t metadata_last_sequence_number(const json_t *metadata);
@@ -81,6 +84,8 @@ enum schema_relation schema_compare(const json_t *announced, const json_t *table
 
 /* ---- manifests ---- */
 
+/* Sequence numbers of -1 are the commit's own (manifest_encode leaves them so). Counts of
+ * -1 are not known (v1). summaries: NULL where the list has none. */
 struct manifest_file { /* one record of a manifest list */
     const char *path;
     int64_t length;
@@ -105,7 +110,7 @@ struct manifest_file { /* one record of a manifest list */
     int64_t first_row_id;
 };
 
-/* Format version 2 or 3; parent -1: none. Records are written as given. */
+/* Format version 2 or 3; parent -1: none. Records are written as given, but for -1. */
 void manifest_list_encode(const struct manifest_file *files, size_t count, int format_version,
                           int64_t snapshot_id, int64_t parent_id, int64_t sequence_number,
                           struct buf *out);
@@ -148,8 +153,8 @@ struct manifest_entry {
 int manifest_encode(const struct manifest_entry *entries, size_t count, const json_t *schema,
                     const json_t *spec, int format_version, int64_t snapshot_id, struct buf *out,
                     struct manifest_file *summary, struct arena *arena, struct error *err) MUST_USE;
-/* Sequence numbers and snapshot ids are inherited from `list` where null. Codecs null,
- * deflate, zstandard. */
+/* Sequence numbers, snapshot ids and row ids are inherited from `list` where null; a NULL
+ * list: they stay unset. Codecs null, deflate, zstandard. */
 int manifest_decode(struct manifest_entry **out, size_t *count, struct arena *arena,
                     const struct manifest_file *list, struct slice bytes,
                     struct error *err) MUST_USE;
