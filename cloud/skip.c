@@ -2,12 +2,13 @@
 #include <inttypes.h>
 
 #include "cloud/snapshot.h"
+#include "lib/iceberg/iceberg.h"
 
 enum { SKIP_ATTEMPTS = 10 };
 
 static int skip_once(const struct committer *committer, const struct table_name *table,
-                     const char *stream, uint64_t to, uint64_t *from, struct commit_report *report,
-                     struct error *err)
+                     const char *stream, uint64_t to, uint64_t *from, int64_t *sent,
+                     struct commit_report *report, struct error *err)
 {
     struct contract_state contract = {0};
     struct table_state state = {0};
@@ -16,6 +17,9 @@ static int skip_once(const struct committer *committer, const struct table_name 
     if (rc == OK)
         rc = table_state_load(committer, table, &contract, false, &state, report, err);
     if (rc != OK)
+        goto out;
+    /* The answer to the attempt before was lost, but it was applied. */
+    if (*sent != 0 && metadata_snapshot_borrow(state.loaded.metadata, *sent) != NULL)
         goto out;
     *from = ledger_next(state.ledger, stream, NULL);
     if (*from >= to) {
@@ -28,11 +32,7 @@ static int skip_once(const struct committer *committer, const struct table_name 
     struct append append = {.ledger = state.ledger};
     report->attempts++;
     rc = snapshot_append(committer, table, &state, &append, err);
-    if (rc == OK) {
-        report->snapshots++;
-        report->snapshot_id = append.snapshot_id;
-        report->lost_events += lost.events;
-    }
+    *sent = append.snapshot_id;
 out:
     table_state_free(&state);
     contract_state_free(&contract);
@@ -43,13 +43,19 @@ int commit_skip(const struct committer *committer, const char *table, const char
                 uint64_t to, uint64_t *from, struct commit_report *report, struct error *err)
 {
     struct table_name name;
+    int64_t sent = 0;
     int rc = table_name_parse(&name, table, err);
     for (unsigned i = 1; rc == OK; i++) {
-        rc = skip_once(committer, &name, stream, to, from, report, err);
+        rc = skip_once(committer, &name, stream, to, from, &sent, report, err);
         if (rc == OK || (rc != ERROR_CONFLICT && rc != ERROR_RETRY) || i == SKIP_ATTEMPTS)
             break;
         committer_back_off(committer, i);
         rc = OK;
+    }
+    if (rc == OK) {
+        report->snapshots++;
+        report->snapshot_id = sent;
+        report->lost_events += to - *from;
     }
     return rc;
 }

@@ -452,6 +452,21 @@ static int inbox_work(struct turn *turn, struct error *err)
     return rc;
 }
 
+/* The contract is what agents write by; one that is not this table's makes them write what
+ * we refuse. */
+static void contract_judge(struct turn *turn)
+{
+    const char *uuid = metadata_uuid_borrow(turn->state.loaded.metadata);
+    const char *named = turn->contract.found ? turn->contract.contract.table_uuid : NULL;
+    if (named == NULL)
+        report_note(turn->report, NOTE_ALARM, turn->table.full, "", 0,
+                    "the table has no contract: run bidlake-commit init");
+    else if (strcmp(named, uuid) != 0)
+        report_note(turn->report, NOTE_ALARM, turn->table.full, "", 0,
+                    "the contract names table %s, the catalog has %s: run bidlake-commit init",
+                    named, uuid);
+}
+
 /* Old ledgers that nothing points at, and refusals that nobody looked at for a month. */
 static int prune(struct turn *turn, struct error *err)
 {
@@ -488,8 +503,10 @@ int commit_turn_table(const struct committer *committer, const char *table,
         rc = contract_state_read(committer, table, &turn.contract, err);
     if (rc == OK)
         rc = inbox_work(&turn, err);
-    if (rc == OK)
+    if (rc == OK) {
+        contract_judge(&turn);
         rc = gaps_confirm(&turn, err);
+    }
     if (rc == OK)
         rc = prune(&turn, err);
     inbox_page_free(&turn.page);

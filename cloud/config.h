@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * config.h: configuration and command line of bidlake-commit and bidlake-table: one row of
+ * options.def an option, read from YAML (DESIGN 12), then from flags, then const.
+ */
+#ifndef CLOUD_CONFIG_H
+#define CLOUD_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cloud/commit.h"
+#include "lib/base/arena.h"
+#include "lib/base/error.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+struct config {
+    const char *warehouse;
+    const char *ns;
+    const char *catalog_type;
+    const char *catalog_path;
+    const char *catalog_name;
+    int64_t busy_ms;
+    int64_t interval_ms;
+    int64_t file_age_ms;
+    int64_t attempt_ms;
+    int64_t announcements_max;
+    int64_t retire_ms;
+    int64_t ledger_keep_ms;
+    size_t table_count;
+    const char **tables;      /* preset families, presets, mapping files */
+    const char *catalog_spec; /* --catalog, or made of type and path */
+    bool json;
+    const char *by; /* --by COLUMN; NULL */
+    bool skip;      /* --skip */
+    size_t argument_count;
+    const char **arguments; /* what is no flag, without the command */
+    struct arena arena;     /* of all of it */
+};
+
+/* argv[0] is the program, argv[1] the command. ERROR_INPUT: usage. */
+int config_parse(struct config *out, int argc, char **argv, struct error *err) MUST_USE;
+void config_free(struct config *config);
+void config_print_help(void);
+
+/* Store and catalog by the configuration, and a committer over them. */
+struct service {
+    struct objstore *store;
+    struct catalog *catalog;
+    struct committer committer;
+};
+int service_open(struct service *out, const struct config *config, struct error *err) MUST_USE;
+void service_close(struct service *service);
+
+#endif
