@@ -44,7 +44,8 @@ int pipeline_open(struct pipeline **out, const struct pipeline_options *options,
                                                .clock = pipeline->options.clock,
                                                .agent_id = options->agent_id,
                                                .partition_bytes = options->partition_bytes,
-                                               .row_group_rows_max = options->row_group_rows_max};
+                                               .row_group_rows_max = options->row_group_rows_max,
+                                               .zstd_level = options->zstd_level};
     struct uploader_options uploader = {.spool = options->spool,
                                         .store = options->store,
                                         .clock = pipeline->options.clock,

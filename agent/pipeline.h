@@ -39,6 +39,7 @@ struct pipeline_options {
     struct roll_policy roll;
     uint64_t partition_bytes;
     uint32_t row_group_rows_max;
+    int zstd_level;
     int64_t announce_repeat_ms;
     int64_t receipt_poll_ms;
     int64_t retry_max_ms;

@@ -239,10 +239,11 @@ static int same_object(struct uploader *uploader, const char *key, const struct 
 
 /* After an upgrade, a rebuild of an old epoch may have other bytes. A stream of this very
  * process has no such excuse: two machines may be giving the same positions. */
-static void note_taken_name(const struct uploader *uploader, const char *stream, const char *path)
+static void note_taken_name(struct uploader *uploader, const char *stream, const char *path)
 {
     struct slice epoch = stream_epoch(stream);
     bool ours = epoch.data != NULL && slice_is(epoch, spool_epoch_borrow(uploader->options.spool));
+    uploader->statistics.alarms += ours;
     log_event(ours ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "uploader",
               ours ? "ALARM: a name of this process is taken by other bytes"
                    : "name is taken by other bytes, using the next one",
@@ -467,6 +468,7 @@ static int apply_receipt(struct uploader *uploader, struct watch *watch,
                           "ALARM: receipt is beyond what was announced; nothing is trimmed",
                           "stream=%s next=%llu error=\"%s\"", stream->name,
                           (unsigned long long)receipt->next, err->text);
+            uploader->statistics.alarms += !watch->alarmed;
             watch->alarmed = true;
             return OK;
         }

@@ -51,6 +51,7 @@ struct uploader_statistics {
     uint64_t announcements_repeated;
     uint64_t segments_rebuilt; /* sent back by a receipt */
     uint64_t failures;
+    uint64_t alarms; /* logged as ALARM: a person must look */
 };
 
 int uploader_open(struct uploader **out, const struct uploader_options *options,
