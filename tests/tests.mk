@@ -30,6 +30,17 @@ $(BUILD)/interop/parquet_make: $(BUILD)/tests/interop/parquet_make.o $(call arch
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
 
+# The simulation: agents and committers in one process. tests/crash/*_main.c and *_test.c
+# are programs, the other files there are what they share.
+CRASH_SHARED := $(filter-out %_main.c %_test.c,$(wildcard tests/crash/*.c))
+CRASH_PARTS := $(CRASH_SHARED:%.c=$(BUILD)/%.o) $(sort $(call archives,agent) \
+	$(call archives,cloud))
+
+$(BUILD)/crash/simulation: $(BUILD)/tests/crash/simulation_main.o $(CRASH_PARTS)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(LDFLAGS) $(LIBS)
+
 PICKED := $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UNIT))
 unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
 	@tests/run_all.sh $(PICKED)

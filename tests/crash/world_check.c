@@ -234,14 +234,13 @@ static void check_ledger(struct view *view)
         world_fail(view->world, "%s has no ledger", view->world->table[view->table]);
         return;
     }
-    char *url =
-        strchr(pointer, ':') != NULL
-            ? memory_copy_cstr(pointer)
-            : memory_printf("%s/%s", objstore_url_borrow(view->world->plain_store), pointer);
-    if (get_object(view->world, url, &bytes) == 0 &&
-        ledger_decode(&view->ledger, buf_slice(&bytes), &err) != OK)
+    struct objstore_info info = {0};
+    if (objstore_get(view->world->plain_store, pointer, LEDGER_BYTES_MAX, &bytes, &info, &err) !=
+            OK ||
+        !info.found)
+        world_fail(view->world, "%s: the ledger's file is gone", pointer);
+    else if (ledger_decode(&view->ledger, buf_slice(&bytes), &err) != OK)
         world_fail(view->world, "%s: %s", pointer, err.text);
-    free(url);
     buf_free(&bytes);
     if (view->ledger == NULL)
         return;

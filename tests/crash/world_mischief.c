@@ -127,7 +127,6 @@ static uint64_t next_of_file(struct world *world, size_t table, const char *name
     struct ledger *ledger = NULL;
     struct buf bytes = {0};
     struct objstore_info info = {0};
-    char key[OBJSTORE_KEY_MAX + 1];
     bool found = false;
     struct find_next find = {.next = UINT64_MAX};
     memcpy(find.hash, name, STREAM_HASH_SIZE - 1);
@@ -136,8 +135,8 @@ static uint64_t next_of_file(struct world *world, size_t table, const char *name
         !found)
         return UINT64_MAX;
     const char *pointer = metadata_property_borrow(loaded.metadata, "bidlake.ledger");
-    if (pointer != NULL && objstore_key_of(world->plain_store, pointer, key) &&
-        objstore_get(world->plain_store, key, LEDGER_BYTES_MAX, &bytes, &info, &err) == OK &&
+    if (pointer != NULL &&
+        objstore_get(world->plain_store, pointer, LEDGER_BYTES_MAX, &bytes, &info, &err) == OK &&
         info.found && ledger_decode(&ledger, buf_slice(&bytes), &err) == OK) {
         find.next = 0;
         ledger_visit_streams(ledger, find_stream, &find);
