@@ -10,11 +10,11 @@
  * are gathered while writing.
  *
  * Memory     besides the column handed in, for a file of any size: the dictionary of one
- *            chunk (1 MiB of it and at most 13 times that for its hash table), a page
- *            before and after zstd and 16 bytes for each of its entries, the compressed
- *            index pages of one chunk while its dictionary still grows (at most
- *            3 bytes an entry), 4 bytes for each of `distinct`; and kept until finish,
- *            about 300 bytes for each column of a row group and 150 for each page.
+ *            chunk (1 MiB, with its hash table at most 12 MiB), a page before and after
+ *            zstd and 12 bytes for each of its entries, the compressed index pages of one
+ *            chunk while its dictionary still grows (at most 3 bytes an entry), 4 bytes
+ *            for each of `distinct`, zstd's own megabyte; and kept until finish, about
+ *            300 bytes for each column of a row group and 150 for each page.
  * Strings    must be valid UTF-8: readers refuse a whole file for one that is not. They
  *            are not looked at; bounds hold for any bytes.
  * Errors     ERROR_INPUT for options that no reader would take, or a null where it is
