@@ -41,6 +41,11 @@ $(BUILD)/crash/simulation: $(BUILD)/tests/crash/simulation_main.o $(CRASH_PARTS)
 	$(COMPILE) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 		$(LDFLAGS) $(LIBS)
 
+# Makes a table for tests/interop/iceberg_manifest.py, and reads PyIceberg's.
+$(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call archives,lib/iceberg)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
+
 PICKED := $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UNIT))
 unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
 	@tests/run_all.sh $(PICKED)

@@ -145,7 +145,7 @@ void avro_writer_end_row(struct avro_writer *writer);
 void avro_writer_finish(struct avro_writer *writer);
 
 /* Inflates behind what `out` holds, up to its ceiling. window_bits as zlib has them:
- * -15 raw, 31 gzip. */
+ * -15 raw (bytes behind the data are let be), 31 gzip. */
 int avro_inflate(struct buf *out, struct slice bytes, int window_bits, struct error *err) MUST_USE;
 
 #endif
