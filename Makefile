@@ -33,8 +33,8 @@ MAIN_bidlake-commit := cloud/commit_main
 MAIN_bidlake-table := cloud/table_main
 MAIN_bidlake-gen := agent/gen/gen_main
 
-BUILD := build/$(if $(SAN),san-$(subst $(subst ,, ),-,$(subst $(comma),-,$(SAN))),release)
 comma := ,
+BUILD := build/$(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
 OPTIMIZE := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all,-O2)
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wno-format-truncation $(WERROR)

@@ -357,6 +357,14 @@ static const char *table_of(const char *stream)
     return slash != NULL ? slash + 1 : stream;
 }
 
+static int back_to_sealed(struct uploader *uploader, struct spool_segment *segment,
+                          struct error *err)
+{
+    segment->state = SEGMENT_SEALED;
+    segment->payload = slice_of(NULL, 0);
+    return spool_update_segment(uploader->options.spool, segment, err);
+}
+
 /* Files, names as they turned out to the register, announcement, register. */
 static int upload_segment(struct uploader *uploader, struct spool_segment *segment,
                           struct error *err)
@@ -369,12 +377,18 @@ static int upload_segment(struct uploader *uploader, struct spool_segment *segme
     if (rc != OK)
         goto out;
     if (!cache_is_whole(uploader, segment, &announcement)) {
-        segment->state = SEGMENT_SEALED;
-        segment->payload = slice_of(NULL, 0);
-        rc = spool_update_segment(uploader->options.spool, segment, err);
+        rc = back_to_sealed(uploader, segment, err);
         goto out;
     }
     rc = put_files(uploader, segment, &announcement, &renamed, err);
+    if (rc == ERROR_CORRUPT) {
+        /* The cached file is not what the roller wrote: a disk's fault, but no loss. */
+        log_event(LOG_LEVEL_ERROR, "uploader", "built file is damaged, building it again",
+                  "stream=%s from=%llu error=\"%s\"", segment->stream,
+                  (unsigned long long)segment->from, err->text);
+        rc = back_to_sealed(uploader, segment, err);
+        goto out;
+    }
     if (rc != OK)
         goto out;
     if (renamed) {
@@ -441,11 +455,9 @@ static int send_back(struct uploader *uploader, const struct spool_segment *segm
                                        : "segment is built again",
                   "stream=%s from=%llu to=%llu reason=\"%s\"", segment.stream,
                   (unsigned long long)segment.from, (unsigned long long)segment.to, reason);
-        segment.state = SEGMENT_SEALED;
-        segment.payload = slice_of(NULL, 0);
         segment.generation++;
         uploader->statistics.segments_rebuilt++;
-        return spool_update_segment(uploader->options.spool, &segment, err);
+        return back_to_sealed(uploader, &segment, err);
     }
     return OK;
 }
