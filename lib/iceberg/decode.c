@@ -49,7 +49,7 @@ void decode_i32(struct decode *decode, const struct avro_type *type, int32_t *ou
         *out = (int32_t)value;
 }
 
-const char *decode_text(struct decode *decode, const struct avro_type *type)
+const char *decode_avro_text(struct decode *decode, const struct avro_type *type)
 {
     struct slice bytes;
     if (!avro_read_bytes(&decode->cursor, type, &bytes) ||

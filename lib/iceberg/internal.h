@@ -111,7 +111,7 @@ void *decode_alloc(struct decode *decode, size_t count, size_t size);
 /* A growing array on the heap with room for one more; NULL likewise (and `old` stays). */
 void *decode_grow(struct decode *decode, void *old, size_t count, size_t *cap, size_t size);
 /* A C string of the field; fails the cursor on null or a NUL inside. */
-const char *decode_text(struct decode *decode, const struct avro_type *type);
+const char *decode_avro_text(struct decode *decode, const struct avro_type *type);
 
 /* As it was when null; fails the cursor outside 32 bits. */
 void decode_i32(struct decode *decode, const struct avro_type *type, int32_t *out);

@@ -275,7 +275,7 @@ static void read_list_field(struct decode *decode, struct list_rows *rows,
     struct avro_cursor *cursor = &decode->cursor;
     switch (decode_field_id(field, list_names)) {
     case 500:
-        file->path = decode_text(decode, field->type);
+        file->path = decode_avro_text(decode, field->type);
         break;
     case 501:
         avro_read_integer(cursor, field->type, &file->length);

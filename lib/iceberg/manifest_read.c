@@ -227,10 +227,10 @@ static void read_file_field(struct decode *decode, struct manifest_rows *rows,
         decode_i32(decode, field->type, &entry->content);
         break;
     case 100:
-        entry->path = decode_text(decode, field->type);
+        entry->path = decode_avro_text(decode, field->type);
         break;
     case 101:
-        entry->format = decode_text(decode, field->type);
+        entry->format = decode_avro_text(decode, field->type);
         break;
     case 102:
         read_partition(decode, rows, field->type, entry);
