@@ -88,10 +88,10 @@ static void gen_options_from(struct gen_options *out, const struct settings *set
     if (start_ms == SETTING_NOT_GIVEN) {
         start_ms = clock_wall_ms(clock);
         /* All at once: as if the last click had come just now. */
-        if (settings->events_per_second == 0 && settings->count > 0)
-            start_ms -= (int64_t)((double)settings->count * 1000 / rate) + 11 * 60000;
-        if (start_ms < 0)
-            start_ms = 0;
+        if (settings->events_per_second == 0 && settings->count > 0) {
+            double back_ms = (double)settings->count * 1000 / rate + 11 * 60000;
+            start_ms = back_ms < (double)start_ms ? start_ms - (int64_t)back_ms : 0;
+        }
     }
     *out = (struct gen_options){
         .seed = seed,
