@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Runs the test programs given, each with a deadline; prints what fails, then a count.
 passed=0
 failed=0

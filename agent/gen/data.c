@@ -63,37 +63,51 @@ const uint32_t data_country_count = COUNT_OF(data_countries);
 #define WEBKIT "AppleWebKit/605.1.15 (KHTML, like Gecko) "
 const struct data_device data_devices[] = {
     {150, DEVICE_WEB, 2, "Windows", "10", "", "", 1920, 1080,
-     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) " CHROME "130.0.0.0 Safari/537.36"},
+     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) " CHROME
+     "130.0.0.0 Safari/537.36"},
     {60, DEVICE_WEB, 2, "Windows", "11", "", "", 2560, 1440,
-     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) " CHROME "131.0.0.0 Safari/537.36 Edg/131.0.0.0"},
+     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) " CHROME
+     "131.0.0.0 Safari/537.36 Edg/131.0.0.0"},
     {70, DEVICE_WEB, 2, "macOS", "14.6", "Apple", "Macintosh", 1440, 900,
-     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) " WEBKIT "Version/17.6 Safari/605.1.15"},
+     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) " WEBKIT
+     "Version/17.6 Safari/605.1.15"},
     {22, DEVICE_WEB, 2, "Linux", "", "", "", 1920, 1080,
      "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"},
     {8, DEVICE_WEB, 2, "Chrome OS", "129", "", "", 1366, 768,
-     "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) " CHROME "129.0.0.0 Safari/537.36"},
+     "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) " CHROME
+     "129.0.0.0 Safari/537.36"},
     {190, DEVICE_WEB | DEVICE_APP, 4, "iOS", "17.6.1", "Apple", "iPhone15,2", 1179, 2556,
-     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6_1 like Mac OS X) " WEBKIT "Mobile/15E148"},
+     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6_1 like Mac OS X) " WEBKIT
+     "Mobile/15E148"},
     {110, DEVICE_WEB | DEVICE_APP, 4, "iOS", "18.1", "Apple", "iPhone16,1", 1179, 2556,
-     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) " WEBKIT "Version/18.1 Mobile/15E148 Safari/604.1"},
+     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) " WEBKIT
+     "Version/18.1 Mobile/15E148 Safari/604.1"},
     {60, DEVICE_WEB | DEVICE_APP, 5, "iOS", "17.5", "Apple", "iPad13,4", 1668, 2388,
-     "Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) " WEBKIT "Mobile/15E148"},
+     "Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) " WEBKIT
+     "Mobile/15E148"},
     {170, DEVICE_WEB | DEVICE_APP, 4, "Android", "14", "Samsung", "SM-S918B", 1080, 2340,
-     "Mozilla/5.0 (Linux; Android 14; SM-S918B) " CHROME "130.0.6723.58 Mobile Safari/537.36"},
+     "Mozilla/5.0 (Linux; Android 14; SM-S918B) " CHROME
+     "130.0.6723.58 Mobile Safari/537.36"},
     {120, DEVICE_WEB | DEVICE_APP, 4, "Android", "13", "Xiaomi", "2201117TG", 1080, 2400,
-     "Mozilla/5.0 (Linux; Android 13; 2201117TG Build/TKQ1.221114.001; wv) " CHROME "129.0.6668.100 Mobile Safari/537.36"},
+     "Mozilla/5.0 (Linux; Android 13; 2201117TG Build/TKQ1.221114.001; wv) " CHROME
+     "129.0.6668.100 Mobile Safari/537.36"},
     {70, DEVICE_WEB | DEVICE_APP, 1, "android", "12", "Motorola", "moto g(60)", 1080, 2460,
-     "Mozilla/5.0 (Linux; Android 12; moto g(60)) " CHROME "128.0.0.0 Mobile Safari/537.36"},
+     "Mozilla/5.0 (Linux; Android 12; moto g(60)) " CHROME
+     "128.0.0.0 Mobile Safari/537.36"},
     {50, DEVICE_WEB | DEVICE_APP, 4, "Android", "15", "Google", "Pixel 8", 1080, 2400,
-     "Mozilla/5.0 (Linux; Android 15; Pixel 8) " CHROME "131.0.6778.39 Mobile Safari/537.36"},
+     "Mozilla/5.0 (Linux; Android 15; Pixel 8) " CHROME
+     "131.0.6778.39 Mobile Safari/537.36"},
     {30, DEVICE_WEB | DEVICE_APP, 5, "Android", "13", "Samsung", "SM-X200", 1200, 1920,
-     "Mozilla/5.0 (Linux; Android 13; SM-X200) " CHROME "127.0.0.0 Safari/537.36"},
+     "Mozilla/5.0 (Linux; Android 13; SM-X200) " CHROME
+     "127.0.0.0 Safari/537.36"},
     {30, DEVICE_APP | DEVICE_TV, 3, "Roku OS", "13.0", "Roku", "4802X", 1920, 1080,
      "Roku/DVP-13.0 (13.0.0.4186)"},
     {26, DEVICE_APP | DEVICE_TV, 3, "Tizen", "7.0", "Samsung", "QN55Q60C", 3840, 2160,
-     "Mozilla/5.0 (SMART-TV; LINUX; Tizen 7.0) AppleWebKit/537.36 (KHTML, like Gecko) 94.0.4606.31/7.0 TV Safari/537.36"},
+     "Mozilla/5.0 (SMART-TV; LINUX; Tizen 7.0) AppleWebKit/537.36 "
+     "(KHTML, like Gecko) 94.0.4606.31/7.0 TV Safari/537.36"},
     {14, DEVICE_APP | DEVICE_TV, 7, "Fire OS", "7.6", "Amazon", "AFTKA", 1920, 1080,
-     "Mozilla/5.0 (Linux; Android 9; AFTKA Build/PS7655; wv) " CHROME "119.0.6045.193 Mobile Safari/537.36"},
+     "Mozilla/5.0 (Linux; Android 9; AFTKA Build/PS7655; wv) " CHROME
+     "119.0.6045.193 Mobile Safari/537.36"},
 };
 const uint32_t data_device_count = COUNT_OF(data_devices);
 
