@@ -78,15 +78,21 @@ static void note(struct walk *walk, struct plan_range targets, enum value_kind k
                           .flags = (uint8_t)flags};
 }
 
+/* The newest instances of a level, down to `count`. What is current may be one that
+ * stays, of an earlier element: nothing more may be set there. */
+static void instances_drop(struct walk *walk, uint8_t at, uint32_t count)
+{
+    walk->levels[at].count = count;
+    walk->levels[at].current = walk->levels[at].beyond;
+}
+
 static void forget_below(struct walk *walk, const struct plan_edge *edge)
 {
     walk->duplicate_keys++;
-    if (edge->explodes[1]) {
-        walk->levels[1].count = 0;
-        walk->levels[2].count = 0;
-    } else if (edge->explodes[2]) {
-        walk->levels[2].count = walk->inner_current;
-    }
+    if (edge->explodes[1])
+        instances_drop(walk, 1, 0);
+    if (edge->explodes[1] || edge->explodes[2])
+        instances_drop(walk, 2, edge->explodes[1] ? 0 : walk->inner_current);
     const struct plan_slot *slots = walk->plan->slots + edge->below.from;
     for (uint32_t i = 0; i < edge->below.count; i++)
         walk->levels[slots[i].level].current[slots[i].index] = (struct slot){0};

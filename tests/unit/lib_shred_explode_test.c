@@ -140,6 +140,9 @@ static void two_levels(void **state)
         {"{\"seatbid\":[{\"seat\":\"s\",\"bid\":[{\"id\":1}]},{\"bid\":[{\"id\":2}],\"bid\":0}],"
          "\"id\":1}",
          "'1' 's' '1' null null / '1' null null null null"},
+        {"{\"seatbid\":[{\"bid\":{\"id\":1}},{\"bid\":0,\"bid\":0},{\"bid\":0,\"bid\":{\"id\":2}}]"
+         "}",
+         "null null '1' null null / null null null null null / null null '2' null null"},
         {"{\"seatbid\":[{\"seat\":\"s\",\"bid\":[{\"id\":1}]}],\"seatbid\":[{\"bid\":[{}]}]}",
          "null null null null null"},
     };
