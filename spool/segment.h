@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * segment.h: steps on streams and segments within a transaction. Private to spool/.
+ */
+#ifndef SPOOL_SEGMENT_H
+#define SPOOL_SEGMENT_H
+
+#include "spool/store.h"
+
+/* Cuts one segment from the open range, which must not be empty, and writes it and the
+ * stream's record. */
+int segment_seal(struct spool *spool, MDB_txn *txn, struct stream_record *stream,
+                 const struct spool_seal_limits *limits, struct error *err) MUST_USE;
+
+/* Counts what the open range holds from its blocks; the record is not written. */
+int segment_count_open(struct spool *spool, MDB_txn *txn, struct stream_record *stream,
+                       struct error *err) MUST_USE;
+
+#endif

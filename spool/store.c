@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * store.c: transactions, records by key, walks over a stream's entries.
+ */
+#include "spool/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "lib/base/assert.h"
+
+enum {
+    FILE_STEP_MIN = 256 << 10,
+    FILE_STEP_MAX = 16 << 20,
+    FILE_SLACK = 256 << 10, /* tree pages and free list that a transaction may add */
+};
+
+static enum error_code code_of(int cause)
+{
+    switch (cause) {
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return ERROR_LIMIT;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+        return ERROR_CORRUPT;
+    case MDB_VERSION_MISMATCH:
+        return ERROR_INPUT;
+    case MDB_READERS_FULL:
+    case MDB_MAP_RESIZED:
+    case EAGAIN:
+        return ERROR_RETRY;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return ERROR_DENIED;
+    default:
+        return ERROR_IO;
+    }
+}
+
+int store_error(struct error *err, const char *what, int cause)
+{
+    ASSERT(cause != MDB_SUCCESS);
+    error_set(err, code_of(cause), "%s: %s", what, mdb_strerror(cause));
+    err->cause = cause;
+    return (int)err->code;
+}
+
+int store_begin_read(struct spool *spool, MDB_txn **out, struct error *err)
+{
+    *out = NULL;
+    int cause = mdb_txn_begin(spool->env, NULL, MDB_RDONLY, out);
+    return cause == MDB_SUCCESS ? OK : store_error(err, "spool: begin reading", cause);
+}
+
+int store_begin_write(struct spool *spool, MDB_txn **out, struct error *err)
+{
+    *out = NULL;
+    if (spool->read_only)
+        return error_set(err, ERROR_INPUT, "spool: opened for reading only");
+    if (atomic_load(&spool->failed))
+        return error_set(err, ERROR_IO,
+                         "spool: an earlier write failed, its outcome is not known: open it anew");
+    int cause = mdb_txn_begin(spool->env, NULL, 0, out);
+    if (cause == MDB_SUCCESS)
+        return OK;
+    if (cause == MDB_PANIC)
+        store_fail(spool);
+    return store_error(err, "spool: begin writing", cause);
+}
+
+void store_fail(struct spool *spool)
+{
+    atomic_store(&spool->failed, true);
+}
+
+int store_commit(struct spool *spool, MDB_txn *txn, struct error *err)
+{
+    uint64_t live = store_live_bytes(spool, txn);
+    int cause = mdb_txn_commit(txn);
+    if (cause == MDB_SUCCESS) {
+        atomic_store(&spool->live_bytes, live);
+        return OK;
+    }
+    int rc = store_error(err, "spool: commit", cause);
+    if (rc != ERROR_LIMIT)
+        store_fail(spool);
+    return rc;
+}
+
+static uint64_t pages_of(MDB_txn *txn, MDB_dbi dbi)
+{
+    MDB_stat stat = {0};
+    int cause = mdb_stat(txn, dbi, &stat);
+    ASSERT(cause == MDB_SUCCESS);
+    return (uint64_t)stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+}
+
+uint64_t store_live_bytes(struct spool *spool, MDB_txn *txn)
+{
+    /* 0 and 1 are LMDB's free list and its list of databases; two meta pages. */
+    uint64_t pages = 2 + pages_of(txn, 0) + pages_of(txn, 1);
+    for (size_t i = 0; i < DB_COUNT; i++)
+        pages += pages_of(txn, spool->dbi[i]);
+    return pages * spool->page_size;
+}
+
+uint64_t store_appendable_bytes(const struct spool *spool)
+{
+    return spool->bytes_max - spool->bytes_reserve;
+}
+
+uint64_t store_used_bytes(const struct spool *spool)
+{
+    return atomic_load(&spool->live_bytes) + atomic_load(&spool->sealed_bytes);
+}
+
+void store_measure_sealed(struct spool *spool)
+{
+    uint64_t sum = 0;
+    DIR *directory = opendir(spool->sealed_directory);
+    if (directory == NULL)
+        return;
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        struct stat info;
+        if (fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(info.st_mode))
+            sum += (uint64_t)info.st_size;
+    }
+    closedir(directory);
+    atomic_store(&spool->sealed_bytes, sum);
+}
+
+int store_reserve_file(struct spool *spool, MDB_txn *txn, uint64_t bytes, struct error *err)
+{
+    (void)txn; /* it holds the writer's place, so that the last page stays */
+    MDB_envinfo info = {0};
+    int cause = mdb_env_info(spool->env, &info);
+    if (cause != MDB_SUCCESS)
+        return store_error(err, "spool: mdb_env_info", cause);
+    uint64_t need = (info.me_last_pgno + 1) * spool->page_size + bytes + FILE_SLACK;
+    if (need > info.me_mapsize)
+        need = info.me_mapsize;
+    if (need <= spool->allocated_bytes)
+        return OK;
+    uint64_t step = spool->bytes_max / 64;
+    step = step < FILE_STEP_MIN ? FILE_STEP_MIN : step > FILE_STEP_MAX ? FILE_STEP_MAX : step;
+    uint64_t want = need + step < info.me_mapsize ? need + step : info.me_mapsize;
+    uint64_t from = spool->allocated_bytes;
+    int rc = fallocate(spool->data_fd, 0, (off_t)from, (off_t)(want - from));
+    if (rc < 0 && errno != EOPNOTSUPP) {
+        want = need;
+        rc = fallocate(spool->data_fd, 0, (off_t)from, (off_t)(want - from));
+    }
+    if (rc < 0 && errno != EOPNOTSUPP)
+        return error_errno(err, "spool: room for data.mdb");
+    spool->allocated_bytes = want;
+    return OK;
+}
+
+/* ---- records by key ---- */
+
+static MDB_val val_of(struct slice bytes)
+{
+    union {
+        const uint8_t *in;
+        void *out;
+    } data = {.in = bytes.data}; /* LMDB reads through it, though it says void * */
+    return (MDB_val){.mv_size = bytes.len, .mv_data = data.out};
+}
+
+int store_get(struct spool *spool, MDB_txn *txn, enum store_db db, struct slice key,
+              struct slice *out, bool *found, struct error *err)
+{
+    MDB_val k = val_of(key);
+    MDB_val value = {0};
+    int cause = mdb_get(txn, spool->dbi[db], &k, &value);
+    *found = cause == MDB_SUCCESS;
+    *out = slice_of(value.mv_data, value.mv_size);
+    if (cause == MDB_SUCCESS || cause == MDB_NOTFOUND)
+        return OK;
+    return store_error(err, "spool: get", cause);
+}
+
+int store_put(struct spool *spool, MDB_txn *txn, enum store_db db, struct slice key,
+              struct slice value, struct error *err)
+{
+    MDB_val k = val_of(key);
+    MDB_val v = val_of(value);
+    int cause = mdb_put(txn, spool->dbi[db], &k, &v, 0);
+    return cause == MDB_SUCCESS ? OK : store_error(err, "spool: put", cause);
+}
+
+int store_delete(struct spool *spool, MDB_txn *txn, enum store_db db, struct slice key,
+                 struct error *err)
+{
+    MDB_val k = val_of(key);
+    int cause = mdb_del(txn, spool->dbi[db], &k, NULL);
+    if (cause == MDB_SUCCESS || cause == MDB_NOTFOUND)
+        return OK;
+    return store_error(err, "spool: delete", cause);
+}
+
+int store_find_stream(struct spool *spool, MDB_txn *txn, const char *name,
+                      struct stream_record *out, bool *found, struct error *err)
+{
+    uint8_t key[STREAM_KEY_SIZE];
+    struct slice value = {0};
+    stream_key_encode(name, key);
+    int rc = store_get(spool, txn, DB_STREAMS, slice_of(key, sizeof key), &value, found, err);
+    if (rc != OK || !*found)
+        return rc;
+    rc = stream_record_decode(value, out, err);
+    if (rc == OK && strcmp(out->name, name) != 0)
+        rc = error_set(err, ERROR_CORRUPT, "its record is that of %s", out->name);
+    return rc == OK ? OK : error_wrap(err, "spool: stream %s", name);
+}
+
+int store_get_stream(struct spool *spool, MDB_txn *txn, const char *name, struct stream_record *out,
+                     struct error *err)
+{
+    bool found = false;
+    int rc = store_find_stream(spool, txn, name, out, &found, err);
+    if (rc == OK && !found)
+        rc = error_set(err, ERROR_INPUT, "spool: no stream %s", name);
+    return rc;
+}
+
+int store_put_stream(struct spool *spool, MDB_txn *txn, const struct stream_record *record,
+                     struct error *err)
+{
+    uint8_t key[STREAM_KEY_SIZE];
+    struct buf value = {0};
+    stream_key_encode(record->name, key);
+    stream_record_encode(record, &value);
+    int rc = store_put(spool, txn, DB_STREAMS, slice_of(key, sizeof key), buf_slice(&value), err);
+    buf_free(&value);
+    return rc;
+}
+
+int store_put_segment(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64_t from,
+                      const struct segment_record *record, struct error *err)
+{
+    uint8_t key[RANGE_KEY_SIZE];
+    struct buf value = {0};
+    range_key_encode(stream_id, from, key);
+    segment_record_encode(record, &value);
+    int rc = store_put(spool, txn, DB_SEGMENTS, slice_of(key, sizeof key), buf_slice(&value), err);
+    buf_free(&value);
+    return rc;
+}
+
+int store_put_lost(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64_t from,
+                   const struct lost_record *record, struct error *err)
+{
+    uint8_t key[RANGE_KEY_SIZE];
+    struct buf value = {0};
+    range_key_encode(stream_id, from, key);
+    lost_record_encode(record, &value);
+    int rc = store_put(spool, txn, DB_LOST, slice_of(key, sizeof key), buf_slice(&value), err);
+    buf_free(&value);
+    return rc;
+}
+
+int store_list_streams(struct spool *spool, MDB_txn *txn, struct arena *arena,
+                       struct stream_list *out, struct error *err)
+{
+    MDB_stat stat = {0};
+    MDB_cursor *cursor = NULL;
+    MDB_val key = {0};
+    MDB_val value = {0};
+    int rc = OK;
+    *out = (struct stream_list){0};
+    int cause = mdb_stat(txn, spool->dbi[DB_STREAMS], &stat);
+    if (cause == MDB_SUCCESS)
+        cause = mdb_cursor_open(txn, spool->dbi[DB_STREAMS], &cursor);
+    if (cause != MDB_SUCCESS)
+        return store_error(err, "spool: list streams", cause);
+    out->records = arena_alloc(arena, stat.ms_entries, sizeof *out->records);
+    cause = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    while (rc == OK && cause == MDB_SUCCESS && out->count < stat.ms_entries) {
+        rc = stream_record_decode(slice_of(value.mv_data, value.mv_size), &out->records[out->count],
+                                  err);
+        if (rc != OK)
+            error_wrap(err, "spool: record %zu of the streams", out->count);
+        out->count++;
+        cause = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    if (rc == OK && cause != MDB_SUCCESS && cause != MDB_NOTFOUND)
+        rc = store_error(err, "spool: list streams", cause);
+    return rc;
+}
+
+/* ---- walks ---- */
+
+int range_open(struct range_walk *walk, struct spool *spool, MDB_txn *txn, enum store_db db,
+               uint32_t stream_id, struct error *err)
+{
+    *walk = (struct range_walk){.stream_id = stream_id};
+    int cause = mdb_cursor_open(txn, spool->dbi[db], &walk->cursor);
+    return cause == MDB_SUCCESS ? OK : store_error(err, "spool: open a cursor", cause);
+}
+
+void range_close(struct range_walk *walk)
+{
+    if (walk->cursor != NULL)
+        mdb_cursor_close(walk->cursor);
+    *walk = (struct range_walk){0};
+}
+
+/* Takes what the cursor gave; another stream's entry is the end of this one. */
+static int range_stand(struct range_walk *walk, int cause, MDB_val key, MDB_val value,
+                       struct error *err)
+{
+    uint32_t stream_id = 0;
+    walk->valid = false;
+    walk->key = slice_of(NULL, 0);
+    if (cause == MDB_NOTFOUND)
+        return OK;
+    if (cause != MDB_SUCCESS)
+        return store_error(err, "spool: read", cause);
+    walk->key = slice_of(key.mv_data, key.mv_size);
+    walk->value = slice_of(value.mv_data, value.mv_size);
+    int rc = range_key_decode(walk->key, &stream_id, &walk->from, err);
+    walk->valid = rc == OK && stream_id == walk->stream_id;
+    return rc;
+}
+
+int range_seek(struct range_walk *walk, uint64_t from, struct error *err)
+{
+    uint8_t bytes[RANGE_KEY_SIZE];
+    range_key_encode(walk->stream_id, from, bytes);
+    MDB_val key = {.mv_size = sizeof bytes, .mv_data = bytes};
+    MDB_val value = {0};
+    int cause = mdb_cursor_get(walk->cursor, &key, &value, MDB_SET_RANGE);
+    return range_stand(walk, cause, key, value, err);
+}
+
+int range_seek_covering(struct range_walk *walk, uint64_t from, struct error *err)
+{
+    int rc = range_seek(walk, from, err);
+    if (rc != OK || (walk->valid && walk->from == from))
+        return rc;
+    MDB_val key = {0};
+    MDB_val value = {0};
+    bool behind_all = walk->key.len == 0;
+    int cause = mdb_cursor_get(walk->cursor, &key, &value, behind_all ? MDB_LAST : MDB_PREV);
+    rc = range_stand(walk, cause, key, value, err);
+    if (rc == OK && !walk->valid)
+        rc = range_seek(walk, from, err);
+    return rc;
+}
+
+int range_next(struct range_walk *walk, struct error *err)
+{
+    ASSERT(walk->valid);
+    MDB_val key = {0};
+    MDB_val value = {0};
+    int cause = mdb_cursor_get(walk->cursor, &key, &value, MDB_NEXT);
+    return range_stand(walk, cause, key, value, err);
+}
+
+int range_delete(struct range_walk *walk, struct error *err)
+{
+    ASSERT(walk->valid);
+    uint64_t from = walk->from;
+    int cause = mdb_cursor_del(walk->cursor, 0);
+    if (cause != MDB_SUCCESS)
+        return store_error(err, "spool: delete", cause);
+    return range_seek(walk, from, err);
+}
+
+int range_block_end(struct range_walk *walk, uint64_t stream_end, uint64_t *end, struct error *err)
+{
+    ASSERT(walk->valid);
+    struct block_header header;
+    if (block_header_decode(walk->key, walk->value, &header, err) == OK) {
+        *end = header.first + header.event_count;
+        return OK;
+    }
+    uint64_t first = walk->from;
+    int rc = range_next(walk, err);
+    *end = rc == OK && walk->valid ? walk->from : stream_end;
+    if (*end <= first)
+        *end = first + 1;
+    return rc == OK ? range_seek(walk, first, err) : rc;
+}

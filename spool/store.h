@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * store.h: the spool's handle and its way to LMDB. Private to spool/.
+ *
+ * Threads  one process writes (lock file), one transaction at a time (LMDB's mutex). A
+ *          write transaction belongs to the thread that began it. Read transactions are
+ *          not tied to threads (MDB_NOTLS).
+ * Errors   a commit whose outcome is not known (failed sync, EIO, LMDB's panic) marks
+ *          the handle: store_begin_write refuses from then on, reads go on.
+ */
+#ifndef SPOOL_STORE_H
+#define SPOOL_STORE_H
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "spool/record.h"
+#include "spool/spool.h"
+
+enum store_db {
+    DB_META,
+    DB_STREAMS,
+    DB_BLOCKS,
+    DB_SEGMENTS,
+    DB_LOST,
+    DB_SCHEMAS,
+    DB_CHECKPOINTS,
+    DB_COUNT,
+};
+
+struct append_call;
+
+struct spool {
+    char *directory;
+    char *sealed_directory;
+    char *quarantine_directory;
+    char *agent_id;
+    char epoch[UUID_TEXT_SIZE];
+    const struct clock *clock;
+    struct random *random;
+    bool read_only;
+    bool no_sync;
+    uint64_t bytes_max;
+    uint64_t bytes_reserve;
+    uint64_t page_size;
+    int lock_fd;
+    int data_fd; /* LMDB's own descriptor: never closed here */
+    MDB_env *env;
+    MDB_dbi dbi[DB_COUNT];
+
+    atomic_bool failed;
+    atomic_uint_fast64_t live_bytes; /* of data.mdb, as of the last commit */
+    atomic_uint_fast64_t sealed_bytes;
+    atomic_uint_fast64_t commit_count;
+    atomic_uint_fast64_t append_count;
+    atomic_uint_fast64_t refused_events;
+
+    uint64_t allocated_bytes; /* of data.mdb; belongs to the leader of an append */
+
+    pthread_mutex_t lock;
+    /* guarded by lock */
+    struct append_call *head;
+    struct append_call *tail;
+    bool leading;
+};
+
+/* Names an LMDB result; the code is chosen from it. */
+int store_error(struct error *err, const char *what, int cause) MUST_USE;
+
+int store_begin_read(struct spool *spool, MDB_txn **out, struct error *err) MUST_USE;
+int store_begin_write(struct spool *spool, MDB_txn **out, struct error *err) MUST_USE;
+/* Takes the transaction, whatever comes of it. */
+int store_commit(struct spool *spool, MDB_txn *txn, struct error *err) MUST_USE;
+/* No more writes through this handle: the outcome of one is not known. */
+void store_fail(struct spool *spool);
+
+/* Live pages of data.mdb as this transaction sees them, in bytes: a sum over seven
+ * counters that LMDB keeps, not a walk of its free list. */
+uint64_t store_live_bytes(struct spool *spool, MDB_txn *txn);
+/* What appends may fill: the budget without its reserve. */
+uint64_t store_appendable_bytes(const struct spool *spool);
+uint64_t store_used_bytes(const struct spool *spool);
+/* Looks how much sealed/ holds now. */
+void store_measure_sealed(struct spool *spool);
+/* Makes the file long enough for `bytes` more, so that a full disk is found out before
+ * a page is written: LMDB answers a short write with EIO. */
+int store_reserve_file(struct spool *spool, MDB_txn *txn, uint64_t bytes,
+                       struct error *err) MUST_USE;
+
+int store_get(struct spool *spool, MDB_txn *txn, enum store_db db, struct slice key,
+              struct slice *out, bool *found, struct error *err) MUST_USE;
+int store_put(struct spool *spool, MDB_txn *txn, enum store_db db, struct slice key,
+              struct slice value, struct error *err) MUST_USE;
+/* One that isn't there is fine. */
+int store_delete(struct spool *spool, MDB_txn *txn, enum store_db db, struct slice key,
+                 struct error *err) MUST_USE;
+
+int store_find_stream(struct spool *spool, MDB_txn *txn, const char *name,
+                      struct stream_record *out, bool *found, struct error *err) MUST_USE;
+/* ERROR_INPUT when there is none of that name. */
+int store_get_stream(struct spool *spool, MDB_txn *txn, const char *name, struct stream_record *out,
+                     struct error *err) MUST_USE;
+int store_put_stream(struct spool *spool, MDB_txn *txn, const struct stream_record *record,
+                     struct error *err) MUST_USE;
+int store_put_segment(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64_t from,
+                      const struct segment_record *record, struct error *err) MUST_USE;
+int store_put_lost(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64_t from,
+                   const struct lost_record *record, struct error *err) MUST_USE;
+
+/* All streams, in the order of their names' hashes. */
+struct stream_list {
+    size_t count;
+    struct stream_record *records; /* in the arena */
+};
+int store_list_streams(struct spool *spool, MDB_txn *txn, struct arena *arena,
+                       struct stream_list *out, struct error *err) MUST_USE;
+
+/* ---- a walk over one stream's entries of blocks, segments or lost ---- */
+
+struct range_walk {
+    MDB_cursor *cursor;
+    uint32_t stream_id;
+    bool valid; /* false: behind the last entry */
+    uint64_t from;
+    struct slice key;
+    struct slice value; /* until the transaction's next write */
+};
+
+int range_open(struct range_walk *walk, struct spool *spool, MDB_txn *txn, enum store_db db,
+               uint32_t stream_id, struct error *err) MUST_USE;
+void range_close(struct range_walk *walk); /* all zero is fine */
+/* The first entry whose `from` is at or above. */
+int range_seek(struct range_walk *walk, uint64_t from, struct error *err) MUST_USE;
+/* The last entry whose `from` is at or below, or else the first. */
+int range_seek_covering(struct range_walk *walk, uint64_t from, struct error *err) MUST_USE;
+int range_next(struct range_walk *walk, struct error *err) MUST_USE;
+/* Removes the entry and stands on the one behind it. */
+int range_delete(struct range_walk *walk, struct error *err) MUST_USE;
+
+/* End of the block that the walk stands on: from its header, or when that is damaged
+ * from the next key or the stream's end. The walk stays. */
+int range_block_end(struct range_walk *walk, uint64_t stream_end, uint64_t *end,
+                    struct error *err) MUST_USE;
+
+#endif
