@@ -6,6 +6,18 @@
 
 enum { SKIP_ATTEMPTS = 10 };
 
+/* A name that no ledger takes back would make the table's ledger unreadable. */
+static int ledger_check_readable(const struct ledger *ledger, const char *stream, struct error *err)
+{
+    struct buf bytes = {0};
+    struct ledger *back = NULL;
+    ledger_encode(ledger, &bytes);
+    int rc = ledger_decode(&back, buf_slice(&bytes), err);
+    ledger_free(back);
+    buf_free(&bytes);
+    return rc == OK ? OK : error_set(err, ERROR_INPUT, "\"%.200s\" is no stream's name", stream);
+}
+
 static int skip_once(const struct committer *committer, const struct table_name *table,
                      const char *stream, uint64_t to, uint64_t *from, int64_t *sent,
                      struct commit_report *report, struct error *err)
@@ -30,6 +42,9 @@ static int skip_once(const struct committer *committer, const struct table_name 
         .from = *from, .to = to, .events = to - *from, .reason = "skipped_by_operator"};
     ledger_advance(state.ledger, stream, to, now_ms, &lost, 1);
     struct append append = {.ledger = state.ledger};
+    rc = ledger_check_readable(state.ledger, stream, err);
+    if (rc != OK)
+        goto out;
     report->attempts++;
     rc = snapshot_append(committer, table, &state, &append, err);
     *sent = append.snapshot_id;
