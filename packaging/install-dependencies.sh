@@ -1,0 +1,178 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs what bidlake needs from the distribution's packages, and only what is missing.
+#
+#   packaging/install-dependencies.sh build     compilers, libraries, clang-format
+#   packaging/install-dependencies.sh test      what make test needs besides
+#   packaging/install-dependencies.sh python    foreign readers, into .cache/venv
+#   packaging/install-dependencies.sh list      the names for this system, nothing installed
+#
+# Several modes may be given. When all is there it asks nobody and takes a moment; so make
+# targets call it first. Debian and its kin (apt) and Fedora and its kin (dnf) are known.
+# As a user that is not root it goes by sudo.
+set -eu
+cd "$(dirname "$0")/.."
+
+# name in Debian, name in Fedora
+build_packages='
+gcc                   gcc
+libc6-dev             glibc-devel
+make                  make
+pkg-config            pkgconf-pkg-config
+git                   git-core
+liblmdb-dev           lmdb-devel
+libzstd-dev           libzstd-devel
+libmbedtls-dev        mbedtls-devel
+libcurl4-openssl-dev  libcurl-devel
+libsqlite3-dev        sqlite-devel
+libjansson-dev        jansson-devel
+libyaml-dev           libyaml-devel
+zlib1g-dev            zlib-devel
+libxxhash-dev         xxhash-devel
+libcmocka-dev         libcmocka-devel
+clang-format          clang-tools-extra
+'
+test_packages='
+python3               python3
+python3-venv          python3-pip
+strace                strace
+zstd                  zstd
+gzip                  gzip
+'
+
+# Readers that are not ours, at the versions that the tests know.
+python_pins='pyarrow==26.0.1
+duckdb==1.5.5
+duckdb-extension-iceberg==1.5.5
+duckdb-extension-avro==1.5.5
+pyiceberg[pyiceberg-core,sql-sqlite]==0.12.0'
+
+fail() {
+    echo "install-dependencies: $*" >&2
+    exit 1
+}
+
+system() {
+    if command -v apt-get >/dev/null 2>&1; then
+        echo debian
+    elif command -v dnf >/dev/null 2>&1; then
+        echo fedora
+    else
+        echo unknown
+    fi
+}
+
+# MODE: the names for this system.
+names() {
+    case $1 in
+    build) list=$build_packages ;;
+    test) list=$test_packages ;;
+    esac
+    case $(system) in
+    debian) printf '%s' "$list" | awk 'NF { print $1 }' ;;
+    fedora) printf '%s' "$list" | awk 'NF { print $2 }' ;;
+    *) fail "neither apt-get nor dnf: install by hand what stands in $0" ;;
+    esac
+}
+
+# Of the names on stdin those that are not installed.
+missing() {
+    while read -r name; do
+        case $(system) in
+        debian)
+            state=$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null || true)
+            [ "$state" = installed ] || echo "$name"
+            ;;
+        fedora)
+            rpm -q --whatprovides "$name" >/dev/null 2>&1 || echo "$name"
+            ;;
+        esac
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        fail "neither root nor sudo: cannot run: $*"
+    fi
+}
+
+# Waits for another installer instead of failing beside it.
+apt_get() {
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -o DPkg::Lock::Timeout=400 -q -y "$@"
+}
+
+install_packages() {
+    wanted=$(names "$1" | missing)
+    [ -n "$wanted" ] || return 0
+    echo "install-dependencies: installing" $wanted
+    # shellcheck disable=SC2086
+    case $(system) in
+    debian)
+        # Lists that are there and fit are good enough; else they are fetched anew.
+        apt_get install --no-install-recommends $wanted || {
+            apt_get update
+            apt_get install --no-install-recommends $wanted
+        }
+        ;;
+    fedora)
+        as_root dnf install -y --setopt=install_weak_deps=False $wanted
+        ;;
+    esac
+    wanted=$(names "$1" | missing)
+    [ -z "$wanted" ] || fail "still missing:" $wanted
+}
+
+# A python that can make virtual environments; the distribution's own before others, since
+# version managers put ones in its place that lack modules.
+find_python() {
+    for python in /usr/bin/python3 python3; do
+        if "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+            echo "$python"
+            return 0
+        fi
+    done
+    fail "no python3 with venv: run $0 test"
+}
+
+# The pins are the key: written last, so that a broken off installation is done again.
+install_python() {
+    venv=.cache/venv
+    mkdir -p .cache
+    exec 9>.cache/venv.lock
+    if command -v flock >/dev/null 2>&1; then
+        flock 9
+    fi
+    if [ -f "$venv/pins" ] && [ "$(cat "$venv/pins")" = "$python_pins" ] &&
+        "$venv/bin/python" -c '' 2>/dev/null; then
+        return 0
+    fi
+    python=$(find_python)
+    echo "install-dependencies: making $venv"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    printf '%s\n' "$python_pins" >"$venv/requirements"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$venv/requirements"
+    printf '%s\n' "$python_pins" >"$venv/pins"
+}
+
+[ $# -gt 0 ] || set -- help
+for mode in "$@"; do
+    case $mode in
+    build | test) install_packages "$mode" ;;
+    python) install_python ;;
+    list)
+        names build
+        names test
+        ;;
+    *)
+        sed -n '4,13s/^# \{0,1\}//p' "$0" >&2
+        exit 2
+        ;;
+    esac
+done
