@@ -39,84 +39,86 @@ struct refusal_case {
     uint32_t line, column;
 };
 
+static const struct refusal_case refusal_cases[] = {
+    {"", REFUSED_NO_OBJECT, 1, 1},
+    {" \n ", REFUSED_NO_OBJECT, 2, 2},
+    {"[]", REFUSED_NO_OBJECT, 1, 1},
+    {" [{\"id\":1}]", REFUSED_NO_OBJECT, 1, 2},
+    {"null", REFUSED_NO_OBJECT, 1, 1},
+    {"12", REFUSED_NO_OBJECT, 1, 1},
+    {"\"x\"", REFUSED_NO_OBJECT, 1, 1},
+    {"nul", REFUSED_SYNTAX, 1, 4},
+    {"[1", REFUSED_SYNTAX, 1, 3},
+    {"[1] 2", REFUSED_SYNTAX, 1, 5},
+    {"\xef\xbb\xbf{\"id\":1}", REFUSED_BOM, 1, 1},
+    {" \xef\xbb\xbf{\"id\":1}", REFUSED_BOM, 1, 2},
+    {"{\"id\":1} x", REFUSED_TRAILING, 1, 10},
+    {"{\"id\":1},", REFUSED_TRAILING, 1, 9},
+    {"{\"id\":1}{}", REFUSED_TRAILING, 1, 9},
+    {"{\"id\":1", REFUSED_SYNTAX, 1, 8},
+    {"{", REFUSED_SYNTAX, 1, 2},
+    {"{\"id\"", REFUSED_SYNTAX, 1, 6},
+    {"{\"id", REFUSED_SYNTAX, 1, 5},
+    {"{\"id\":", REFUSED_SYNTAX, 1, 7},
+    {"{\"id\":1,}", REFUSED_SYNTAX, 1, 9},
+    {"{,\"id\":1}", REFUSED_SYNTAX, 1, 2},
+    {"{\"id\" 1}", REFUSED_SYNTAX, 1, 7},
+    {"{\"id\":1 \"a\":2}", REFUSED_SYNTAX, 1, 9},
+    {"{id:1}", REFUSED_SYNTAX, 1, 2},
+    {"{'id':1}", REFUSED_SYNTAX, 1, 2},
+    {"{\"id\":1]", REFUSED_SYNTAX, 1, 8},
+    {"{\"id\":1,\n \"x\":[1,]}", REFUSED_SYNTAX, 2, 9},
+    {"{\"id\":1,\n\n\"x\":[1 2]}", REFUSED_SYNTAX, 3, 8},
+    {"{\"x\":[}", REFUSED_SYNTAX, 1, 7},
+    {"{\"x\":{\"y\":[1}}", REFUSED_SYNTAX, 1, 13},
+    {"{\"x\":01}", REFUSED_SYNTAX, 1, 7},
+    {"{\"id\":-01}", REFUSED_SYNTAX, 1, 9},
+    {"{\"x\":+1}", REFUSED_SYNTAX, 1, 6},
+    {"{\"x\":.5}", REFUSED_SYNTAX, 1, 6},
+    {"{\"x\":1.}", REFUSED_SYNTAX, 1, 8},
+    {"{\"x\":1e}", REFUSED_SYNTAX, 1, 8},
+    {"{\"x\":1e+}", REFUSED_SYNTAX, 1, 9},
+    {"{\"x\":-}", REFUSED_SYNTAX, 1, 7},
+    {"{\"x\":NaN}", REFUSED_SYNTAX, 1, 6},
+    {"{\"x\":Infinity}", REFUSED_SYNTAX, 1, 6},
+    {"{\"x\":0x1}", REFUSED_SYNTAX, 1, 7},
+    {"{\"x\":True}", REFUSED_SYNTAX, 1, 6},
+    {"{\"x\":truE}", REFUSED_SYNTAX, 1, 9},
+    {"{\"x\":truefalse}", REFUSED_SYNTAX, 1, 10},
+    {"{\"x\":\"a\tb\"}", REFUSED_SYNTAX, 1, 8},
+    {"{\"x\":\"a\nb\"}", REFUSED_SYNTAX, 1, 8},
+    {"{\"x\":\"\\x41\"}", REFUSED_SYNTAX, 1, 8},
+    {"{\"x\":\"\\u12g4\"}", REFUSED_SYNTAX, 1, 11},
+    {"{\"x\":\"\\u123\"}", REFUSED_SYNTAX, 1, 12},
+    {"{\"\\q\":1}", REFUSED_SYNTAX, 1, 4},
+    {"{\"a\":{\"b\":\"12345678\\", REFUSED_SYNTAX, 1, 21},
+    {"{\"x\":/**/1}", REFUSED_SYNTAX, 1, 6},
+    {"{\"x\":1}\f", REFUSED_TRAILING, 1, 8},
+    {"{\"a\":1}", REFUSED_REQUIRED, 1, 1},
+    {" {\"id\":null}", REFUSED_REQUIRED, 1, 2},
+    {"{\"id\":[]}", REFUSED_REQUIRED, 1, 1},
+    {"{\"id\":\"a\",\"id\":{}}", REFUSED_REQUIRED, 1, 1},
+};
+
 /* A sender that is told the wrong place looks for its bug there. And whatever RFC 8259
  * forbids must be refused also where no column looks. */
 static void refusals(void **state)
 {
     (void)state;
-    static const struct refusal_case cases[] = {
-        {"", REFUSED_NO_OBJECT, 1, 1},
-        {" \n ", REFUSED_NO_OBJECT, 2, 2},
-        {"[]", REFUSED_NO_OBJECT, 1, 1},
-        {" [{\"id\":1}]", REFUSED_NO_OBJECT, 1, 2},
-        {"null", REFUSED_NO_OBJECT, 1, 1},
-        {"12", REFUSED_NO_OBJECT, 1, 1},
-        {"\"x\"", REFUSED_NO_OBJECT, 1, 1},
-        {"nul", REFUSED_SYNTAX, 1, 4},
-        {"[1", REFUSED_SYNTAX, 1, 3},
-        {"[1] 2", REFUSED_SYNTAX, 1, 5},
-        {"\xef\xbb\xbf{\"id\":1}", REFUSED_BOM, 1, 1},
-        {" \xef\xbb\xbf{\"id\":1}", REFUSED_BOM, 1, 2},
-        {"{\"id\":1} x", REFUSED_TRAILING, 1, 10},
-        {"{\"id\":1},", REFUSED_TRAILING, 1, 9},
-        {"{\"id\":1}{}", REFUSED_TRAILING, 1, 9},
-        {"{\"id\":1", REFUSED_SYNTAX, 1, 8},
-        {"{", REFUSED_SYNTAX, 1, 2},
-        {"{\"id\"", REFUSED_SYNTAX, 1, 6},
-        {"{\"id", REFUSED_SYNTAX, 1, 5},
-        {"{\"id\":", REFUSED_SYNTAX, 1, 7},
-        {"{\"id\":1,}", REFUSED_SYNTAX, 1, 9},
-        {"{,\"id\":1}", REFUSED_SYNTAX, 1, 2},
-        {"{\"id\" 1}", REFUSED_SYNTAX, 1, 7},
-        {"{\"id\":1 \"a\":2}", REFUSED_SYNTAX, 1, 9},
-        {"{id:1}", REFUSED_SYNTAX, 1, 2},
-        {"{'id':1}", REFUSED_SYNTAX, 1, 2},
-        {"{\"id\":1]", REFUSED_SYNTAX, 1, 8},
-        {"{\"id\":1,\n \"x\":[1,]}", REFUSED_SYNTAX, 2, 9},
-        {"{\"id\":1,\n\n\"x\":[1 2]}", REFUSED_SYNTAX, 3, 8},
-        {"{\"x\":[}", REFUSED_SYNTAX, 1, 7},
-        {"{\"x\":{\"y\":[1}}", REFUSED_SYNTAX, 1, 13},
-        {"{\"x\":01}", REFUSED_SYNTAX, 1, 7},
-        {"{\"id\":-01}", REFUSED_SYNTAX, 1, 9},
-        {"{\"x\":+1}", REFUSED_SYNTAX, 1, 6},
-        {"{\"x\":.5}", REFUSED_SYNTAX, 1, 6},
-        {"{\"x\":1.}", REFUSED_SYNTAX, 1, 8},
-        {"{\"x\":1e}", REFUSED_SYNTAX, 1, 8},
-        {"{\"x\":1e+}", REFUSED_SYNTAX, 1, 9},
-        {"{\"x\":-}", REFUSED_SYNTAX, 1, 7},
-        {"{\"x\":NaN}", REFUSED_SYNTAX, 1, 6},
-        {"{\"x\":Infinity}", REFUSED_SYNTAX, 1, 6},
-        {"{\"x\":0x1}", REFUSED_SYNTAX, 1, 7},
-        {"{\"x\":True}", REFUSED_SYNTAX, 1, 6},
-        {"{\"x\":truE}", REFUSED_SYNTAX, 1, 9},
-        {"{\"x\":truefalse}", REFUSED_SYNTAX, 1, 10},
-        {"{\"x\":\"a\tb\"}", REFUSED_SYNTAX, 1, 8},
-        {"{\"x\":\"a\nb\"}", REFUSED_SYNTAX, 1, 8},
-        {"{\"x\":\"\\x41\"}", REFUSED_SYNTAX, 1, 8},
-        {"{\"x\":\"\\u12g4\"}", REFUSED_SYNTAX, 1, 11},
-        {"{\"x\":\"\\u123\"}", REFUSED_SYNTAX, 1, 12},
-        {"{\"\\q\":1}", REFUSED_SYNTAX, 1, 4},
-        {"{\"a\":{\"b\":\"12345678\\", REFUSED_SYNTAX, 1, 21},
-        {"{\"x\":/**/1}", REFUSED_SYNTAX, 1, 6},
-        {"{\"x\":1}\f", REFUSED_TRAILING, 1, 8},
-        {"{\"a\":1}", REFUSED_REQUIRED, 1, 1},
-        {" {\"id\":null}", REFUSED_REQUIRED, 1, 2},
-        {"{\"id\":[]}", REFUSED_REQUIRED, 1, 1},
-        {"{\"id\":\"a\",\"id\":{}}", REFUSED_REQUIRED, 1, 1},
-    };
     struct mapping mapping;
     struct shredder *shredder = open_with(&mapping, plain, 2, "", &(struct shred_options){0});
     struct shred_batch batch = {0};
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof refusal_cases / sizeof refusal_cases[0]; i++) {
         struct refusal refusal;
-        bool taken = give(shredder, cases[i].json, &batch, &refusal);
-        if (taken || refusal.reason != cases[i].reason || refusal.line != cases[i].line ||
-            refusal.column != cases[i].column)
-            print_message("%s: %d %u:%u\n", cases[i].json, taken, refusal.line, refusal.column);
+        bool taken = give(shredder, refusal_cases[i].json, &batch, &refusal);
+        if (taken || refusal.reason != refusal_cases[i].reason ||
+            refusal.line != refusal_cases[i].line || refusal.column != refusal_cases[i].column)
+            print_message("%s: %d %u:%u\n", refusal_cases[i].json, taken, refusal.line,
+                          refusal.column);
         assert_false(taken);
-        assert_int_equal(refusal.reason, cases[i].reason);
-        assert_int_equal(refusal.line, cases[i].line);
-        assert_int_equal(refusal.column, cases[i].column);
+        assert_int_equal(refusal.reason, refusal_cases[i].reason);
+        assert_int_equal(refusal.line, refusal_cases[i].line);
+        assert_int_equal(refusal.column, refusal_cases[i].column);
         assert_int_equal(batch.event_count, 0);
         assert_int_equal(batch.rows.len, 0);
     }
