@@ -31,6 +31,7 @@ struct checking {
     size_t files;
     int64_t rows;
     int64_t bytes;
+    int64_t all_bytes; /* delete files too */
     size_t delete_files;
     size_t path_count;
     size_t path_cap;
@@ -216,6 +217,7 @@ static void entry_check(struct checking *c, const struct manifest_entry *entry)
     if (entry->status == 2)
         return;
     path_keep(c, entry->path);
+    c->all_bytes += entry->file_size;
     if (entry->content != 0) {
         c->delete_files++;
         return;
@@ -373,7 +375,7 @@ int command_check(struct view *view, struct error *err)
         manifest_check(&c, &view->manifests[i]);
     total_check(&c, "total-records", c.rows);
     total_check(&c, "total-data-files", (int64_t)c.files);
-    total_check(&c, "total-files-size", c.delete_files == 0 ? c.bytes : -1);
+    total_check(&c, "total-files-size", c.all_bytes);
     total_check(&c, "total-delete-files", (int64_t)c.delete_files);
     paths_check(&c);
     ledger_check(&c);

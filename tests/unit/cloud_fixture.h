@@ -23,6 +23,9 @@
 #include "lib/json/json.h"
 #include "lib/objstore/memory.h"
 
+/* Each test program takes what it needs. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #define TABLE "db.t"
 #define EPOCH_1 "01900000-0000-7000-8000-000000000001"
 #define EPOCH_2 "01900000-0000-7000-8000-000000000002"
