@@ -252,6 +252,7 @@ void world_open(struct world *world, uint64_t seed, bool trace)
     world->store = memory_store_make(&world->clock);
     world->plain_store = memory_store_attach(world->store, NULL, NULL);
     world->catalog = memory_catalog_make();
+    memory_catalog_set_store(world->catalog, world->plain_store);
     struct catalog_options options = {.store = world->plain_store, .clock = &world->clock};
     world->plain_catalog = memory_catalog_attach(world->catalog, &options, NULL, NULL);
     snprintf(world->base, sizeof world->base, "%s/bidlake-world-%d",
