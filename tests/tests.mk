@@ -50,10 +50,16 @@ PICKED := $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UN
 unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
 	@tests/run_all.sh $(PICKED)
 
-lint: ## layers, lengths, banned calls, format
+lint: ## layers, lengths, banned calls, format; and that lint finds them
 	@tests/lint/lint.sh
+	@tests/lint/lint_test.sh
+
+demo: ## the whole way, with a report; DEMO_EVENTS=200000 DEMO_DIR=./demo
+	@packaging/install-dependencies.sh build
+	@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD) tests/demo.sh
 
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: unit lint format
+.PHONY: unit lint demo format

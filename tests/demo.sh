@@ -1,0 +1,296 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# The whole way, by the programs that production has: generator -> agent -> spool ->
+# Parquet -> store -> announcement -> commit service -> Iceberg tables. `make demo` builds
+# first and then calls this.
+#
+#   DEMO_EVENTS  bid requests to make (200000)
+#   DEMO_DIR     where everything goes (./demo); a second run takes away what the first made
+#   DEMO_SEED    another number makes other events (1)
+#
+# Progress is a bar on a terminal and plain lines elsewhere; the report goes to stdout. Ends
+# with 1 if a table has not exactly the rows that were generated.
+set -eu
+
+requests=${DEMO_EVENTS:-200000}
+seed=${DEMO_SEED:-1}
+bin=$(cd "${BIN:-$(dirname "$0")/../build/release}" && pwd)
+python=$(cd "$(dirname "$0")/.." && pwd)/.cache/venv/bin/python
+tables='bid_requests bid_responses impressions clicks'
+marker=.bidlake-demo
+
+fail() {
+    [ ! -t 2 ] || printf '\n' >&2
+    echo "demo: $*" >&2
+    exit 1
+}
+
+case $requests in
+'' | *[!0-9]* | 0*) fail "DEMO_EVENTS: \"$requests\" is no number above 0" ;;
+esac
+
+# Only what a demo made is taken away, and only where one has been.
+prepare_directory() {
+    mkdir -p "$1"
+    dir=$(cd "$1" && pwd)
+    if [ ! -e "$dir/$marker" ] && [ -n "$(ls -A "$dir")" ]; then
+        fail "$dir is not empty and not of a demo: name another DEMO_DIR"
+    fi
+    : >"$dir/$marker"
+    rm -rf "$dir/events" "$dir/warehouse" "$dir/spool" "$dir/logs"
+    rm -f "$dir/catalog.db" "$dir/catalog.db-journal" "$dir/catalog.db-wal" "$dir/catalog.db-shm"
+    mkdir "$dir/events" "$dir/warehouse" "$dir/logs"
+}
+
+# ---- numbers ----
+
+commas() {
+    printf '%s\n' "$1" | sed -e ':a' -e 's/^\(-\{0,1\}[0-9]\{1,\}\)\([0-9]\{3\}\)/\1,\2/' -e 'ta'
+}
+
+calculate() { # FORMAT EXPRESSION
+    awk "BEGIN { printf \"$1\", $2 }"
+}
+
+now_ms() {
+    echo $(($(date +%s%N) / 1000000))
+}
+
+# The first number behind "NAME": in the JSON on stdin.
+number() {
+    sed -n "s/.*\"$1\": *\([0-9][0-9]*\).*/\1/p" | head -n 1
+}
+
+# TABLE NAME: what the generator counted.
+generated() {
+    sed "s/.*\"$1\":{\([^}]*\)}.*/{\1}/" "$dir/logs/gen.json" | number "$2"
+}
+
+# TABLE NAME: what the catalog's table has.
+committed() {
+    tr '}' '\n' <"$dir/logs/tables.json" | grep "\"db.$1\"" | number "$2"
+}
+
+# ---- progress: "percent text" ----
+
+progress() {
+    if [ -t 2 ]; then
+        filled=$(($1 * 30 / 100))
+        bar=$(printf '%*s' "$filled" '' | tr ' ' '#')
+        printf '\r\033[K[%-30s] %3d%%  %s' "$bar" "$1" "$2" >&2
+        [ "$1" -lt 100 ] || printf '\n' >&2
+    elif [ "${3:-}" != moving ]; then
+        printf '%3d%%  %s\n' "$1" "$2" >&2
+    fi
+}
+
+# ---- the processes ----
+
+start_commit_loop() {
+    (
+        while [ ! -e "$dir/logs/stop" ]; do
+            "$bin/bidlake-commit" once --warehouse "file://$dir/warehouse" \
+                --catalog "sqlite:$dir/catalog.db" --json \
+                >>"$dir/logs/commit.json" 2>>"$dir/logs/commit.log" ||
+                echo "demo: a turn failed" >>"$dir/logs/commit.log"
+            waited=0
+            while [ "$waited" -lt 25 ] && [ ! -e "$dir/logs/stop" ]; do
+                sleep 0.2
+                waited=$((waited + 1))
+            done
+        done
+    ) &
+    loop=$!
+}
+
+stop_commit_loop() {
+    [ -n "${loop:-}" ] || return 0
+    : >"$dir/logs/stop"
+    wait "$loop" || true
+    loop=
+}
+
+# An interrupted demo leaves no agent and no loop behind.
+leave() {
+    [ -z "${agent:-}" ] || kill "$agent" 2>/dev/null || true
+    stop_commit_loop
+}
+
+# TABLE FROM TO: ingests the table's file; the bar goes from FROM to TO percent.
+ingest() {
+    "$bin/bidlake-agent" ingest "$1" "$dir/events/$1.ndjson" --json --progress --quiet \
+        --warehouse "file://$dir/warehouse" --spool "$dir/spool" --roll-age 10s \
+        >"$dir/logs/ingest-$1.json" 2>"$dir/logs/ingest-$1.log" &
+    agent=$!
+    while [ -t 2 ] && kill -0 "$agent" 2>/dev/null; do
+        part=$(tail -n 1 "$dir/logs/ingest-$1.log" | sed -n 's/.*: *\([0-9]*\)%.*/\1/p')
+        progress $(($2 + ($3 - $2) * ${part:-0} / 100)) "agent: $1" moving
+        sleep 0.2
+    done
+    status=0
+    wait "$agent" || status=$?
+    agent=
+    if [ "$status" -ne 0 ]; then
+        tail -n 5 "$dir/logs/ingest-$1.log" >&2
+        fail "bidlake-agent ingest $1: exit $status"
+    fi
+    progress "$3" "agent: $1, $(commas "$(number events <"$dir/logs/ingest-$1.json")") events"
+}
+
+run_generator() {
+    # The events are spread over 26 hours, so that there is more than one day's partition.
+    rate=$(calculate %.6f "$requests / 93600")
+    env -u KAFKA_BOOTSTRAP_SERVERS "$bin/bidlake-gen" --out "$dir/events" \
+        --events-per-second 0 --count "$requests" --seed "$seed" --time-rate "$rate" --json \
+        >"$dir/logs/gen.json" || fail "bidlake-gen failed"
+}
+
+run_agents() {
+    total=0
+    for table in $tables; do
+        total=$((total + $(generated "$table" bytes)))
+    done
+    done_bytes=0
+    from=12
+    for table in $tables; do
+        done_bytes=$((done_bytes + $(generated "$table" bytes)))
+        to=$((12 + 80 * done_bytes / total))
+        ingest "$table" "$from" "$to"
+        from=$to
+    done
+}
+
+run_all() {
+    progress 1 "generator: $(commas "$requests") requests and what follows them"
+    run_generator
+    progress 10 "commit service: tables"
+    "$bin/bidlake-commit" init --warehouse "file://$dir/warehouse" \
+        --catalog "sqlite:$dir/catalog.db" >>"$dir/logs/commit.log" 2>&1 ||
+        fail "bidlake-commit init failed: $(tail -n 2 "$dir/logs/commit.log")"
+    start_ms=$(now_ms)
+    start_commit_loop
+    run_agents
+    progress 95 "commit service: last turn"
+    stop_commit_loop
+    "$bin/bidlake-commit" once --warehouse "file://$dir/warehouse" \
+        --catalog "sqlite:$dir/catalog.db" --json \
+        >>"$dir/logs/commit.json" 2>>"$dir/logs/commit.log" ||
+        fail "bidlake-commit once failed: $(tail -n 2 "$dir/logs/commit.log")"
+    end_ms=$(now_ms)
+    "$bin/bidlake-table" ls --json --warehouse "file://$dir/warehouse" \
+        --catalog "sqlite:$dir/catalog.db" >"$dir/logs/tables.json"
+    progress 100 "done"
+}
+
+# ---- the report ----
+
+report_tables() {
+    events=0
+    bytes_in=0
+    bytes_out=0
+    wrong=0
+    printf '\n%-14s %12s %12s %8s %15s %15s\n' table events rows files 'bytes in' 'bytes out'
+    for table in $tables; do
+        rows=$(committed "$table" rows)
+        size=$(committed "$table" bytes)
+        printf '%-14s %12s %12s %8s %15s %15s\n' "$table" \
+            "$(commas "$(generated "$table" events)")" "$(commas "${rows:-0}")" \
+            "$(committed "$table" files)" "$(commas "$(generated "$table" bytes)")" \
+            "$(commas "${size:-0}")"
+        events=$((events + $(generated "$table" events)))
+        bytes_in=$((bytes_in + $(generated "$table" bytes)))
+        bytes_out=$((bytes_out + ${size:-0}))
+        if [ "${rows:-0}" != "$(generated "$table" rows)" ]; then
+            echo "  WRONG: $(generated "$table" rows) rows were generated"
+            wrong=1
+        fi
+    done
+    seconds=$(calculate %.2f "($end_ms - $start_ms) / 1000")
+    rate=$(calculate %.0f "$events * 1000 / ($end_ms - $start_ms)")
+    echo
+    echo "$(commas "$events") events in $seconds s, from file to committed table: $(commas \
+        "$rate") events/s"
+    echo "$(commas "$bytes_in") bytes in, $(commas "$bytes_out") bytes out" \
+        "($(calculate %.1f "$bytes_in / ($bytes_out > 0 ? $bytes_out : 1)") : 1)"
+}
+
+share() { # OF ALL
+    calculate %.2f%% "$2 > 0 ? 100 * $1 / $2 : 0"
+}
+
+report_funnel() {
+    echo
+    echo "funnel: fill rate $(share "$(generated bid_responses events)" \
+        "$(generated bid_requests events)")," \
+        "win rate $(share "$(committed impressions rows)" "$(generated bid_responses events)")," \
+        "CTR $(share "$(committed clicks rows)" "$(committed impressions rows)")"
+}
+
+# Prices are in the data files, counts by country in the manifests as far as files hold one
+# country each. A reader that is there gives both; else the manifests' counts are shown.
+report_countries() {
+    echo
+    if [ -x "$python" ] && "$python" - "$dir" 2>"$dir/logs/python.log" <<'END'; then
+import sys
+from pyiceberg.catalog.sql import SqlCatalog
+
+directory = sys.argv[1]
+catalog = SqlCatalog("bidlake", uri=f"sqlite:///{directory}/catalog.db")
+def scan(name, *columns):
+    return catalog.load_table(f"db.{name}").scan(selected_fields=columns).to_arrow()
+country = "device_geo_country"
+shown = scan("impressions", country, "price").group_by(country).aggregate(
+    [("price", "sum"), ("price", "count")])
+clicks = scan("clicks", country).group_by(country).aggregate([([], "count_all")])
+clicks = dict(zip(clicks[country].to_pylist(), clicks["count_all"].to_pylist()))
+rows = sorted(shown.to_pylist(), key=lambda row: -row["price_count"])
+print("by country, read from the tables by PyIceberg (the ten largest):")
+print(f"  {'country':8} {'impressions':>12} {'CPM':>8} {'clicks':>8} {'CTR':>8}")
+for row in rows[:10]:
+    count = row["price_count"]
+    click = clicks.get(row[country], 0)
+    print(f"  {row[country] or 'none':8} {count:12,} {row['price_sum'] / count:8.3f}"
+          f" {click:8,} {click / count:8.2%}")
+END
+        return 0
+    fi
+    echo "impressions by country, from manifests (CPM needs a reader:" \
+        "packaging/install-dependencies.sh python):"
+    "$bin/bidlake-table" count impressions --by device_geo_country \
+        --warehouse "file://$dir/warehouse" --catalog "sqlite:$dir/catalog.db" 2>/dev/null |
+        head -n 12 | sed 's/^/  /'
+}
+
+report_lines_to_paste() {
+    metadata=$("$bin/bidlake-table" show impressions --json --warehouse "file://$dir/warehouse" \
+        --catalog "sqlite:$dir/catalog.db" |
+        sed -n 's/.*"metadata_location": *"\([^"]*\)".*/\1/p' | sed 's|^file://||')
+    cat <<END
+
+PyIceberg:
+  from pyiceberg.catalog.sql import SqlCatalog
+  catalog = SqlCatalog("bidlake", uri="sqlite:///$dir/catalog.db")
+  catalog.load_table("db.impressions").scan(limit=10).to_arrow()
+
+DuckDB:
+  INSTALL iceberg; LOAD iceberg;
+  SELECT device_geo_country, count(*), avg(price) AS cpm
+  FROM iceberg_scan('$metadata')
+  GROUP BY ALL ORDER BY 2 DESC LIMIT 10;
+
+bidlake:
+  $bin/bidlake-table ls --warehouse file://$dir/warehouse --catalog sqlite:$dir/catalog.db
+END
+}
+
+prepare_directory "${DEMO_DIR:-./demo}"
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+run_all
+report_tables
+report_funnel
+report_countries
+report_lines_to_paste
+[ "$wrong" -eq 0 ] || fail "a table has not the rows that were generated"
