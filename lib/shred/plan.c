@@ -358,8 +358,10 @@ static bool same_step(const struct path_step *a, const struct path_step *b)
 static int check_path(const struct source *source, const struct mapping *mapping, struct error *err)
 {
     size_t prefix = 0; /* steps up to the last EACH */
-    if (source->step_count == 0 || source->step_count > PATH_STEPS_MAX ||
-        source->steps[0].kind != STEP_KEY)
+    if (source->step_count > PATH_STEPS_MAX)
+        return error_set(err, ERROR_INPUT, "%s: a path has more than %d steps",
+                         mapping->schema.table, PATH_STEPS_MAX);
+    if (source->step_count == 0 || source->steps[0].kind != STEP_KEY)
         return error_set(err, ERROR_INPUT, "%s: a path must begin with a key",
                          mapping->schema.table);
     for (size_t i = 1; i < source->step_count; i++) {
