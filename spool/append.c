@@ -269,14 +269,46 @@ static int write_group(struct spool *spool, const struct append_call *first, siz
     return rc;
 }
 
+/* What a transaction freed may be used by the one after the next. With a file that can't
+ * grow an append would fail, commit nothing, and fail again for ever: so an empty commit
+ * goes in between, once for each state of the file. */
+static bool nudge(struct spool *spool)
+{
+    MDB_envinfo info = {0};
+    MDB_txn *txn = NULL;
+    struct error err;
+    int cause = mdb_env_info(spool->env, &info);
+    ASSERT(cause == MDB_SUCCESS);
+    if (info.me_last_txnid == spool->nudged_txnid)
+        return false;
+    int rc = store_begin_write(spool, &txn, &err);
+    if (rc == OK)
+        rc = store_put(spool, txn, DB_META, slice_cstr("nudge"), slice_cstr("x"), &err);
+    if (rc == OK)
+        rc = store_commit(spool, txn, &err);
+    else if (txn != NULL)
+        mdb_txn_abort(txn);
+    spool->nudged_txnid = info.me_last_txnid + (rc == OK ? 1 : 0);
+    return rc == OK;
+}
+
+static int write_or_nudge(struct spool *spool, const struct append_call *first, size_t count,
+                          struct error *err)
+{
+    int rc = write_group(spool, first, count, err);
+    if (rc == ERROR_LIMIT && err->cause == MDB_MAP_FULL && nudge(spool))
+        rc = write_group(spool, first, count, err);
+    return rc;
+}
+
 static void run_group(struct spool *spool, struct append_call *first, size_t count)
 {
     struct error err;
-    int rc = write_group(spool, first, count, &err);
+    int rc = write_or_nudge(spool, first, count, &err);
     bool apart = rc != OK && rc != ERROR_IO && count > 1;
     struct append_call *call = first;
     for (size_t i = 0; i < count; i++, call = call->next) {
-        call->rc = apart ? write_group(spool, call, 1, call->err) : rc;
+        call->rc = apart ? write_or_nudge(spool, call, 1, call->err) : rc;
         if (call->rc != OK && !apart)
             *call->err = err;
         if (call->rc == OK)

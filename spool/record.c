@@ -16,6 +16,7 @@
  *              "epoch"      36 bytes: UUIDv7 of the last open for writing, above all before
  *              "epochs"     the newest 256 of them, oldest first, 36 bytes each
  *              "stream_id"  u32: next id to be given; ids are never given twice
+ *              "nudge"      of no meaning: rewritten where an empty commit is needed
  * streams      key: stream hash
  *              0 u32 id           4 u32 name length      8 u64 begin     16 u64 sealed
  *              24 u64 end         32 u64 next            40 u64 announced

@@ -56,7 +56,9 @@ struct spool {
     atomic_uint_fast64_t append_count;
     atomic_uint_fast64_t refused_events;
 
-    uint64_t allocated_bytes; /* of data.mdb; belongs to the leader of an append */
+    /* belong to the leader of an append */
+    uint64_t allocated_bytes; /* of data.mdb */
+    uint64_t nudged_txnid;    /* state of the file that an empty commit led to */
 
     pthread_mutex_t lock;
     /* guarded by lock */

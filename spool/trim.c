@@ -11,7 +11,19 @@
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
 
-enum { SWEEP_BLOCKS_MAX = 512, SWEEP_BYTES_MAX = 16 << 20 };
+enum { SWEEP_BLOCKS_MAX = 512, SWEEP_BYTES_MAX = 16 << 20, SWEEP_BYTES_TIGHT = 1 << 20 };
+
+/* LMDB notes the pages that a transaction frees in one record, eight bytes a page, and
+ * puts it into pages that lie side by side. In a file that can't grow there may be only
+ * single ones: then so little is removed at once that the record fits one page. */
+static size_t sweep_bytes(struct spool *spool)
+{
+    MDB_envinfo info = {0};
+    int cause = mdb_env_info(spool->env, &info);
+    ASSERT(cause == MDB_SUCCESS);
+    uint64_t file = (info.me_last_pgno + 1) * spool->page_size;
+    return file + SWEEP_BYTES_MAX <= info.me_mapsize ? SWEEP_BYTES_MAX : SWEEP_BYTES_TIGHT;
+}
 
 int trim_blocks(struct spool *spool, MDB_txn *txn, struct stream_record *stream, uint64_t from,
                 uint64_t to, bool *more, struct error *err)
@@ -19,6 +31,7 @@ int trim_blocks(struct spool *spool, MDB_txn *txn, struct stream_record *stream,
     struct range_walk walk = {0};
     size_t count = 0;
     size_t bytes = 0;
+    size_t bytes_max = sweep_bytes(spool);
     *more = false;
     int rc = range_open(&walk, spool, txn, DB_BLOCKS, stream->id, err);
     if (rc == OK)
@@ -32,7 +45,7 @@ int trim_blocks(struct spool *spool, MDB_txn *txn, struct stream_record *stream,
             rc = range_next(&walk, err);
             continue;
         }
-        *more = count == SWEEP_BLOCKS_MAX || bytes >= SWEEP_BYTES_MAX;
+        *more = count == SWEEP_BLOCKS_MAX || bytes >= bytes_max;
         if (*more)
             break;
         count++;

@@ -187,12 +187,12 @@ static void full_refuses_then_drains_then_takes_again(void **state)
     fixture_close(fixture);
     fixture->bytes_max = 4 << 20;
     fixture_open(fixture);
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 6; round++) {
         uint64_t begin = 0;
         struct arena arena = {0};
         begin = stream_of(fixture->spool, fixture->stream, &arena).end;
         uint64_t kept = fill(fixture, 30000, &err);
-        assert_true(kept > 80);
+        assert_true(kept > 60);
         spool_statistics(fixture->spool, &statistics);
         assert_true(statistics.bytes_used <= statistics.bytes_max - statistics.bytes_reserve);
         assert_int_equal(statistics.refused_events, round + 1);
