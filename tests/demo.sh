@@ -50,7 +50,7 @@ commas() {
 }
 
 calculate() { # FORMAT EXPRESSION
-    awk "BEGIN { printf \"$1\", $2 }"
+    awk "BEGIN { printf \"$1\", ($2) }"
 }
 
 now_ms() {
