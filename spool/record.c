@@ -257,7 +257,8 @@ int segment_record_decode(uint64_t from, struct slice value, struct segment_reco
     if (rc != OK)
         return rc;
     const uint8_t *at = value.data;
-    if (at[36] > SEGMENT_ANNOUNCED || at[37] > 1 || get_u64le(at) <= from)
+    if (at[36] > SEGMENT_ANNOUNCED || at[37] > 1 || at[38] != 0 || at[39] != 0 ||
+        get_u64le(at) <= from)
         return error_set(err, ERROR_CORRUPT, "the segment's record contradicts itself");
     *out = (struct segment_record){
         .to = get_u64le(at),

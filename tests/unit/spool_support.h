@@ -31,8 +31,15 @@ struct fixture {
     char stream[SPOOL_STREAM_NAME_MAX + 1];
 };
 
+/* Set in a forked child, where cmocka must not go on with the parent's tests. */
+static bool in_child;
+
 static inline void must(int rc, const struct error *err)
 {
+    if (rc != OK && in_child) {
+        fprintf(stderr, "child: %s\n", err->text);
+        _exit(3);
+    }
     if (rc != OK)
         fail_msg("%s: %s", error_code_name((enum error_code)rc), err->text);
 }

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/spool_support.h"
+
+#include <fcntl.h>
+#include <lmdb.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+static int setup(void **state)
+{
+    static struct fixture fixture;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+/* What the child saw, in memory that outlives it. */
+struct answers {
+    uint64_t begun;    /* appends begun */
+    uint64_t answered; /* events answered */
+    uint64_t next;     /* of the last trim begun */
+    char stream[SPOOL_STREAM_NAME_MAX + 1];
+};
+
+/* The life of a stream, until the kill: append, seal, announce, trim. */
+static void live(struct fixture *fixture, struct answers *answers)
+{
+    struct error err;
+    fixture_open(fixture);
+    memcpy(answers->stream, fixture->stream, sizeof answers->stream);
+    for (uint64_t i = 0; i < 12; i++) {
+        uint64_t first = 0;
+        bool sealed = false;
+        answers->begun++;
+        must(append_to(fixture->spool, fixture->stream, 7, i * 10, 10, 3000, i < 6 ? 1 : 2, &first,
+                       &err),
+             &err);
+        answers->answered += 10;
+        if (i % 3 != 2)
+            continue;
+        must(spool_seal(fixture->spool, fixture->stream, NULL, &sealed, &err), &err);
+        announce(fixture, fixture->stream);
+        answers->next = answers->answered - (i == 11 ? 30 : 15);
+        must(spool_trim(fixture->spool, fixture->stream, answers->next, 1, &err), &err);
+        must(spool_let_go(fixture->spool, i == 11 ? UINT64_MAX : 1, &err), &err);
+    }
+    fixture_close(fixture);
+}
+
+/* Every answered event is either below next (committed), let go after its announcement,
+ * or read back in order; and nothing that was never sent is there. */
+static void check_life(struct fixture *fixture, const struct answers *answers)
+{
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    fixture_open(fixture);
+    assert_string_not_equal(fixture->stream, answers->stream);
+    assert_int_equal(damage_of(fixture->spool), 0);
+    struct spool_stream stream = stream_of(fixture->spool, answers->stream, &arena);
+    if (stream.name == NULL) {
+        assert_int_equal(answers->answered, 0);
+        fixture_close(fixture);
+        arena_free(&arena);
+        return;
+    }
+    assert_false(stream.current);
+    assert_true(stream.begin <= answers->next);
+    assert_true(stream.end == answers->answered || stream.end == answers->begun * 10);
+    assert_int_equal(stream.sealed, stream.end);
+    size_t count = segments_of(fixture->spool, answers->stream, &arena, &segments);
+    for (size_t i = 0; i < count; i++) {
+        struct spool_reader *reader = NULL;
+        struct spool_block block = {0};
+        bool more = true;
+        uint64_t at = segments[i].from;
+        assert_int_not_equal(segments[i].state, SEGMENT_BUILT);
+        must(spool_reader_open(&reader, fixture->spool, answers->stream, segments[i].from,
+                               segments[i].to, &err),
+             &err);
+        for (;;) {
+            must(spool_reader_next(reader, &block, &more, &err), &err);
+            if (!more)
+                break;
+            assert_true(block.first <= at);
+            assert_int_equal(block.schema_key, segments[i].schema_key);
+            assert_int_equal(get_u64le(block.rows.data + 8), block.first);
+            at = block.first + block.event_count;
+        }
+        spool_reader_close(reader);
+        assert_true(at == segments[i].to || segments[i].records_gone);
+        assert_true(!segments[i].records_gone || segments[i].payload.len > 0);
+    }
+    fixture_close(fixture);
+    arena_free(&arena);
+}
+
+static bool run_killed(struct fixture *fixture, const char *fault, struct answers *answers)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct error err;
+        in_child = true;
+        setenv("BIDLAKE_FAULT", fault, 1);
+        if (fault_from_environment(&err) != OK)
+            _exit(2);
+        live(fixture, answers);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
+                (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    return WIFSIGNALED(status);
+}
+
+/* A kill between any two steps, then the ordinary start: an answered event that is gone
+ * or a position given twice here is money lost. */
+static void kills_at_every_point_lose_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const points[] = {
+        "spool.open.before_commit",   "spool.open.committed",       "spool.append.before_commit",
+        "spool.append.committed",     "spool.seal.before_commit",   "spool.seal.committed",
+        "spool.update.before_commit", "spool.update.committed",     "spool.trim.before_commit",
+        "spool.trim.committed",       "spool.let_go.before_commit", "spool.let_go.committed"};
+    fixture_close(fixture);
+    size_t kills = 0;
+    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+        for (int nth = 1; nth <= 5; nth += 2) {
+            struct answers *answers = mmap(NULL, sizeof *answers, PROT_READ | PROT_WRITE,
+                                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+            assert_true(answers != MAP_FAILED);
+            char *fault = memory_printf("kill:%s:%d", points[i], nth);
+            bool killed = run_killed(fixture, fault, answers);
+            assert_true(killed || nth > 1); /* the point is passed at all */
+            kills += killed;
+            check_life(fixture, answers);
+            free(fault);
+            munmap(answers, sizeof *answers);
+        }
+    }
+    assert_true(kills >= 24);
+}
+
+enum { MANY = 1200 };
+
+static void trim_many(struct fixture *fixture, struct answers *answers)
+{
+    struct error err;
+    static struct spool_batch batches[MANY];
+    static uint64_t firsts[MANY];
+    fixture_open(fixture);
+    memcpy(answers->stream, fixture->stream, sizeof answers->stream);
+    for (size_t i = 0; i < MANY; i++)
+        batches[i] = (struct spool_batch){.stream = fixture->stream,
+                                          .schema = slice_cstr("schema one"),
+                                          .schema_key = 1,
+                                          .rows = slice_cstr("row"),
+                                          .event_count = 1,
+                                          .row_count = 1};
+    must(spool_append(fixture->spool, batches, MANY, NULL, 0, firsts, &err), &err);
+    seal(fixture);
+    announce(fixture, fixture->stream);
+    must(spool_trim(fixture->spool, fixture->stream, MANY, 1, &err), &err);
+}
+
+/* A removal that a kill parted must be ended by the next start, or the disk fills with
+ * blocks that no stream counts. */
+static void parted_removals_are_ended(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const points[] = {"spool.trim.committed", "spool.sweep.committed"};
+    fixture_close(fixture);
+    for (size_t i = 0; i < 2; i++) {
+        struct arena arena = {0};
+        struct answers *answers =
+            mmap(NULL, sizeof *answers, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        assert_true(answers != MAP_FAILED);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            struct error err;
+            in_child = true;
+            char *fault = memory_printf("kill:%s", points[i]);
+            setenv("BIDLAKE_FAULT", fault, 1);
+            must(fault_from_environment(&err), &err);
+            trim_many(fixture, answers);
+            _exit(0);
+        }
+        int status = 0;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status));
+        fixture_open(fixture);
+        struct spool_stream stream = stream_of(fixture->spool, answers->stream, &arena);
+        assert_int_equal(stream.begin, MANY);
+        assert_int_equal(stream.bytes, 0);
+        assert_int_equal(damage_of(fixture->spool), 0);
+        fixture_close(fixture);
+        arena_free(&arena);
+        munmap(answers, sizeof *answers);
+    }
+}
+
+static void copy_file(const char *from_directory, const char *to_directory, const char *name)
+{
+    struct error err;
+    struct buf bytes = {0};
+    char *from = memory_printf("%s/%s", from_directory, name);
+    char *to = memory_printf("%s/%s", to_directory, name);
+    must(file_read(from, 1 << 30, &bytes, &err), &err);
+    must(file_replace(to, buf_slice(&bytes), 0640, &err), &err);
+    buf_free(&bytes);
+    free(from);
+    free(to);
+}
+
+/* Two machines from one image, or a disk put back to an earlier state: both go on from
+ * the same bytes, and their next events must not have the same names. */
+static void copies_go_on_under_other_names(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fixture copy;
+    struct arena arena = {0};
+    append(fixture, 10, 100);
+    char *old = memory_copy_cstr(fixture->stream);
+    fixture_close(fixture);
+    fixture_init(&copy);
+    copy_file(fixture->directory, copy.directory, "data.mdb");
+    fixture_open(fixture);
+    fixture_open(&copy);
+    assert_string_not_equal(fixture->stream, copy.stream);
+    assert_true(strcmp(old, copy.stream) < 0 && strcmp(old, fixture->stream) < 0);
+    struct spool_segment *segments = NULL;
+    assert_int_equal(segments_of(copy.spool, old, &arena, &segments), 1);
+    assert_int_equal(segments[0].to, 10);
+    assert_int_equal(append(&copy, 5, 100), 0);
+    assert_int_equal(append(fixture, 5, 100), 0);
+    fixture_free(&copy);
+    free(old);
+    arena_free(&arena);
+}
+
+/* Without forgetting, each restart would leave a stream to list for ever. */
+static void streams_with_nothing_left_are_forgotten(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct arena arena = {0};
+    append(fixture, 10, 100);
+    seal(fixture);
+    announce(fixture, fixture->stream);
+    must(spool_trim(fixture->spool, fixture->stream, 10, 1, &err), &err);
+    assert_int_equal(stream_of(fixture->spool, fixture->stream, &arena).end, 10);
+    fixture_close(fixture);
+    fixture_open(fixture);
+    struct spool_streams streams = {0};
+    must(spool_list_streams(fixture->spool, &arena, &streams, &err), &err);
+    assert_int_equal(streams.count, 0);
+    arena_free(&arena);
+}
+
+/* Two agents on one spool would give positions twice; a status tool must still see. */
+static void one_writes_others_look(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    append(fixture, 10, 100);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        /* A process of its own, not a fork that holds the lock: exec would be that. */
+        char *command = memory_printf("exec 9>%s/lock; flock -n 9 && echo free || echo held",
+                                      fixture->directory);
+        char line[16] = {0};
+        FILE *out = popen(command, "r");
+        bool held = fgets(line, sizeof line, out) != NULL && strcmp(line, "held\n") == 0;
+        pclose(out);
+        free(command);
+        _exit(held ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct spool *beside = NULL;
+        struct arena arena = {0};
+        size_t damaged = 0;
+        struct spool_options options = {.directory = fixture->directory, .agent_id = "a1"};
+        bool ok = spool_open(&beside, &options, &err) == ERROR_CONFLICT &&
+                  strstr(err.text, "process") != NULL;
+        options.read_only = true;
+        options.agent_id = NULL;
+        ok = ok && spool_open(&beside, &options, &err) == OK;
+        ok = ok && stream_of(beside, fixture->stream, &arena).end == 10;
+        ok = ok && stream_of(beside, fixture->stream, &arena).current;
+        ok = ok && spool_check(beside, NULL, NULL, &damaged, &err) == OK && damaged == 0;
+        arena_free(&arena);
+        spool_close(beside);
+        _exit(ok ? 0 : 1);
+    }
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+    assert_int_equal(append(fixture, 10, 100), 10);
+}
+
+static void put_format(const struct fixture *fixture, uint32_t version)
+{
+    MDB_env *env = NULL;
+    MDB_txn *txn = NULL;
+    MDB_dbi dbi = 0;
+    uint8_t bytes[4];
+    char name[] = "format";
+    put_u32le(bytes, version);
+    MDB_val key = {.mv_size = strlen(name), .mv_data = name};
+    MDB_val value = {.mv_size = sizeof bytes, .mv_data = bytes};
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
+    assert_int_equal(mdb_env_open(env, fixture->directory, 0, 0640), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &dbi), 0);
+    assert_int_equal(mdb_put(txn, dbi, &key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+static struct buf data_of(const struct fixture *fixture)
+{
+    struct error err;
+    struct buf bytes = {0};
+    char *path = memory_printf("%s/data.mdb", fixture->directory);
+    must(file_read(path, 1 << 30, &bytes, &err), &err);
+    free(path);
+    return bytes;
+}
+
+/* An older program on a newer spool, or another agent's: it must say so and touch
+ * nothing, or going back a version costs the spool. */
+static void foreign_spools_are_refused_untouched(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    append(fixture, 10, 100);
+    fixture_close(fixture);
+    put_format(fixture, 2);
+    struct buf before = data_of(fixture);
+    assert_int_equal(fixture_try_open(fixture, &err), ERROR_INPUT);
+    assert_non_null(strstr(err.text, "newer"));
+    struct buf after = data_of(fixture);
+    assert_true(slice_equal(buf_slice(&before), buf_slice(&after)));
+    put_format(fixture, 1);
+    struct spool_options options = {.directory = fixture->directory, .agent_id = "b2"};
+    struct spool *other = NULL;
+    assert_int_equal(spool_open(&other, &options, &err), ERROR_INPUT);
+    assert_non_null(strstr(err.text, "agent a1"));
+    fixture_open(fixture);
+    buf_free(&before);
+    buf_free(&after);
+}
+
+static void bad_places_are_refused_clearly(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct spool *spool = NULL;
+    char *file = memory_printf("%s/data.mdb/x", fixture->directory);
+    struct spool_options options = {.directory = file, .agent_id = "a1"};
+    assert_int_not_equal(spool_open(&spool, &options, &err), OK);
+    free(file);
+    char *empty = memory_printf("%s/none", fixture->directory);
+    options = (struct spool_options){.directory = empty, .read_only = true};
+    assert_int_equal(spool_open(&spool, &options, &err), ERROR_INPUT);
+    assert_int_equal(access(empty, F_OK), -1);
+    free(empty);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(kills_at_every_point_lose_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(parted_removals_are_ended, setup, teardown),
+        cmocka_unit_test_setup_teardown(copies_go_on_under_other_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(streams_with_nothing_left_are_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_writes_others_look, setup, teardown),
+        cmocka_unit_test_setup_teardown(foreign_spools_are_refused_untouched, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_places_are_refused_clearly, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("spool recovery", tests, NULL, NULL);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/spool_support.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static int setup(void **state)
+{
+    static struct fixture fixture;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+static void append_schema(struct fixture *fixture, uint32_t count, uint64_t schema_key)
+{
+    struct error err;
+    uint64_t first = 0;
+    must(append_to(fixture->spool, fixture->stream, 1, 0, count, 100, schema_key, &first, &err),
+         &err);
+}
+
+/* A segment is one Parquet schema: rows of two in it could not be written. */
+static void schema_change_cuts(void **state)
+{
+    struct fixture *fixture = *state;
+    struct arena arena = {0};
+    static const uint64_t keys[] = {1, 1, 2, 3, 3, 1};
+    static const uint64_t ends[] = {4, 6, 10, 12};
+    static const uint64_t schemas[] = {1, 2, 3, 1};
+    for (size_t i = 0; i < 6; i++)
+        append_schema(fixture, 2, keys[i]);
+    struct spool_stream stream = stream_of(fixture->spool, fixture->stream, &arena);
+    assert_int_equal(stream.open_rows, 12);
+    assert_int_equal(stream.open_bytes, 1200);
+    int64_t since_ms = stream.open_since_ms;
+    assert_true(since_ms > 0);
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(seal(fixture));
+        stream = stream_of(fixture->spool, fixture->stream, &arena);
+        assert_int_equal(stream.sealed, ends[i]);
+        assert_int_equal(stream.open_rows, 12 - ends[i]);
+        assert_int_equal(stream.open_since_ms, i < 3 ? since_ms : 0);
+    }
+    assert_false(seal(fixture));
+    struct spool_segment *segments = NULL;
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(segments[i].to, ends[i]);
+        assert_int_equal(segments[i].schema_key, schemas[i]);
+    }
+    assert_int_equal(damage_of(fixture->spool), 0);
+    arena_free(&arena);
+}
+
+/* The roller's memory is bounded by its segment: however far capture ran ahead. */
+static void limits_bound_a_segment(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct arena arena = {0};
+    bool sealed = false;
+    for (size_t i = 0; i < 10; i++)
+        append_schema(fixture, 10, 1);
+    append_schema(fixture, 10, 2);
+    struct spool_seal_limits limits = {.rows_max = 35};
+    static const uint64_t ends[] = {30, 60, 90, 100, 110};
+    for (size_t i = 0; i < 5; i++) {
+        must(spool_seal(fixture->spool, fixture->stream, &limits, &sealed, &err), &err);
+        assert_true(sealed);
+        struct spool_stream stream = stream_of(fixture->spool, fixture->stream, &arena);
+        assert_int_equal(stream.sealed, ends[i]);
+        assert_int_equal(stream.open_rows, 110 - ends[i]);
+        assert_int_equal(stream.open_bytes, 100 * (110 - ends[i]));
+    }
+    /* one block that is larger than the limit still goes */
+    append_schema(fixture, 10, 1);
+    append_schema(fixture, 10, 1);
+    limits = (struct spool_seal_limits){.bytes_max = 1};
+    must(spool_seal(fixture->spool, fixture->stream, &limits, &sealed, &err), &err);
+    assert_int_equal(stream_of(fixture->spool, fixture->stream, &arena).sealed, 120);
+    assert_int_equal(damage_of(fixture->spool), 0);
+    arena_free(&arena);
+}
+
+/* next within a segment: what is below must go from register and spool, what is above
+ * must be built again, whole blocks given, or a half segment is doubled or lost. */
+static void trim_in_mid_segment_leaves_the_rest(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    for (size_t i = 0; i < 10; i++)
+        append(fixture, 10, 5000);
+    assert_true(seal(fixture));
+    announce(fixture, fixture->stream);
+    append(fixture, 10, 100);
+    must(spool_trim(fixture->spool, fixture->stream, 45, 77, &err), &err);
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 1);
+    assert_int_equal(segments[0].from, 45);
+    assert_int_equal(segments[0].to, 100);
+    assert_int_equal(segments[0].state, SEGMENT_SEALED);
+    assert_int_equal(segments[0].payload.len, 0);
+    assert_int_equal(segments[0].generation, 1);
+    assert_int_equal(read_events(fixture->spool, fixture->stream, 45, 100, NULL), 60);
+    struct spool_stream stream = stream_of(fixture->spool, fixture->stream, &arena);
+    assert_int_equal(stream.begin, 45);
+    assert_int_equal(stream.next, 45);
+    assert_int_equal(stream.announced, 100);
+    assert_int_equal(stream.committed_at_ms, 77);
+    /* a stale receipt changes nothing */
+    must(spool_trim(fixture->spool, fixture->stream, 30, 99, &err), &err);
+    assert_int_equal(stream_of(fixture->spool, fixture->stream, &arena).committed_at_ms, 77);
+    /* one from beyond what was sealed is the sign of a copied spool */
+    assert_int_equal(spool_trim(fixture->spool, fixture->stream, 101, 99, &err), ERROR_CORRUPT);
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 1);
+    /* the old segment's update comes too late */
+    struct spool_segment late = segments[0];
+    late.from = 0;
+    assert_int_equal(spool_update_segment(fixture->spool, &late, &err), ERROR_CONFLICT);
+    late = segments[0];
+    late.to = 99;
+    assert_int_equal(spool_update_segment(fixture->spool, &late, &err), ERROR_CONFLICT);
+    must(spool_trim(fixture->spool, fixture->stream, 100, 99, &err), &err);
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 0);
+    assert_int_equal(read_events(fixture->spool, fixture->stream, 0, 200, NULL), 10);
+    assert_int_equal(damage_of(fixture->spool), 0);
+    arena_free(&arena);
+}
+
+/* Under pressure only what is announced may go, oldest first: else events are in no
+ * place at all. The register keeps the announcement to repeat it. */
+static void let_go_takes_announced_only(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    struct spool_statistics statistics;
+    for (size_t i = 0; i < 3; i++) {
+        append(fixture, 10, 5000);
+        assert_true(seal(fixture));
+        if (i < 2)
+            announce(fixture, fixture->stream);
+    }
+    spool_statistics(fixture->spool, &statistics);
+    uint64_t room = statistics.bytes_max - statistics.bytes_reserve - statistics.bytes_used + 20000;
+    must(spool_let_go(fixture->spool, room, &err), &err);
+    segments_of(fixture->spool, fixture->stream, &arena, &segments);
+    assert_true(segments[0].records_gone);
+    assert_true(slice_is(segments[0].payload, "announcement"));
+    assert_false(segments[1].records_gone);
+    must(spool_let_go(fixture->spool, UINT64_MAX, &err), &err);
+    segments_of(fixture->spool, fixture->stream, &arena, &segments);
+    assert_true(segments[1].records_gone);
+    assert_false(segments[2].records_gone);
+    assert_int_equal(read_events(fixture->spool, fixture->stream, 0, 30, NULL), 10);
+    /* then its file is missing: it can only be counted as lost, and the stream goes on */
+    struct spool_lost lost = {.from = 0, .to = 10, .events = 10, .reason = "records_gone"};
+    must(spool_lose(fixture->spool, fixture->stream, &lost, &err), &err);
+    must(spool_lose(fixture->spool, fixture->stream, &lost, &err), &err);
+    segments_of(fixture->spool, fixture->stream, &arena, &segments);
+    assert_int_equal(segments[0].state, SEGMENT_SEALED);
+    assert_false(segments[0].records_gone);
+    assert_int_equal(segments[0].generation, 2);
+    assert_int_equal(segments[0].schema_key, 0);
+    assert_int_equal(segments[0].lost_count, 1);
+    assert_int_equal(segments[0].lost[0].events, 10);
+    assert_string_equal(segments[0].lost[0].reason, "records_gone");
+    assert_int_equal(segments[1].state, SEGMENT_ANNOUNCED);
+    assert_int_equal(damage_of(fixture->spool), 0);
+    arena_free(&arena);
+}
+
+/* Dropping the oldest must be counted in an open range as in a sealed one. */
+static void lose_in_open_and_sealed_ranges(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    append_schema(fixture, 10, 1);
+    append_schema(fixture, 10, 1);
+    assert_true(seal(fixture));
+    append_schema(fixture, 10, 1);
+    append_schema(fixture, 10, 2);
+    append_schema(fixture, 10, 2);
+    struct spool_lost lost = {.from = 10, .to = 30, .events = 20, .reason = "disk_full"};
+    must(spool_lose(fixture->spool, fixture->stream, &lost, &err), &err);
+    struct spool_stream stream = stream_of(fixture->spool, fixture->stream, &arena);
+    assert_int_equal(stream.open_rows, 20);
+    assert_int_equal(stream.end, 50);
+    /* overlaps the first: only what is new counts */
+    lost = (struct spool_lost){.from = 10, .to = 40, .events = 30, .reason = "disk_full"};
+    must(spool_lose(fixture->spool, fixture->stream, &lost, &err), &err);
+    assert_true(seal(fixture));
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 2);
+    assert_int_equal(segments[0].to, 20);
+    assert_int_equal(segments[0].lost_count, 1);
+    assert_int_equal(segments[0].lost[0].events, 10);
+    assert_int_equal(segments[1].from, 20);
+    assert_int_equal(segments[1].to, 50);
+    assert_int_equal(segments[1].schema_key, 2);
+    assert_int_equal(segments[1].lost_count, 2);
+    assert_int_equal(segments[1].lost[0].events + segments[1].lost[1].events, 20);
+    /* no block can be cut */
+    lost = (struct spool_lost){.from = 42, .to = 50, .events = 8, .reason = "disk_full"};
+    assert_int_equal(spool_lose(fixture->spool, fixture->stream, &lost, &err), ERROR_INPUT);
+    lost = (struct spool_lost){.from = 40, .to = 51, .events = 11, .reason = "disk_full"};
+    assert_int_equal(spool_lose(fixture->spool, fixture->stream, &lost, &err), ERROR_INPUT);
+    lost = (struct spool_lost){.from = 40, .to = 50, .events = 10, .reason = "disk_full"};
+    must(spool_lose(fixture->spool, fixture->stream, &lost, &err), &err);
+    segments_of(fixture->spool, fixture->stream, &arena, &segments);
+    assert_int_equal(segments[1].schema_key, 0);
+    must(spool_trim(fixture->spool, fixture->stream, 35, 1, &err), &err);
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 1);
+    assert_int_equal(segments[0].lost[0].from, 35);
+    assert_int_equal(segments[0].lost[0].events, 5);
+    assert_int_equal(append(fixture, 1, 100), 50);
+    assert_int_equal(damage_of(fixture->spool), 0);
+    arena_free(&arena);
+}
+
+/* Changes one byte behind `mark` in data.mdb, as a bad sector would. */
+static void flip(const struct fixture *fixture, struct slice mark, size_t offset)
+{
+    struct error err;
+    struct buf bytes = {0};
+    char *path = memory_printf("%s/data.mdb", fixture->directory);
+    must(file_read(path, 1 << 30, &bytes, &err), &err);
+    uint8_t *at = memmem(bytes.data, bytes.len, mark.data, mark.len);
+    assert_non_null(at);
+    uint8_t value = (uint8_t)(at[offset] ^ 0x40);
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &value, 1, (off_t)(at + offset - bytes.data)), 1);
+    close(fd);
+    free(path);
+    buf_free(&bytes);
+}
+
+static void damage_one(struct fixture *fixture, bool header)
+{
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    uint64_t first = 0;
+    uint64_t damaged = 0;
+    char *old = NULL;
+    for (uint64_t i = 0; i < 3; i++)
+        must(append_to(fixture->spool, fixture->stream, 0x5a5a5a5a5a5a5a00 + i, 0, 10, 1000, 1,
+                       &first, &err),
+             &err);
+    old = memory_copy_cstr(fixture->stream);
+    fixture_close(fixture);
+    uint8_t mark[8];
+    put_u64le(mark, 0x5a5a5a5a5a5a5a01);
+    uint8_t header_mark[12];
+    put_u32le(header_mark, 0x314b4c42);
+    put_u32le(header_mark + 4, 0);
+    put_u32le(header_mark + 8, 10);
+    flip(fixture, header ? slice_of(header_mark, 12) : slice_of(mark, 8), header ? 20 : 500);
+    fixture_open(fixture);
+    assert_int_equal(damage_of(fixture->spool), 1);
+    assert_int_equal(read_events(fixture->spool, old, 0, 30, &damaged), 20);
+    assert_int_equal(damaged, 10);
+    struct spool_lost lost = {.from = 10, .to = 20, .events = 10, .reason = "bad_block"};
+    must(spool_lose(fixture->spool, old, &lost, &err), &err);
+    assert_int_equal(damage_of(fixture->spool), 0);
+    assert_int_equal(segments_of(fixture->spool, old, &arena, &segments), 1);
+    assert_int_equal(segments[0].lost_count, 1);
+    assert_int_equal(segments[0].schema_key, 1);
+    char *path = memory_printf("ls %s/quarantine/*-00000000000000000010.block >/dev/null",
+                               fixture->directory);
+    FILE *list = popen(path, "r");
+    assert_int_equal(pclose(list), 0);
+    free(path);
+    free(old);
+    arena_free(&arena);
+}
+
+/* A bad sector costs the events in it and no others, and is never silent. */
+static void damaged_rows_are_named_and_set_aside(void **state)
+{
+    damage_one(*state, false);
+}
+
+/* Even without its header a block's place says how many events it held. */
+static void damaged_header_is_named_and_set_aside(void **state)
+{
+    damage_one(*state, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(schema_change_cuts, setup, teardown),
+        cmocka_unit_test_setup_teardown(limits_bound_a_segment, setup, teardown),
+        cmocka_unit_test_setup_teardown(trim_in_mid_segment_leaves_the_rest, setup, teardown),
+        cmocka_unit_test_setup_teardown(let_go_takes_announced_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(lose_in_open_and_sealed_ranges, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_rows_are_named_and_set_aside, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_header_is_named_and_set_aside, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("spool segment", tests, NULL, NULL);
+}
