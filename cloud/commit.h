@@ -47,6 +47,9 @@ struct committer {
     size_t announcements_max;  /* 1,000 a snapshot */
     size_t bytes_max;          /* 64 MiB of announcements a snapshot (one is always taken) */
     unsigned attempts_max;     /* 10 loads a snapshot, then ERROR_RETRY */
+    size_t merge_count;        /* 100 small manifests of a spec become one */
+    size_t snapshots_keep;     /* 1,000 of our own */
+    int64_t snapshots_age_ms;  /* 7 days, of our own */
     unsigned prune_every;      /* 64: one of so many turns that commit also looks for old objects */
 };
 

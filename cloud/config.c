@@ -296,6 +296,8 @@ int service_open(struct service *out, const struct config *config, struct error 
         .retire_ms = config->retire_ms,
         .ledger_keep_ms = config->ledger_keep_ms,
         .announcements_max = (size_t)config->announcements_max,
+        .snapshots_age_ms = config->snapshots_age_ms,
+        .snapshots_keep = (size_t)config->snapshots_keep,
     };
     return OK;
 }

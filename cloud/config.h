@@ -29,6 +29,8 @@ struct config {
     int64_t announcements_max;
     int64_t retire_ms;
     int64_t ledger_keep_ms;
+    int64_t snapshots_age_ms;
+    int64_t snapshots_keep;
     size_t table_count;
     const char **tables;      /* preset families, presets, mapping files */
     const char *catalog_spec; /* --catalog, or made of type and path */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cloud/catalog_client.h"
+#include "cloud/snapshot_tidy.h"
 #include "lib/base/arena.h"
 #include "lib/base/assert.h"
 #include "lib/base/digest.h"
@@ -19,7 +20,7 @@
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 
-enum { APPEND_SPECS_MAX = 16 };
+enum { APPEND_SPECS_MAX = 16, NEW_MANIFESTS_MAX = APPEND_SPECS_MAX + 1 };
 
 struct writing {
     const struct committer *committer;
@@ -102,36 +103,44 @@ static void entry_fill(struct writing *w, struct manifest_entry *entry,
     buf_free(&url);
 }
 
+static int manifest_put(struct writing *w, int32_t spec_id, const struct manifest_entry *entries,
+                        size_t count, int64_t min_sequence_number, struct error *err)
+{
+    ASSERT(w->new_count < NEW_MANIFESTS_MAX);
+    struct manifest_file *summary = &w->manifests[w->new_count];
+    const json_t *spec = metadata_spec_borrow(w->metadata, spec_id);
+    struct buf bytes;
+    if (spec == NULL)
+        return error_set(err, ERROR_CORRUPT, "the table has no partition spec %d", spec_id);
+    buf_init(&bytes, MANIFEST_BYTES_MAX);
+    int rc =
+        manifest_encode(entries, count, metadata_current_schema_borrow(w->metadata), spec,
+                        w->format_version, w->append->snapshot_id, &bytes, summary, &w->arena, err);
+    if (rc == OK) {
+        summary->path = arena_printf(&w->arena, "%s/%s-m%zu.avro", buf_cstr(&w->directory), w->uuid,
+                                     w->new_count);
+        summary->length = (int64_t)bytes.len;
+        summary->sequence_number = w->sequence_number;
+        summary->min_sequence_number = min_sequence_number;
+        rc = url_put(w, summary->path, &bytes, err);
+    }
+    if (rc == OK)
+        w->new_count++;
+    buf_free(&bytes);
+    return rc;
+}
+
 static int manifest_write(struct writing *w, int32_t spec_id, struct error *err)
 {
     const struct append *append = w->append;
     struct manifest_entry *entries = memory_alloc(append->file_count, sizeof *entries);
-    struct manifest_file *summary = &w->manifests[w->new_count];
-    struct buf bytes;
-    buf_init(&bytes, MANIFEST_BYTES_MAX);
     size_t count = 0;
     for (size_t i = 0; i < append->file_count; i++)
         if (append->files[i].file->spec == spec_id)
             entry_fill(w, &entries[count++], &append->files[i]);
 
-    const json_t *spec = metadata_spec_borrow(w->metadata, spec_id);
-    ASSERT(spec != NULL); /* the announcement's check saw it in the same load */
-    int rc =
-        manifest_encode(entries, count, metadata_current_schema_borrow(w->metadata), spec,
-                        w->format_version, w->append->snapshot_id, &bytes, summary, &w->arena, err);
-    if (rc != OK)
-        goto out;
-    summary->path =
-        arena_printf(&w->arena, "%s/%s-m%zu.avro", buf_cstr(&w->directory), w->uuid, w->new_count);
-    summary->length = (int64_t)bytes.len;
-    summary->sequence_number = w->sequence_number;
-    summary->min_sequence_number = w->sequence_number;
-    rc = url_put(w, summary->path, &bytes, err);
-    if (rc == OK)
-        w->new_count++;
-out:
+    int rc = manifest_put(w, spec_id, entries, count, w->sequence_number, err);
     free(entries);
-    buf_free(&bytes);
     return rc;
 }
 
@@ -150,7 +159,7 @@ static int manifests_write(struct writing *w, struct error *err)
         if (at == spec_count)
             specs[spec_count++] = spec;
     }
-    w->manifests = arena_alloc(&w->arena, APPEND_SPECS_MAX, sizeof *w->manifests);
+    w->manifests = arena_alloc(&w->arena, NEW_MANIFESTS_MAX, sizeof *w->manifests);
     int rc = OK;
     for (size_t i = 0; i < spec_count && rc == OK; i++)
         rc = manifest_write(w, specs[i], err);
@@ -204,18 +213,27 @@ static int64_t row_ids_assign(struct writing *w)
     return next - first;
 }
 
-static int list_write(struct writing *w, struct error *err)
+/* New manifests first, then the parent's; of those, many small ones become one. */
+static int list_make(struct writing *w, struct error *err)
 {
     struct manifest_file *parents = NULL;
+    struct manifest_merge merge = {0};
     size_t parent_count = 0;
     int rc = parent_manifests_read(w, &parents, &parent_count, err);
+    if (rc == OK && w->format_version == 2)
+        rc = manifest_merge_find(w->committer, parents, parent_count, &w->arena, &merge, err);
+    if (rc == OK && merge.entry_count > 0)
+        rc = manifest_put(w, merge.spec_id, merge.entries, merge.entry_count,
+                          merge.min_sequence_number, err);
     if (rc != OK)
         return rc;
-    w->manifest_count = w->new_count + parent_count;
-    struct manifest_file *all = arena_alloc(&w->arena, w->manifest_count + 1, sizeof *all);
+    struct manifest_file *all =
+        arena_alloc(&w->arena, w->new_count + parent_count + 1, sizeof *all);
     memcpy(all, w->manifests, w->new_count * sizeof *all);
-    if (parent_count > 0)
-        memcpy(all + w->new_count, parents, parent_count * sizeof *all);
+    w->manifest_count = w->new_count;
+    for (size_t i = 0; i < parent_count; i++)
+        if (merge.merged == NULL || !merge.merged[i])
+            all[w->manifest_count++] = parents[i];
     w->manifests = all;
     return OK;
 }
@@ -363,6 +381,11 @@ static int swap(struct writing *w, const struct table_state *state, int64_t assi
                   snapshot_make(w, assigned_rows), main_make(w), "action", "set-properties",
                   "updates", "bidlake.ledger", buf_cstr(&w->ledger_key));
     ASSERT(requirements != NULL && updates != NULL);
+    json_t *dropped = snapshots_to_drop(w->committer, w->metadata, w->parent_id);
+    if (json_array_size(dropped) > 0)
+        json_array_append_new(
+            updates, json_pack("{s:s,s:O}", "action", "remove-snapshots", "snapshot-ids", dropped));
+    json_decref(dropped);
     int rc = OK;
     int64_t now_ms = clock_mono_ms(committer_clock(w->committer));
     if (w->append->send_before_ms > 0 && now_ms > w->append->send_before_ms)
@@ -439,7 +462,7 @@ int snapshot_append(const struct committer *committer, const struct table_name *
     if (rc == OK)
         rc = fault_point("commit.manifests_written", err);
     if (rc == OK)
-        rc = list_write(&w, err);
+        rc = list_make(&w, err);
     if (rc != OK)
         goto out;
     w.partitions = partitions_count(append);
