@@ -46,6 +46,11 @@ $(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call arch
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
 
+# One file through committer and sqlite catalog, for tests/interop/catalog_readers.py.
+$(BUILD)/interop/catalog_make: $(BUILD)/tests/interop/catalog_make.o $(call archives,cloud)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
+
 PICKED := $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UNIT))
 unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
 	@tests/run_all.sh $(PICKED)
