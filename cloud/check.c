@@ -240,6 +240,9 @@ int announcement_check(const struct announcement *announcement, const char *tabl
     char why[200];
     if (strcmp(announcement->table, table) != 0)
         return error_set(err, ERROR_INPUT, "it is for table %.100s", announcement->table);
+    const char *slash = strrchr(announcement->stream, '/');
+    if (slash == NULL || strcmp(slash + 1, table) != 0)
+        return error_set(err, ERROR_INPUT, "its stream feeds another table");
     if (announcement->table_uuid != NULL && strcmp(announcement->table_uuid, uuid) != 0)
         return error_set(err, ERROR_INPUT, "it is for table uuid %.40s, this one is %s",
                          announcement->table_uuid, uuid);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <string.h>
 
 #include "cloud/snapshot.h"
 #include "lib/iceberg/iceberg.h"
@@ -59,7 +60,10 @@ int commit_skip(const struct committer *committer, const char *table, const char
 {
     struct table_name name;
     int64_t sent = 0;
+    const char *slash = strrchr(stream, '/');
     int rc = table_name_parse(&name, table, err);
+    if (rc == OK && (slash == NULL || strcmp(slash + 1, table) != 0))
+        rc = error_set(err, ERROR_INPUT, "\"%.200s\" is no stream of table %s", stream, table);
     for (unsigned i = 1; rc == OK; i++) {
         rc = skip_once(committer, &name, stream, to, from, &sent, report, err);
         if (rc == OK || (rc != ERROR_CONFLICT && rc != ERROR_RETRY) || i == SKIP_ATTEMPTS)

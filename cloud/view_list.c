@@ -111,7 +111,9 @@ static json_t *schema_rows(const struct view *view)
     json_array_foreach(json_object_get(schema, "fields"), i, field)
     {
         const json_t *type = json_object_get(field, "type");
+        const char *element = json_string_value(json_object_get(type, "element"));
         char *text = json_is_string(type) ? memory_copy_cstr(json_string_value(type))
+                     : element != NULL    ? memory_printf("list<%s>", element)
                                           : json_dumps(type, JSON_COMPACT | JSON_ENCODE_ANY);
         json_array_append_new(rows,
                               json_pack("{s:o,s:o,s:o,s:o}", "id", member(field, "id"), "column",
