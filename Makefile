@@ -57,6 +57,12 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 
+$(BUILD)/lib/schema/presets.inc: lib/schema/presets.awk $(wildcard lib/schema/presets/*.yaml)
+	@mkdir -p $(@D)
+	awk -f $^ >$@.tmp && mv $@.tmp $@
+$(BUILD)/lib/schema/presets.o: $(BUILD)/lib/schema/presets.inc
+$(BUILD)/lib/schema/presets.o: CPPFLAGS += -I$(BUILD)
+
 define module_rules
 $(call archive,$(1)): $(call objects,$(1))
 	@mkdir -p $$(@D) && rm -f $$@
