@@ -224,6 +224,46 @@ static void too_large_is_refused_and_small_still_fits(void **state)
     assert_int_equal(damage_of(fixture->spool), 0);
 }
 
+static void *send_mixed(void *context)
+{
+    struct sender *sender = context;
+    struct error err;
+    uint64_t first = 0;
+    bool large = sender->number % 2 == 0;
+    for (size_t i = 0; i < 20; i++) {
+        int rc = append_to(sender->fixture->spool, sender->fixture->stream, sender->number, 0, 1,
+                           large ? 5 << 20 : 100, 1, &first, &err);
+        if (rc != (large ? ERROR_LIMIT : OK))
+            return "a call got another's answer";
+    }
+    return NULL;
+}
+
+/* In one group with calls that can't fit, those that do must pass: a large batch of one
+ * sender must not stop the others. */
+static void refusals_in_a_group_are_for_their_own_calls(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct sender senders[SENDERS];
+    fixture_close(fixture);
+    fixture->bytes_max = 4 << 20;
+    fixture_open(fixture);
+    for (size_t i = 0; i < SENDERS; i++) {
+        senders[i] = (struct sender){.fixture = fixture, .number = i};
+        assert_int_equal(pthread_create(&senders[i].thread, NULL, send_mixed, &senders[i]), 0);
+    }
+    for (size_t i = 0; i < SENDERS; i++) {
+        void *failure = NULL;
+        pthread_join(senders[i].thread, &failure);
+        assert_null(failure);
+    }
+    struct spool_statistics statistics;
+    spool_statistics(fixture->spool, &statistics);
+    assert_int_equal(statistics.append_count, SENDERS / 2 * 20);
+    assert_int_equal(statistics.refused_events, SENDERS / 2 * 20);
+    assert_int_equal(damage_of(fixture->spool), 0);
+}
+
 /* Files that the roller keeps in sealed/ count: together they must stay in the budget. */
 static void sealed_files_count(void **state)
 {
@@ -310,6 +350,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(full_refuses_then_drains_then_takes_again, setup, teardown),
         cmocka_unit_test_setup_teardown(too_large_is_refused_and_small_still_fits, setup, teardown),
+        cmocka_unit_test_setup_teardown(refusals_in_a_group_are_for_their_own_calls, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(sealed_files_count, setup, teardown),
         cmocka_unit_test_setup_teardown(disk_full_is_refused_and_passes, setup, teardown),
         cmocka_unit_test_setup_teardown(failed_sync_stops_appends_not_reads, setup, teardown),
