@@ -40,11 +40,10 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pr
 	-Wno-format-truncation $(WERROR)
 COMPILE = $(CC) -std=c11 -D_GNU_SOURCE -DBIDLAKE_VERSION='"$(VERSION)"' -I. -g $(OPTIMIZE) $(WARNINGS) \
 	-pthread -MMD -MP $(CPPFLAGS) $(CFLAGS)
-LIBS := -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lz -lxxhash -lm -pthread
+LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lz -lxxhash -lm -pthread
 
 # closure of DEPS: a module, then all below it, each once, users before what they use
 closure = $(1) $(foreach d,$(DEPS_$(1)),$(call closure,$(d)))
-reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
 unique = $(if $(1),$(call unique,$(filter-out $(lastword $(1)),$(1))) $(lastword $(1)))
 archive = $(BUILD)/$(subst /,_,$(1)).a
 archives = $(foreach m,$(call unique,$(call closure,$(1))),$(call archive,$(m)))
