@@ -64,7 +64,12 @@ demo: ## the whole way, with a report; DEMO_EVENTS=200000 DEMO_DIR=./demo
 	@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD) tests/demo.sh
 
+bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; writes build/bench.json
+	@packaging/install-dependencies.sh build test python
+	@$(MAKE) --no-print-directory all
+	@.cache/venv/bin/python tests/bench/bench.py --build $(BUILD)
+
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: unit lint demo format
+.PHONY: unit lint demo bench format
