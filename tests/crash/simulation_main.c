@@ -2,8 +2,9 @@
  *
  * simulation: runs schedules of the world, one a seed, and checks the invariants.
  *
- *   simulation --schedules 2000 [--first SEED]
+ *   simulation --schedules 2000 [--first SEED] [--break store|catalog|receipts]
  *   simulation --seed SEED            one schedule, told step by step
+ *   simulation --control SCHEDULES    the checks must find each broken part within so many
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,15 +15,21 @@
 #include "lib/base/log.h"
 #include "tests/crash/world.h"
 
-enum { STEPS_MIN = 300, STEPS_MORE = 1500, CHECK_EVERY = 400 };
+enum { STEPS_MIN = 100, STEPS_MORE = 800, CHECK_EVERY = 300, REPORTED_MAX = 20 };
+enum { FILLER_BYTES = 6000, SMALL_BUDGET = 1 << 20 };
 
 struct totals {
     uint64_t schedules;
     uint64_t events;
+    uint64_t lost;
     uint64_t operations;
     uint64_t crashes;
     uint64_t faults;
+    uint64_t mischiefs;
+    uint64_t failures;
 };
+
+static const char *const control_names[] = {"", "store", "catalog", "receipts"};
 
 /* From calm to wild; each seed has its own mix. */
 static void draw_rates(struct world *world)
@@ -48,20 +55,21 @@ static void draw_actors(struct world *world)
     }
     for (uint64_t i = 0; i < committers; i++)
         world_add_committer(world);
+    if (random_below(&world->random, 8) == 0) { /* full disks */
+        world->spool_bytes = SMALL_BUDGET;
+        world->filler = FILLER_BYTES;
+    }
 }
 
-/* A newer program writes other bytes for the same range. */
-static void upgrade_somebody(struct world *world)
-{
-    struct actor *actor = &world->actors[random_below(&world->random, world->actor_count)];
-    actor->roller_level = 1 + (int)random_below(&world->random, 3);
-}
-
-static bool run(uint64_t seed, bool trace, struct totals *totals)
+static bool run(uint64_t seed, bool trace, enum world_control control, struct totals *totals)
 {
     struct world world;
-    world_open(&world, seed, trace);
-    bool mischief = random_below(&world.random, 2) == 0;
+    struct random random;
+    random_seed(&random, seed);
+    world_open(&world, seed, 1 + random_below(&random, TABLES_MAX), trace);
+    world.control = control;
+    world.faults_on = true;
+    bool mischief = control != CONTROL_NONE || random_below(&world.random, 2) == 0;
     draw_rates(&world);
     draw_actors(&world);
     uint64_t steps = STEPS_MIN + random_below(&world.random, STEPS_MORE);
@@ -69,8 +77,6 @@ static bool run(uint64_t seed, bool trace, struct totals *totals)
         world_step(&world);
         if (mischief)
             world_mischief(&world);
-        if (random_below(&world.random, 500) == 0)
-            upgrade_somebody(&world);
         if (step % CHECK_EVERY == 0)
             world_check(&world, false);
     }
@@ -79,17 +85,60 @@ static bool run(uint64_t seed, bool trace, struct totals *totals)
     if (!world.failed)
         world_check(&world, true);
     totals->schedules++;
-    totals->events += world.answered_count;
+    totals->events += world.events;
+    totals->lost += world_lost(&world);
     totals->operations += world.operations;
     totals->crashes += world.crashes;
     totals->faults += world.faults;
-    bool failed = world.failed;
-    if (failed)
+    totals->mischiefs += world.mischiefs;
+    totals->failures += world.failed;
+    if (world.failed && control == CONTROL_NONE && totals->failures <= REPORTED_MAX)
         printf("seed %" PRIu64 ": %s\n  replay: build/release/crash/simulation --seed %" PRIu64
                "\n",
                seed, world.failure, seed);
+    bool failed = world.failed;
     world_close(&world);
     return !failed;
+}
+
+/* A check that no broken part ever fails checks nothing. */
+static int run_controls(uint64_t schedules)
+{
+    int rc = 0;
+    for (int control = CONTROL_STORE; control <= CONTROL_RECEIPTS; control++) {
+        struct totals totals = {0};
+        uint64_t seed = 1;
+        while (seed <= schedules && run(seed, false, (enum world_control)control, &totals))
+            seed++;
+        if (seed > schedules)
+            rc = 1;
+        printf("with a broken %s: %s %" PRIu64 " schedules\n", control_names[control],
+               seed > schedules ? "NOTHING FOUND in" : "found within", totals.schedules);
+    }
+    return rc;
+}
+
+static int run_many(uint64_t first, uint64_t schedules, bool trace, enum world_control control)
+{
+    struct totals totals = {0};
+    int64_t start_ns = clock_mono_ns();
+    for (uint64_t i = 0; i < schedules; i++)
+        run(first + i, trace, control, &totals);
+    double seconds = (double)(clock_mono_ns() - start_ns) / 1e9;
+    printf("%" PRIu64 " schedules in %.1f s (%.0f a minute): %" PRIu64 " events, %" PRIu64
+           " of them counted as lost, %" PRIu64 " operations, %" PRIu64 " faults, %" PRIu64
+           " crashes, %" PRIu64 " hands from outside; %" PRIu64 " failed\n",
+           totals.schedules, seconds, 60.0 * (double)totals.schedules / seconds, totals.events,
+           totals.lost, totals.operations, totals.faults, totals.crashes, totals.mischiefs,
+           totals.failures);
+    return totals.failures == 0 ? 0 : 1;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: simulation --schedules COUNT [--first SEED] [--break PART]\n"
+                    "       simulation --seed SEED | --control SCHEDULES\n");
+    return 2;
 }
 
 int main(int argc, char **argv)
@@ -97,8 +146,10 @@ int main(int argc, char **argv)
     uint64_t first = 1;
     uint64_t schedules = 1;
     bool trace = false;
-    uint64_t failures = 0;
-    struct totals totals = {0};
+    bool controls = false;
+    enum world_control control = CONTROL_NONE;
+    if (argc % 2 == 0)
+        return usage();
     for (int i = 1; i + 1 < argc; i += 2) {
         uint64_t value = strtoull(argv[i + 1], NULL, 10);
         if (strcmp(argv[i], "--seed") == 0) {
@@ -108,20 +159,18 @@ int main(int argc, char **argv)
             schedules = value;
         } else if (strcmp(argv[i], "--first") == 0) {
             first = value;
+        } else if (strcmp(argv[i], "--control") == 0) {
+            controls = true;
+            schedules = value;
+        } else if (strcmp(argv[i], "--break") == 0) {
+            for (int c = CONTROL_STORE; c <= CONTROL_RECEIPTS; c++)
+                control =
+                    strcmp(argv[i + 1], control_names[c]) == 0 ? (enum world_control)c : control;
         } else {
-            fprintf(stderr, "usage: simulation --schedules COUNT [--first SEED] | --seed SEED\n");
-            return 2;
+            return usage();
         }
     }
     if (!trace)
         log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
-    int64_t start_ns = clock_mono_ns();
-    for (uint64_t i = 0; i < schedules; i++)
-        failures += !run(first + i, trace, &totals);
-    double seconds = (double)(clock_mono_ns() - start_ns) / 1e9;
-    printf("%" PRIu64 " schedules in %.1f s (%.0f a minute): %" PRIu64 " events, %" PRIu64
-           " operations, %" PRIu64 " faults, %" PRIu64 " crashes; %" PRIu64 " failed\n",
-           totals.schedules, seconds, 60.0 * (double)totals.schedules / seconds, totals.events,
-           totals.operations, totals.faults, totals.crashes, failures);
-    return failures == 0 ? 0 : 1;
+    return controls ? run_controls(schedules) : run_many(first, schedules, trace, control);
 }

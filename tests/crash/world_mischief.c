@@ -51,40 +51,52 @@ static bool pick_object(struct world *world, struct pick *pick, const char *pref
     return pick->seen > 0;
 }
 
-static void remove_object(struct world *world, const char *prefix, const char *suffix)
+bool world_remove_object(struct world *world, const char *prefix, const char *suffix)
 {
     struct error err;
     struct pick pick;
-    if (pick_object(world, &pick, prefix, suffix)) {
+    bool found = pick_object(world, &pick, prefix, suffix);
+    if (found) {
         world_note(world, "MISCHIEF removes %s", pick.key);
         if (objstore_remove(world->plain_store, pick.key, &err) != OK)
             world_fail(world, "%s", err.text);
     }
     buf_free(&pick.bytes);
+    return found;
 }
 
-/* An old receipt over the newer one: written late by a slow committer. */
-static void bring_receipt_back(struct world *world)
+void world_move_receipt(struct world *world, const char *stream, uint64_t next)
 {
     struct error err;
-    struct pick pick;
     struct receipt receipt;
     struct buf bytes = {0};
-    if (pick_object(world, &pick, "_bidlake/receipts/", ".json")) {
-        receipt_init(&receipt);
-        if (receipt_decode(&receipt, buf_slice(&pick.bytes), &err) == OK && receipt.next > 0) {
-            receipt.next = random_below(&world->random, receipt.next);
-            world_note(world, "MISCHIEF puts receipt of %s back to %llu", receipt.stream,
-                       (unsigned long long)receipt.next);
-            receipt_encode(&receipt, &bytes);
-            if (objstore_put_bytes(world->plain_store, pick.key, buf_slice(&bytes), PUT_ALWAYS,
-                                   &err) != OK)
-                world_fail(world, "%s", err.text);
-        }
-        receipt_free(&receipt);
-    }
+    struct buf key = {0};
+    world_note(world, "MISCHIEF puts the receipt of %s to %llu", stream, (unsigned long long)next);
+    receipt_init(&receipt);
+    receipt.stream = stream;
+    receipt.next = next;
+    receipt.committed_at_ms = world->wall_us / 1000;
+    receipt_encode(&receipt, &bytes);
+    receipt_free(&receipt);
+    key_of_receipt(stream, &key);
+    if (objstore_put_bytes(world->plain_store, buf_cstr(&key), buf_slice(&bytes), PUT_ALWAYS,
+                           &err) != OK)
+        world_fail(world, "%s", err.text);
     buf_free(&bytes);
-    buf_free(&pick.bytes);
+    buf_free(&key);
+}
+
+/* An old receipt over the newer one: written late by a slow committer. The control: one
+ * that runs ahead. */
+static void bring_receipt_back(struct world *world)
+{
+    if (world->fate_count == 0)
+        return;
+    const struct stream_fate *fate = &world->fates[random_below(&world->random, world->fate_count)];
+    if (world->control == CONTROL_RECEIPTS && fate->end > fate->next)
+        world_move_receipt(world, fate->name, fate->end);
+    else if (fate->next > 0)
+        world_move_receipt(world, fate->name, random_below(&world->random, fate->next));
 }
 
 /* A file that no snapshot names yet may vanish (a clean-up that takes it for an orphan),
@@ -100,51 +112,15 @@ static bool committers_rest(const struct world *world)
     return memory_catalog_late_count(world->catalog) == 0;
 }
 
-struct find_next {
-    char hash[STREAM_HASH_SIZE];
-    uint64_t next;
-};
-
-static void find_stream(void *context, const char *stream, uint64_t next, int64_t at_ms,
-                        const struct lost_range *lost, size_t lost_count)
+/* The ledger's next of the stream that a data file's name tells. */
+static uint64_t next_of_file(struct world *world, const char *name)
 {
-    struct find_next *find = context;
-    char hash[STREAM_HASH_SIZE];
-    (void)at_ms;
-    (void)lost;
-    (void)lost_count;
-    stream_hash(stream, hash);
-    if (strcmp(hash, find->hash) == 0)
-        find->next = next;
-}
-
-/* The ledger's next of the stream that a data file's name tells; UINT64_MAX when the
- * table can't be read. */
-static uint64_t next_of_file(struct world *world, size_t table, const char *name)
-{
-    struct error err;
-    struct catalog_table loaded = {0};
-    struct ledger *ledger = NULL;
-    struct buf bytes = {0};
-    struct objstore_info info = {0};
-    bool found = false;
-    struct find_next find = {.next = UINT64_MAX};
-    memcpy(find.hash, name, STREAM_HASH_SIZE - 1);
-    if (catalog_load_table(world->plain_catalog, "db", world->mapping[table].schema.table, &loaded,
-                           &found, &err) != OK ||
-        !found)
-        return UINT64_MAX;
-    const char *pointer = metadata_property_borrow(loaded.metadata, "bidlake.ledger");
-    if (pointer != NULL &&
-        objstore_get(world->plain_store, pointer, LEDGER_BYTES_MAX, &bytes, &info, &err) == OK &&
-        info.found && ledger_decode(&ledger, buf_slice(&bytes), &err) == OK) {
-        find.next = 0;
-        ledger_visit_streams(ledger, find_stream, &find);
+    world_watch_ledgers(world);
+    for (size_t i = 0; i < world->fate_count; i++) {
+        if (strncmp(world->fates[i].hash, name, STREAM_HASH_SIZE - 1) == 0)
+            return world->fates[i].next;
     }
-    ledger_free(ledger);
-    buf_free(&bytes);
-    catalog_table_free(&loaded);
-    return find.next;
+    return 0;
 }
 
 static void remove_uncommitted_file(struct world *world)
@@ -153,12 +129,13 @@ static void remove_uncommitted_file(struct world *world)
     struct pick pick;
     size_t table = random_below(&world->random, world->table_count);
     char prefix[128];
-    snprintf(prefix, sizeof prefix, "db/%s/data/", world->mapping[table].schema.table);
+    snprintf(prefix, sizeof prefix, "db/%s/data/", world->mapping[0][table].schema.table);
     if (committers_rest(world) && pick_object(world, &pick, prefix, ".parquet")) {
         const char *name = strrchr(pick.key, '/') + 1;
         uint64_t from = strtoull(name + STREAM_HASH_SIZE, NULL, 10);
-        if (strlen(name) > STREAM_HASH_SIZE && from >= next_of_file(world, table, name)) {
+        if (strlen(name) > STREAM_HASH_SIZE && from >= next_of_file(world, name)) {
             world_note(world, "MISCHIEF removes %s", pick.key);
+            world->files_removed = true;
             if (objstore_remove(world->plain_store, pick.key, &err) != OK)
                 world_fail(world, "%s", err.text);
         }
@@ -195,12 +172,72 @@ void world_copy_spool(const char *from, const char *to)
 
 static struct actor *closed_agent(struct world *world, const struct actor *but)
 {
+    struct actor *picked = NULL;
+    uint64_t seen = 0;
     for (size_t i = 0; i < world->actor_count; i++) {
         struct actor *actor = &world->actors[i];
-        if (actor != but && actor->kind == ACTOR_AGENT && !actor->lives)
-            return actor;
+        if (actor != but && actor->kind == ACTOR_AGENT && !actor->lives &&
+            random_below(&world->random, ++seen) == 0)
+            picked = actor;
     }
-    return NULL;
+    return picked;
+}
+
+/* The end of what is announced and will not be announced over: objects that follow each
+ * other from `from` on. */
+static uint64_t announced_to(struct world *world, const struct stream_fate *fate, uint64_t from)
+{
+    for (;;) {
+        struct error err;
+        struct buf key = {0};
+        struct buf bytes = {0};
+        struct objstore_info info = {0};
+        struct announcement announcement;
+        announcement_init(&announcement);
+        key_of_announcement(world->table[fate->table], fate->name, from, &key);
+        bool found = objstore_get(world->plain_store, buf_cstr(&key), ANNOUNCEMENT_BYTES_MAX,
+                                  &bytes, &info, &err) == OK &&
+                     info.found &&
+                     announcement_decode(&announcement, buf_slice(&bytes), &err) == OK;
+        from = found ? announcement.to : from;
+        announcement_free(&announcement);
+        buf_free(&key);
+        buf_free(&bytes);
+        if (!found)
+            return from;
+    }
+}
+
+void world_exempt_forgotten(struct world *world, struct actor *agent, const char *backup)
+{
+    struct error err;
+    struct spool *spool = NULL;
+    struct spool_options options;
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    world_spool_options(agent, &options);
+    options.directory = backup;
+    options.read_only = true;
+    int rc = spool_open(&spool, &options, &err);
+    if (rc == OK)
+        rc = spool_list_streams(spool, &arena, &streams, &err);
+    world_watch_ledgers(world);
+    for (size_t i = 0; i < world->fate_count; i++) {
+        struct stream_fate *fate = &world->fates[i];
+        uint64_t kept = fate->next;
+        if (fate->agent != agent->number)
+            continue;
+        for (size_t k = 0; k < streams.count; k++) {
+            if (strcmp(streams.streams[k].name, fate->name) == 0 && streams.streams[k].end > kept)
+                kept = streams.streams[k].end;
+        }
+        kept = announced_to(world, fate, kept);
+        if (kept < fate->end && kept < fate->exempt_from)
+            fate->exempt_from = kept;
+    }
+    world->disk_put_back = true;
+    arena_free(&arena);
+    spool_close(spool);
 }
 
 /* A copy of one agent's disk becomes another's (golden image), is kept for later (a
@@ -208,11 +245,11 @@ static struct actor *closed_agent(struct world *world, const struct actor *but)
 static void disturb_disks(struct world *world)
 {
     struct actor *agent = closed_agent(world, NULL);
-    if (agent == NULL || access(agent->directory, F_OK) != 0)
+    if (agent == NULL || agent->lifetimes == 0)
         return;
     char backup[300];
     snprintf(backup, sizeof backup, "%s/backup-%zu", world->base, agent->number);
-    uint64_t what = random_below(&world->random, 3);
+    uint64_t what = random_below(&world->random, 4);
     struct actor *other = closed_agent(world, agent);
     if (what == 0 && other != NULL && other->lifetimes == 0) {
         world_note(world, "MISCHIEF copies the disk of agent %zu to agent %zu", agent->number,
@@ -221,34 +258,122 @@ static void disturb_disks(struct world *world)
     } else if (what == 1) {
         world_note(world, "MISCHIEF keeps a copy of the disk of agent %zu", agent->number);
         world_copy_spool(agent->directory, backup);
-        agent->backup_at = world->answered_count;
         agent->has_backup = true;
-    } else if (what == 2 && agent->has_backup) {
+    } else if (what == 2 && agent->has_backup && !world->files_removed) {
+        /* A lost object that only the forgotten records could replace is lost for good:
+         * one of the two at a time. */
         world_note(world, "MISCHIEF puts the disk of agent %zu back", agent->number);
+        world_exempt_forgotten(world, agent, backup);
         world_copy_spool(backup, agent->directory);
-        for (size_t i = agent->backup_at; i < world->answered_count; i++)
-            world->answered[i].exempt =
-                world->answered[i].exempt || world->answered[i].agent == agent->number;
+    } else if (what == 3) {
+        world_damage_block(world, agent);
     }
 }
 
-void world_mischief(struct world *world)
+/* Rows hold the filler of their event; where it stands in data.mdb is a row's inside. */
+bool world_damage_block(struct world *world, struct actor *agent)
 {
-    if (closed_agent(world, NULL) != NULL && random_below(&world->random, 4) == 0)
-        disturb_disks(world);
-    if (random_below(&world->random, 300) != 0)
-        return;
-    switch (random_below(&world->random, 4)) {
+    static const char mark[] = "FILLER";
+    struct error err;
+    struct buf bytes = {0};
+    char *path = memory_printf("%s/data.mdb", agent->directory);
+    size_t at = 0;
+    uint64_t seen = 0;
+    int rc = access(path, F_OK) == 0 ? file_read(path, SIZE_MAX / 2, &bytes, &err) : ERROR_IO;
+    for (size_t i = 0; rc == OK && i + sizeof mark <= bytes.len; i++) {
+        const uint8_t *found = memmem(bytes.data + i, bytes.len - i, mark, sizeof mark - 1);
+        if (found == NULL)
+            break;
+        i = (size_t)(found - bytes.data);
+        if (random_below(&world->random, ++seen) == 0)
+            at = i;
+    }
+    if (seen > 0) {
+        world_note(world, "MISCHIEF damages a block of agent %zu", agent->number);
+        bytes.data[at] ^= 0x40;
+        rc = file_replace(path, buf_slice(&bytes), 0600, &err);
+        world->blocks_damaged = true;
+    }
+    buf_free(&bytes);
+    free(path);
+    return seen > 0 && rc == OK;
+}
+
+/* ---- objects, clocks, other engines ---- */
+
+static void leap(struct world *world)
+{
+    struct actor *actor = &world->actors[random_below(&world->random, world->actor_count)];
+    static const int64_t leaps_s[] = {-3600, -20, 0, 20, 3600};
+    actor->leap_us = leaps_s[random_below(&world->random, 5)] * 1000000;
+    world_note(world, "MISCHIEF sets the clock of actor %zu off by %lld s", actor->number,
+               (long long)(actor->leap_us / 1000000));
+}
+
+static void disturb_objects(struct world *world)
+{
+    size_t table = random_below(&world->random, world->table_count);
+    switch (random_below(&world->random, 8)) {
     case 0:
-        remove_object(world, "_bidlake/receipts/", ".json");
+        world_remove_object(world, "_bidlake/receipts/", ".json");
         break;
     case 1:
-        remove_object(world, "_bidlake/inbox/", ".json");
+        if (!world->disk_put_back)
+            world->files_removed |= world_remove_object(world, "_bidlake/inbox/", ".json");
         break;
     case 2:
         bring_receipt_back(world);
         break;
+    case 3:
+        if (!world->disk_put_back)
+            remove_uncommitted_file(world);
+        break;
+    case 4:
+        leap(world);
+        break;
+    case 5:
+        world_foreign_snapshot(world, table, "main");
+        break;
+    case 6:
+        world_foreign_snapshot(world, table, "audit");
+        break;
     default:
-        remove_uncommitted_file(world);
+        world_grow_table(world, table);
     }
+}
+
+/* A newer program: other bytes for the same range, perhaps a column more. */
+static void upgrade_somebody(struct world *world)
+{
+    struct actor *actor = &world->actors[random_below(&world->random, world->actor_count)];
+    actor->roller_level = 1 + (int)random_below(&world->random, 3);
+    actor->mapping = random_below(&world->random, MAPPINGS_MAX);
+}
+
+void world_mischief(struct world *world)
+{
+    enum { DISKS = 16, OBJECTS = 120, UPGRADES = 200 };
+    if (random_below(&world->random, DISKS) == 0)
+        disturb_disks(world);
+    if (random_below(&world->random, OBJECTS) == 0) {
+        world->mischiefs++;
+        disturb_objects(world);
+    }
+    if (random_below(&world->random, UPGRADES) == 0)
+        upgrade_somebody(world);
+}
+
+static void count_object(void *context, const char *key, struct slice bytes, int64_t modified_ms)
+{
+    struct pick *pick = context;
+    (void)bytes;
+    (void)modified_ms;
+    pick->seen += strncmp(key, pick->prefix, strlen(pick->prefix)) == 0;
+}
+
+size_t world_count_objects(struct world *world, const char *prefix)
+{
+    struct pick pick = {.prefix = prefix};
+    memory_store_visit(world->store, count_object, &pick);
+    return pick.seen;
 }
