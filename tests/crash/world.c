@@ -176,9 +176,23 @@ void world_open(struct world *world, uint64_t seed, size_t table_count, bool tra
     fault_install(world_point_hook, world);
 }
 
+static void stop_everybody(struct world *world)
+{
+    for (size_t i = 0; i < world->actor_count; i++) {
+        struct actor *actor = &world->actors[i];
+        actor->retired = true;
+        actor->dead = true;
+        while (actor->lives) {
+            fiber_run(actor->fiber);
+            actor->lives = !fiber_ended(actor->fiber);
+        }
+    }
+}
+
 void world_close(struct world *world)
 {
     struct error err;
+    stop_everybody(world);
     fault_install(NULL, NULL);
     for (size_t i = 0; i < world->actor_count; i++) {
         fiber_free(world->actors[i].fiber);
@@ -379,26 +393,15 @@ void world_step(struct world *world)
         world_watch_ledgers(world);
 }
 
-static void stop_everybody(struct world *world)
-{
-    for (size_t i = 0; i < world->actor_count; i++) {
-        struct actor *actor = &world->actors[i];
-        actor->retired = true;
-        actor->dead = true;
-        while (actor->lives) {
-            fiber_run(actor->fiber);
-            actor->lives = !fiber_ended(actor->fiber);
-        }
-    }
-}
-
-/* Whether every committer has been through the tables again since it was asked last. */
+/* Whether every committer has been through the tables since faults stopped, and alarms
+ * that heal have healed. */
 static bool all_turned(const struct world *world, const unsigned turns[ACTORS_MAX])
 {
     for (size_t i = 0; i < world->actor_count; i++) {
         const struct actor *actor = &world->actors[i];
-        if (actor->kind == ACTOR_COMMITTER && actor->turns < turns[i] + LAST_TURNS &&
-            actor->standing_count == 0)
+        if (actor->kind == ACTOR_COMMITTER &&
+            (actor->turns < turns[i] + LAST_TURNS ||
+             (actor->standing_count > 0 && !world->disk_put_back)))
             return false;
     }
     return true;
