@@ -10,6 +10,7 @@ SAN ?=
 DEPS_lib/base :=
 DEPS_lib/json := lib/base
 DEPS_lib/yaml := lib/base
+DEPS_lib/options := lib/base lib/yaml
 DEPS_lib/schema := lib/base lib/json lib/yaml
 DEPS_lib/row := lib/base lib/schema
 DEPS_lib/shred := lib/base lib/schema lib/row
@@ -20,11 +21,11 @@ DEPS_lib/objstore := lib/base
 DEPS_lib/announce := lib/base lib/json lib/schema
 DEPS_spool := lib/base
 DEPS_uploader := lib/base lib/json lib/schema lib/objstore lib/announce spool
-DEPS_agent := lib/base lib/json lib/yaml lib/schema lib/row lib/shred lib/parquet lib/objstore \
+DEPS_agent := lib/base lib/json lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
 	lib/announce spool uploader
 DEPS_agent/gen := lib/base
-DEPS_cloud := lib/base lib/json lib/yaml lib/schema lib/parquet lib/iceberg lib/objstore lib/announce
-MODULES := lib/base lib/json lib/yaml lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
+DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce
+MODULES := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
 	lib/objstore lib/announce spool uploader agent agent/gen cloud
 
 PROGRAMS := bidlake-agent bidlake-commit bidlake-table bidlake-gen

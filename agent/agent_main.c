@@ -36,7 +36,7 @@ static void print_help(FILE *out)
           "Options, in the configuration and as flags:\n",
           out);
     if (out == stdout)
-        agent_config_print_help();
+        options_print_help(&agent_options);
     fputs("\nExit: 0 done, 1 failed, 2 usage or configuration, 3 done, some events refused.\n",
           out);
 }
@@ -47,99 +47,72 @@ static int usage_error(const char *text)
     return EXIT_USAGE;
 }
 
-static void set_tables(struct agent_config *config, const char *value)
-{
-    config->tables = arena_alloc(&config->arena, strlen(value) + 1, sizeof *config->tables);
-    config->table_count = 0;
-    while (*value != 0) {
-        size_t len = strcspn(value, ",");
-        if (len > 0)
-            config->tables[config->table_count++] =
-                arena_copy_cstr(&config->arena, slice_of(value, len));
-        value += len + (value[len] == ',');
-    }
-}
-
-static bool take_switch(struct command_line *line, const char *flag)
+static void take_switch(struct command_line *line, const char *flag)
 {
     struct {
         const char *name;
         bool *to;
-    } switches[] = {{"--json", &line->json},
-                    {"--again", &line->again},
-                    {"--progress", &line->progress},
-                    {"--check", &line->check}};
-    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
-        if (strcmp(flag, switches[i].name) == 0) {
-            *switches[i].to = true;
-            return true;
-        }
+    } known[] = {{"--json", &line->json},
+                 {"--again", &line->again},
+                 {"--progress", &line->progress},
+                 {"--check", &line->check}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(flag, known[i].name) == 0)
+            *known[i].to = true;
     }
-    if (strcmp(flag, "--quiet") == 0) {
+    if (strcmp(flag, "--quiet") == 0)
         log_set_level(LOG_LEVEL_WARN);
-        return true;
-    }
-    return false;
 }
 
-/* A flag with a value; the configuration file was read before, so that flags win. */
+/* One flag; the configuration file was read before, so that flags win. */
 static int take_flag(struct command_line *line, const char *flag, const char *value,
                      struct error *err)
 {
-    bool known = true;
-    int rc = OK;
+    struct agent_config *config = &line->config;
     if (strcmp(flag, "--config") == 0)
         return OK;
-    if (strcmp(flag, "--tables") == 0)
-        set_tables(&line->config, value);
-    else
-        rc = agent_config_set_flag(&line->config,
-                                   strcmp(flag, "--spool") == 0 ? "--spool-directory" : flag, value,
-                                   &known, err);
-    if (rc == OK && !known)
-        rc = error_set(err, ERROR_INPUT, "unknown flag %s", flag);
-    return rc;
-}
-
-/* "--flag value" and "--flag=value" alike; *at moves over what was used. */
-static int parse_one(struct command_line *line, int argc, char **argv, int *at, bool only_config,
-                     struct error *err)
-{
-    const char *flag = argv[*at];
-    const char *equals = strchr(flag, '=');
-    if (strcmp(flag, "-") == 0 || strncmp(flag, "--", 2) != 0) {
-        if (!only_config)
-            line->arguments[line->argument_count++] = flag;
+    if (strcmp(flag, "--tables") == 0) {
+        option_names_split(&config->tables, value, &config->arena);
         return OK;
     }
-    if (take_switch(line, flag))
-        return OK;
-    const char *value = equals != NULL ? equals + 1 : NULL;
-    if (value == NULL && *at + 1 < argc)
-        value = argv[++*at];
-    if (value == NULL)
-        return error_set(err, ERROR_INPUT, "%s wants a value", flag);
-    char *name = equals != NULL ? memory_copy_slice(slice_of(flag, (size_t)(equals - flag)))
-                                : memory_copy_cstr(flag);
+    if (strcmp(flag, "--spool") == 0)
+        flag = "--spool-directory";
+    return options_set_flag(&agent_options, config, flag, value, &config->arena, err);
+}
+
+/* Two passes over the arguments: the file first, then what wins over it. */
+static int parse_pass(struct command_line *line, int argc, char **argv, bool only_file,
+                      struct error *err)
+{
+    static const char *const switches[] = {"--json", "--again", "--progress", "--check", "--quiet"};
+    struct agent_config *config = &line->config;
     int rc = OK;
-    if (only_config && strcmp(name, "--config") == 0)
-        rc = agent_config_load(&line->config, value, err);
-    else if (!only_config)
-        rc = take_flag(line, name, value, err);
-    free(name);
+    for (int i = 2; rc == OK && i < argc; i++) {
+        const char *argument = argv[i];
+        const char *flag = NULL;
+        const char *value = NULL;
+        rc = options_next_argument(argc, argv, &i, switches, sizeof switches / sizeof switches[0],
+                                   &config->arena, &flag, &value, err);
+        if (rc == OK && only_file && flag != NULL && strcmp(flag, "--config") == 0)
+            rc = options_load(&agent_options, config, &config->tables, value, &config->arena, err);
+        if (rc != OK || only_file)
+            continue;
+        if (flag == NULL)
+            line->arguments[line->argument_count++] = argument;
+        else if (value == NULL)
+            take_switch(line, flag);
+        else
+            rc = take_flag(line, flag, value, err);
+    }
     return rc;
 }
 
 static int parse(struct command_line *line, int argc, char **argv, struct error *err)
 {
-    int rc = OK;
-    for (int i = 2; rc == OK && i < argc; i++)
-        rc = parse_one(line, argc, argv, &i, true, err);
-    for (int i = 2; rc == OK && i < argc; i++)
-        rc = parse_one(line, argc, argv, &i, false, err);
+    int rc = parse_pass(line, argc, argv, true, err);
     if (rc == OK)
-        rc = agent_config_finish(&line->config, err);
-    return rc;
+        rc = parse_pass(line, argc, argv, false, err);
+    return rc == OK ? agent_config_finish(&line->config, err) : rc;
 }
 
 static void on_signal(int number)

@@ -137,7 +137,7 @@ int command_ingest(const struct command_line *line)
         return EXIT_USAGE;
     }
     const struct mapping *mapping = NULL;
-    int rc = mapping_set_load(&set, line->config.tables, line->config.table_count, &err);
+    int rc = mapping_set_load(&set, line->config.tables.names, line->config.tables.count, &err);
     if (rc == OK)
         mapping = find_table(&set, line->arguments[0], &err);
     if (mapping == NULL) {

@@ -185,7 +185,7 @@ int command_check(const struct command_line *line)
               stderr);
         return EXIT_USAGE;
     }
-    if (mapping_set_load(&set, line->config.tables, line->config.table_count, &err) != OK) {
+    if (mapping_set_load(&set, line->config.tables.names, line->config.tables.count, &err) != OK) {
         fprintf(stderr, "bidlake-agent: %s\n", err.text);
         return EXIT_USAGE;
     }

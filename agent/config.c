@@ -6,71 +6,34 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/base/assert.h"
-#include "lib/base/memory.h"
-#include "lib/yaml/yaml.h"
-
-enum option_kind { OPTION_text, OPTION_bytes, OPTION_ms, OPTION_count };
-
-struct option {
-    enum option_kind kind;
-    size_t field; /* offset in agent_config */
-    const char *key;
-    const char *otherwise; /* the default */
-    const char *min;
-    const char *max;
-    const char *help;
-};
-
 #define OPTION(kind, field, key, otherwise, min, max, help)                                        \
     {OPTION_##kind, offsetof(struct agent_config, field), key, otherwise, min, max, help},
-static const struct option options[] = {
+static const struct option rows[] = {
 #include "agent/options.def"
 };
 #undef OPTION
 
-enum { OPTION_COUNT = sizeof options / sizeof options[0] };
-
 /* Keys of the daemon's file (DESIGN 12) that an ingest has no use for: one file serves
  * both, so they are known, and what lies below them is the daemon's to judge. */
-static const char *const other_keys[] = {"tables", "listen", "operations"};
-enum { OTHER_COUNT = sizeof other_keys / sizeof other_keys[0] };
+static const char *const other_keys[] = {"listen", "operations"};
+static const char *const other_flags[] = {"--config", "--spool",  "--tables", "--json",
+                                          "--again",  "--check",  "--quiet",  "--progress",
+                                          "--help",   "--version"};
 
-static enum yaml_unit unit_of(const struct option *option)
-{
-    return option->kind == OPTION_bytes ? YAML_BYTES
-           : option->kind == OPTION_ms  ? YAML_MS
-                                        : YAML_COUNT;
-}
-
-static const char **text_field(struct agent_config *config, const struct option *option)
-{
-    return (const char **)(void *)((char *)config + option->field);
-}
-
-static int64_t *number_field(struct agent_config *config, const struct option *option)
-{
-    return (int64_t *)(void *)((char *)config + option->field);
-}
-
-static int64_t own_number(const struct option *option, const char *text)
-{
-    int64_t out = 0;
-    bool fine = yaml_number_parse(unit_of(option), text, &out);
-    ASSERT(fine);
-    return out;
-}
+const struct option_table agent_options = {
+    .options = rows,
+    .count = sizeof rows / sizeof rows[0],
+    .other_keys = other_keys,
+    .other_key_count = sizeof other_keys / sizeof other_keys[0],
+    .other_flags = other_flags,
+    .other_flag_count = sizeof other_flags / sizeof other_flags[0],
+};
 
 void agent_config_init(struct agent_config *out)
 {
     static const char *default_tables[] = {"openrtb"};
-    *out = (struct agent_config){.table_count = 1, .tables = default_tables};
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        if (options[i].kind == OPTION_text)
-            *text_field(out, &options[i]) = options[i].otherwise;
-        else
-            *number_field(out, &options[i]) = own_number(&options[i], options[i].otherwise);
-    }
+    *out = (struct agent_config){.tables = {.count = 1, .names = default_tables}};
+    options_init(&agent_options, out);
 }
 
 void agent_config_free(struct agent_config *config)
@@ -78,126 +41,6 @@ void agent_config_free(struct agent_config *config)
     arena_free(&config->arena);
     *config = (struct agent_config){0};
 }
-
-/* ---- file ---- */
-
-static int load_option(struct agent_config *config, const struct yaml_tree *tree,
-                       const struct option *option, struct error *err)
-{
-    const struct yaml_node *node = yaml_find_dotted(&tree->root, option->key);
-    if (node == NULL)
-        return OK;
-    if (option->kind == OPTION_text) {
-        const char *text = NULL;
-        int rc = yaml_to_text(tree, node, option->key, &text, err);
-        if (rc == OK)
-            *text_field(config, option) = arena_copy_cstr(&config->arena, slice_cstr(text));
-        return rc;
-    }
-    struct yaml_range range = {.unit = unit_of(option),
-                               .min = own_number(option, option->min),
-                               .max = own_number(option, option->max)};
-    return yaml_to_number(tree, node, option->key, &range, number_field(config, option), err);
-}
-
-static int load_tables(struct agent_config *config, const struct yaml_tree *tree, struct error *err)
-{
-    const struct yaml_node *list = yaml_find(&tree->root, "tables");
-    if (list == NULL)
-        return OK;
-    int rc = yaml_expect(tree, list, YAML_LIST, "tables", err);
-    if (rc != OK)
-        return rc;
-    config->tables = arena_alloc(&config->arena, list->count, sizeof *config->tables);
-    config->table_count = list->count;
-    for (size_t i = 0; rc == OK && i < list->count; i++) {
-        const char *text = NULL;
-        rc = yaml_to_text(tree, &list->entries[i].value, "a table", &text, err);
-        if (rc == OK)
-            config->tables[i] = arena_copy_cstr(&config->arena, slice_cstr(text));
-    }
-    return rc;
-}
-
-int agent_config_load(struct agent_config *config, const char *path, struct error *err)
-{
-    const char *known[OPTION_COUNT + OTHER_COUNT];
-    struct yaml_tree tree = {0};
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        known[i] = options[i].key;
-    for (size_t i = 0; i < OTHER_COUNT; i++)
-        known[OPTION_COUNT + i] = other_keys[i];
-    int rc = yaml_tree_load(&tree, path, err);
-    if (rc == OK)
-        rc = yaml_check_dotted(&tree, known, sizeof known / sizeof known[0], err);
-    for (size_t i = 0; rc == OK && i < OPTION_COUNT; i++)
-        rc = load_option(config, &tree, &options[i], err);
-    if (rc == OK)
-        rc = load_tables(config, &tree, err);
-    yaml_tree_free(&tree);
-    return rc;
-}
-
-/* ---- flags ---- */
-
-/* "spool.directory" is "--spool-directory". */
-static void flag_name(const struct option *option, char *out, size_t size)
-{
-    snprintf(out, size, "--%s", option->key);
-    for (char *at = out; *at != 0; at++) {
-        if (*at == '.' || *at == '_')
-            *at = '-';
-    }
-}
-
-static int set_number(struct agent_config *config, const struct option *option, const char *flag,
-                      const char *value, struct error *err)
-{
-    int64_t number = 0;
-    if (!yaml_number_parse(unit_of(option), value, &number))
-        return error_set(err, ERROR_INPUT, "%s: not a number with a unit: %s (like %s)", flag,
-                         value, option->otherwise);
-    if (number < own_number(option, option->min) || number > own_number(option, option->max))
-        return error_set(err, ERROR_INPUT, "%s: %s is not between %s and %s", flag, value,
-                         option->min, option->max);
-    *number_field(config, option) = number;
-    return OK;
-}
-
-int agent_config_set_flag(struct agent_config *config, const char *flag, const char *value,
-                          bool *known, struct error *err)
-{
-    char names[OPTION_COUNT][64];
-    const char *pointers[OPTION_COUNT];
-    *known = true;
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        flag_name(&options[i], names[i], sizeof names[i]);
-        pointers[i] = names[i];
-        if (strcmp(flag, names[i]) != 0)
-            continue;
-        if (options[i].kind != OPTION_text)
-            return set_number(config, &options[i], flag, value, err);
-        *text_field(config, &options[i]) = arena_copy_cstr(&config->arena, slice_cstr(value));
-        return OK;
-    }
-    const char *near = yaml_nearest(flag, pointers, OPTION_COUNT);
-    if (near != NULL)
-        return error_set(err, ERROR_INPUT, "unknown flag %s; did you mean %s?", flag, near);
-    *known = false;
-    return OK;
-}
-
-void agent_config_print_help(void)
-{
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        char flag[64];
-        flag_name(&options[i], flag, sizeof flag);
-        printf("  %-24s%s%s%s%s\n", flag, options[i].help, options[i].otherwise[0] != 0 ? " (" : "",
-               options[i].otherwise, options[i].otherwise[0] != 0 ? ")" : "");
-    }
-}
-
-/* ---- the whole ---- */
 
 static bool is_name(const char *text)
 {

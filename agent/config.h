@@ -12,7 +12,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/error.h"
-#include "lib/base/slice.h"
+#include "lib/options/options.h"
 
 struct agent_config {
     const char *agent_id; /* host name when the file names none */
@@ -29,25 +29,17 @@ struct agent_config {
     int64_t announce_repeat_ms;
     int64_t event_bytes_max;
     int64_t deliver_deadline_ms;
-    size_t table_count;
-    const char **tables; /* preset families, presets, mapping files */
-    struct arena arena;  /* of all the strings */
+    struct option_names tables; /* preset families, presets, mapping files */
+    struct arena arena;         /* of all the strings */
 };
 
 void agent_config_init(struct agent_config *out);
 void agent_config_free(struct agent_config *config);
 
-/* The file over the defaults. ERROR_INPUT names file, line and the nearest known key. */
-int agent_config_load(struct agent_config *config, const char *path, struct error *err) MUST_USE;
-
-/* "--roll-age" "10s" and kin: *known false when no option has that flag. */
-int agent_config_set_flag(struct agent_config *config, const char *flag, const char *value,
-                          bool *known, struct error *err) MUST_USE;
+/* The rows of options.def, for options_load, options_set_flag and --help. */
+extern const struct option_table agent_options;
 
 /* What must hold once file and flags are read. */
 int agent_config_finish(struct agent_config *config, struct error *err) MUST_USE;
-
-/* One line an option, for --help. */
-void agent_config_print_help(void);
 
 #endif

@@ -145,7 +145,7 @@ static int run(const char *command, const struct config *config, struct error *e
     struct mapping_set mappings = {0};
     struct commit_report report = {0};
     int64_t start_ms = clock_mono_ms(&clock_system);
-    int rc = mapping_set_load(&mappings, config->tables, config->table_count, err);
+    int rc = mapping_set_load(&mappings, config->tables.names, config->tables.count, err);
     if (rc != OK) {
         fprintf(stderr, "bidlake-commit: %s\n", err->text);
         return EXIT_USAGE;

@@ -2,68 +2,25 @@
 #include "cloud/config.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "lib/base/assert.h"
-#include "lib/base/memory.h"
-#include "lib/yaml/yaml.h"
-
-enum option_kind { OPTION_text, OPTION_ms, OPTION_count };
-
-struct option {
-    enum option_kind kind;
-    size_t field; /* offset in config */
-    const char *key;
-    const char *otherwise;
-    const char *min;
-    const char *max;
-    const char *help;
-};
 
 #define OPTION(kind, field, key, otherwise, min, max, help)                                        \
     {OPTION_##kind, offsetof(struct config, field), key, otherwise, min, max, help},
-static const struct option options[] = {
+static const struct option rows[] = {
 #include "cloud/options.def"
 };
 #undef OPTION
 
-enum { OPTION_COUNT = sizeof options / sizeof options[0], FLAG_MAX = 64 };
+static const char *const switches[] = {"--json", "--skip"};
+static const char *const other_flags[] = {"--config", "--catalog", "--tables", "--by",
+                                          "--json",   "--skip",    "--help",   "--version"};
 
-static const char **text_field(struct config *config, const struct option *option)
-{
-    return (const char **)(void *)((char *)config + option->field);
-}
-
-static int64_t *number_field(struct config *config, const struct option *option)
-{
-    return (int64_t *)(void *)((char *)config + option->field);
-}
-
-static enum yaml_unit unit_of(const struct option *option)
-{
-    return option->kind == OPTION_ms ? YAML_MS : YAML_COUNT;
-}
-
-static int64_t own_number(const struct option *option, const char *text)
-{
-    int64_t out = 0;
-    bool fine = yaml_number_parse(unit_of(option), text, &out);
-    ASSERT(fine);
-    return out;
-}
-
-static void config_init(struct config *out)
-{
-    static const char *default_tables[] = {"openrtb"};
-    *out = (struct config){.table_count = 1, .tables = default_tables};
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        if (options[i].kind == OPTION_text)
-            *text_field(out, &options[i]) = options[i].otherwise;
-        else
-            *number_field(out, &options[i]) = own_number(&options[i], options[i].otherwise);
-    }
-}
+static const struct option_table options = {
+    .options = rows,
+    .count = sizeof rows / sizeof rows[0],
+    .other_flags = other_flags,
+    .other_flag_count = sizeof other_flags / sizeof other_flags[0],
+};
 
 void config_free(struct config *config)
 {
@@ -71,171 +28,47 @@ void config_free(struct config *config)
     *config = (struct config){0};
 }
 
-/* ---- file ---- */
-
-static int load_option(struct config *config, const struct yaml_tree *tree,
-                       const struct option *option, struct error *err)
-{
-    const struct yaml_node *node = yaml_find_dotted(&tree->root, option->key);
-    if (node == NULL)
-        return OK;
-    if (option->kind != OPTION_text) {
-        struct yaml_range range = {.unit = unit_of(option),
-                                   .min = own_number(option, option->min),
-                                   .max = own_number(option, option->max)};
-        return yaml_to_number(tree, node, option->key, &range, number_field(config, option), err);
-    }
-    const char *text = NULL;
-    int rc = yaml_to_text(tree, node, option->key, &text, err);
-    if (rc == OK)
-        *text_field(config, option) = arena_copy_cstr(&config->arena, slice_cstr(text));
-    return rc;
-}
-
-static int load_tables(struct config *config, const struct yaml_tree *tree, struct error *err)
-{
-    const struct yaml_node *list = yaml_find(&tree->root, "tables");
-    if (list == NULL)
-        return OK;
-    int rc = yaml_expect(tree, list, YAML_LIST, "tables", err);
-    if (rc != OK)
-        return rc;
-    config->tables = arena_alloc(&config->arena, list->count + 1, sizeof *config->tables);
-    config->table_count = list->count;
-    for (size_t i = 0; rc == OK && i < list->count; i++) {
-        const char *text = NULL;
-        rc = yaml_to_text(tree, &list->entries[i].value, "a table", &text, err);
-        if (rc == OK)
-            config->tables[i] = arena_copy_cstr(&config->arena, slice_cstr(text));
-    }
-    return rc;
-}
-
-static int load_file(struct config *config, const char *path, struct error *err)
-{
-    const char *known[OPTION_COUNT + 1];
-    struct yaml_tree tree = {0};
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        known[i] = options[i].key;
-    known[OPTION_COUNT] = "tables";
-    int rc = yaml_tree_load(&tree, path, err);
-    if (rc == OK)
-        rc = yaml_check_dotted(&tree, known, OPTION_COUNT + 1, err);
-    for (size_t i = 0; rc == OK && i < OPTION_COUNT; i++)
-        rc = load_option(config, &tree, &options[i], err);
-    if (rc == OK)
-        rc = load_tables(config, &tree, err);
-    yaml_tree_free(&tree);
-    return rc;
-}
-
-/* ---- flags ---- */
-
-/* "ledger.retire" is "--ledger-retire". */
-static void flag_name(const struct option *option, char out[FLAG_MAX])
-{
-    snprintf(out, FLAG_MAX, "--%s", option->key);
-    for (char *at = out; *at != 0; at++)
-        if (*at == '.' || *at == '_')
-            *at = '-';
-}
-
-static int set_option(struct config *config, const struct option *option, const char *flag,
-                      const char *value, struct error *err)
-{
-    int64_t number = 0;
-    if (option->kind == OPTION_text) {
-        *text_field(config, option) = value;
-        return OK;
-    }
-    if (!yaml_number_parse(unit_of(option), value, &number))
-        return error_set(err, ERROR_INPUT, "%s: not a number with a unit: %s (like %s)", flag,
-                         value, option->otherwise);
-    if (number < own_number(option, option->min) || number > own_number(option, option->max))
-        return error_set(err, ERROR_INPUT, "%s: %s is not between %s and %s", flag, value,
-                         option->min, option->max);
-    *number_field(config, option) = number;
-    return OK;
-}
-
-static void set_tables(struct config *config, const char *value)
-{
-    config->tables = arena_alloc(&config->arena, strlen(value) + 1, sizeof *config->tables);
-    config->table_count = 0;
-    while (*value != 0) {
-        size_t len = strcspn(value, ",");
-        if (len > 0)
-            config->tables[config->table_count++] =
-                arena_copy_cstr(&config->arena, slice_of(value, len));
-        value += len + (value[len] == ',');
-    }
-}
-
+/* One flag; the file was read before, so that flags win. */
 static int take_flag(struct config *config, const char *flag, const char *value, struct error *err)
 {
-    static const char *const others[] = {"--config", "--catalog", "--tables", "--by",
-                                         "--json",   "--skip",    "--help",   "--version"};
-    enum { OTHERS = sizeof others / sizeof others[0] };
-    char names[OPTION_COUNT][FLAG_MAX];
-    const char *known[OPTION_COUNT + OTHERS];
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        flag_name(&options[i], names[i]);
-        known[i] = names[i];
-        if (strcmp(flag, names[i]) == 0)
-            return set_option(config, &options[i], flag, value, err);
-    }
-    for (size_t i = 0; i < OTHERS; i++)
-        known[OPTION_COUNT + i] = others[i];
     if (strcmp(flag, "--config") == 0)
-        return OK; /* read before, so that flags win */
-    if (strcmp(flag, "--catalog") == 0)
+        return OK;
+    if (strcmp(flag, "--tables") == 0)
+        option_names_split(&config->tables, value, &config->arena);
+    else if (strcmp(flag, "--catalog") == 0)
         config->catalog_spec = value;
     else if (strcmp(flag, "--by") == 0)
         config->by = value;
-    else if (strcmp(flag, "--tables") == 0)
-        set_tables(config, value);
-    else {
-        const char *near = yaml_nearest(flag, known, OPTION_COUNT + OTHERS);
-        return error_set(err, ERROR_INPUT, "unknown flag %s%s%s", flag,
-                         near != NULL ? "; did you mean " : "", near != NULL ? near : "");
-    }
+    else
+        return options_set_flag(&options, config, flag, value, &config->arena, err);
     return OK;
 }
 
-static bool take_switch(struct config *config, const char *flag)
+/* Two passes over the arguments: the file first, then what wins over it. */
+static int parse_pass(struct config *config, int argc, char **argv, bool only_file,
+                      struct error *err)
 {
-    if (strcmp(flag, "--json") == 0)
-        config->json = true;
-    else if (strcmp(flag, "--skip") == 0)
-        config->skip = true;
-    else
-        return false;
-    return true;
-}
-
-/* "--flag value" and "--flag=value" alike; *at moves over what was used. */
-static int parse_one(struct config *config, int argc, char **argv, int *at, bool only_file,
-                     struct error *err)
-{
-    const char *flag = argv[*at];
-    if (strncmp(flag, "--", 2) != 0) {
-        if (!only_file)
-            config->arguments[config->argument_count++] = flag;
-        return OK;
+    int rc = OK;
+    for (int i = 2; rc == OK && i < argc; i++) {
+        const char *argument = argv[i];
+        const char *flag = NULL;
+        const char *value = NULL;
+        rc = options_next_argument(argc, argv, &i, switches, sizeof switches / sizeof switches[0],
+                                   &config->arena, &flag, &value, err);
+        if (rc == OK && only_file && flag != NULL && strcmp(flag, "--config") == 0)
+            rc = options_load(&options, config, &config->tables, value, &config->arena, err);
+        if (rc != OK || only_file)
+            continue;
+        if (flag == NULL)
+            config->arguments[config->argument_count++] = argument;
+        else if (value != NULL)
+            rc = take_flag(config, flag, value, err);
+        else if (strcmp(flag, "--json") == 0)
+            config->json = true;
+        else
+            config->skip = true;
     }
-    if (take_switch(config, flag))
-        return OK;
-    const char *equals = strchr(flag, '=');
-    const char *value = equals != NULL ? equals + 1 : NULL;
-    if (value == NULL && *at + 1 < argc)
-        value = argv[++*at];
-    if (value == NULL)
-        return error_set(err, ERROR_INPUT, "%s wants a value", flag);
-    size_t len = equals != NULL ? (size_t)(equals - flag) : strlen(flag);
-    const char *name = arena_copy_cstr(&config->arena, slice_of(flag, len));
-    if (only_file)
-        return strcmp(name, "--config") == 0 ? load_file(config, value, err) : OK;
-    return take_flag(config, name, value, err);
+    return rc;
 }
 
 static int config_finish(struct config *config, struct error *err)
@@ -254,24 +87,19 @@ static int config_finish(struct config *config, struct error *err)
 
 int config_parse(struct config *out, int argc, char **argv, struct error *err)
 {
-    int rc = OK;
-    config_init(out);
+    static const char *default_tables[] = {"openrtb"};
+    *out = (struct config){.tables = {.count = 1, .names = default_tables}};
+    options_init(&options, out);
     out->arguments = arena_alloc(&out->arena, (size_t)argc + 1, sizeof *out->arguments);
-    for (int i = 2; rc == OK && i < argc; i++)
-        rc = parse_one(out, argc, argv, &i, true, err);
-    for (int i = 2; rc == OK && i < argc; i++)
-        rc = parse_one(out, argc, argv, &i, false, err);
+    int rc = parse_pass(out, argc, argv, true, err);
+    if (rc == OK)
+        rc = parse_pass(out, argc, argv, false, err);
     return rc == OK ? config_finish(out, err) : rc;
 }
 
 void config_print_help(void)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        char flag[FLAG_MAX];
-        flag_name(&options[i], flag);
-        printf("  %-24s%s%s%s%s\n", flag, options[i].help, options[i].otherwise[0] != 0 ? " (" : "",
-               options[i].otherwise, options[i].otherwise[0] != 0 ? ")" : "");
-    }
+    options_print_help(&options);
 }
 
 /* ---- what it configures ---- */

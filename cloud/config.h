@@ -13,6 +13,7 @@
 #include "cloud/commit.h"
 #include "lib/base/arena.h"
 #include "lib/base/error.h"
+#include "lib/options/options.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -31,9 +32,8 @@ struct config {
     int64_t ledger_keep_ms;
     int64_t snapshots_age_ms;
     int64_t snapshots_keep;
-    size_t table_count;
-    const char **tables;      /* preset families, presets, mapping files */
-    const char *catalog_spec; /* --catalog, or made of type and path */
+    struct option_names tables; /* preset families, presets, mapping files */
+    const char *catalog_spec;   /* --catalog, or made of type and path */
     bool json;
     const char *by; /* --by COLUMN; NULL */
     bool skip;      /* --skip */

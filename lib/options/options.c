@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/options/options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/assert.h"
+#include "lib/yaml/yaml.h"
+
+enum { FLAG_MAX = 64 };
+
+static enum yaml_unit unit_of(const struct option *option)
+{
+    return option->kind == OPTION_bytes ? YAML_BYTES
+           : option->kind == OPTION_ms  ? YAML_MS
+                                        : YAML_COUNT;
+}
+
+static const char **text_field(void *fields, const struct option *option)
+{
+    return (const char **)(void *)((char *)fields + option->field);
+}
+
+static int64_t *number_field(void *fields, const struct option *option)
+{
+    return (int64_t *)(void *)((char *)fields + option->field);
+}
+
+/* A number of the table itself: a bad one is our mistake. */
+static int64_t own_number(const struct option *option, const char *text)
+{
+    int64_t out = 0;
+    bool fine = yaml_number_parse(unit_of(option), text, &out);
+    ASSERT(fine);
+    return out;
+}
+
+void options_init(const struct option_table *table, void *fields)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option *option = &table->options[i];
+        if (option->kind == OPTION_text)
+            *text_field(fields, option) = option->otherwise;
+        else
+            *number_field(fields, option) = own_number(option, option->otherwise);
+    }
+}
+
+/* ---- file ---- */
+
+static int load_option(const struct option *option, void *fields, const struct yaml_tree *tree,
+                       struct arena *arena, struct error *err)
+{
+    const struct yaml_node *node = yaml_find_dotted(&tree->root, option->key);
+    if (node == NULL)
+        return OK;
+    if (option->kind != OPTION_text) {
+        struct yaml_range range = {.unit = unit_of(option),
+                                   .min = own_number(option, option->min),
+                                   .max = own_number(option, option->max)};
+        return yaml_to_number(tree, node, option->key, &range, number_field(fields, option), err);
+    }
+    const char *text = NULL;
+    int rc = yaml_to_text(tree, node, option->key, &text, err);
+    if (rc == OK)
+        *text_field(fields, option) = arena_copy_cstr(arena, slice_cstr(text));
+    return rc;
+}
+
+static int load_names(struct option_names *out, const struct yaml_tree *tree, struct arena *arena,
+                      struct error *err)
+{
+    const struct yaml_node *list = yaml_find(&tree->root, "tables");
+    if (list == NULL)
+        return OK;
+    int rc = yaml_expect(tree, list, YAML_LIST, "tables", err);
+    if (rc != OK)
+        return rc;
+    out->names = arena_alloc(arena, list->count + 1, sizeof *out->names);
+    out->count = list->count;
+    for (size_t i = 0; rc == OK && i < list->count; i++) {
+        const char *text = NULL;
+        rc = yaml_to_text(tree, &list->entries[i].value, "a table", &text, err);
+        if (rc == OK)
+            out->names[i] = arena_copy_cstr(arena, slice_cstr(text));
+    }
+    return rc;
+}
+
+int options_load(const struct option_table *table, void *fields, struct option_names *tables,
+                 const char *path, struct arena *arena, struct error *err)
+{
+    struct yaml_tree tree = {0};
+    size_t known_count = 0;
+    const char **known =
+        arena_alloc(arena, table->count + table->other_key_count + 1, sizeof *known);
+    for (size_t i = 0; i < table->count; i++)
+        known[known_count++] = table->options[i].key;
+    for (size_t i = 0; i < table->other_key_count; i++)
+        known[known_count++] = table->other_keys[i];
+    known[known_count++] = "tables";
+    int rc = yaml_tree_load(&tree, path, err);
+    if (rc == OK)
+        rc = yaml_check_dotted(&tree, known, known_count, err);
+    for (size_t i = 0; rc == OK && i < table->count; i++)
+        rc = load_option(&table->options[i], fields, &tree, arena, err);
+    if (rc == OK)
+        rc = load_names(tables, &tree, arena, err);
+    yaml_tree_free(&tree);
+    return rc;
+}
+
+/* ---- flags ---- */
+
+static void flag_name(const struct option *option, char out[FLAG_MAX])
+{
+    snprintf(out, FLAG_MAX, "--%s", option->key);
+    for (char *at = out; *at != 0; at++) {
+        if (*at == '.' || *at == '_')
+            *at = '-';
+    }
+}
+
+static int set_number(const struct option *option, void *fields, const char *flag,
+                      const char *value, struct error *err)
+{
+    int64_t number = 0;
+    if (!yaml_number_parse(unit_of(option), value, &number))
+        return error_set(err, ERROR_INPUT, "%s: not a number with a unit: %s (like %s)", flag,
+                         value, option->otherwise);
+    if (number < own_number(option, option->min) || number > own_number(option, option->max))
+        return error_set(err, ERROR_INPUT, "%s: %s is not between %s and %s", flag, value,
+                         option->min, option->max);
+    *number_field(fields, option) = number;
+    return OK;
+}
+
+int options_set_flag(const struct option_table *table, void *fields, const char *flag,
+                     const char *value, struct arena *arena, struct error *err)
+{
+    size_t known_count = 0;
+    const char **known =
+        arena_alloc(arena, table->count + table->other_flag_count + 1, sizeof *known);
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option *option = &table->options[i];
+        char name[FLAG_MAX];
+        flag_name(option, name);
+        known[known_count++] = arena_copy_cstr(arena, slice_cstr(name));
+        if (strcmp(flag, name) != 0)
+            continue;
+        if (option->kind != OPTION_text)
+            return set_number(option, fields, flag, value, err);
+        *text_field(fields, option) = arena_copy_cstr(arena, slice_cstr(value));
+        return OK;
+    }
+    for (size_t i = 0; i < table->other_flag_count; i++)
+        known[known_count++] = table->other_flags[i];
+    const char *near = yaml_nearest(flag, known, known_count);
+    return error_set(err, ERROR_INPUT, "unknown flag %s%s%s%s", flag,
+                     near != NULL ? "; did you mean " : "", near != NULL ? near : "",
+                     near != NULL ? "?" : "");
+}
+
+void option_names_split(struct option_names *out, const char *text, struct arena *arena)
+{
+    out->names = arena_alloc(arena, strlen(text) + 1, sizeof *out->names);
+    out->count = 0;
+    while (*text != 0) {
+        size_t len = strcspn(text, ",");
+        if (len > 0)
+            out->names[out->count++] = arena_copy_cstr(arena, slice_of(text, len));
+        text += len + (text[len] == ',');
+    }
+}
+
+int options_next_argument(int argc, char **argv, int *at, const char *const *switches,
+                          size_t switch_count, struct arena *arena, const char **flag,
+                          const char **value, struct error *err)
+{
+    const char *argument = argv[*at];
+    *flag = NULL;
+    *value = NULL;
+    if (strncmp(argument, "--", 2) != 0)
+        return OK;
+    const char *equals = strchr(argument, '=');
+    size_t len = equals != NULL ? (size_t)(equals - argument) : strlen(argument);
+    *flag = arena_copy_cstr(arena, slice_of(argument, len));
+    for (size_t i = 0; i < switch_count; i++) {
+        if (strcmp(*flag, switches[i]) == 0 && equals == NULL)
+            return OK;
+    }
+    *value = equals != NULL ? equals + 1 : NULL;
+    if (*value == NULL && *at + 1 < argc)
+        *value = argv[++*at];
+    return *value != NULL ? OK : error_set(err, ERROR_INPUT, "%s wants a value", *flag);
+}
+
+void options_print_help(const struct option_table *table)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option *option = &table->options[i];
+        char flag[FLAG_MAX];
+        flag_name(option, flag);
+        printf("  %-24s%s%s%s%s\n", flag, option->help, option->otherwise[0] != 0 ? " (" : "",
+               option->otherwise, option->otherwise[0] != 0 ? ")" : "");
+    }
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/base/file.h"
+#include "lib/options/options.h"
+
+struct values {
+    const char *name;
+    int64_t size;
+    int64_t age_ms;
+};
+
+static const struct option rows[] = {
+    {OPTION_text, offsetof(struct values, name), "name", "none", "", "", "a name"},
+    {OPTION_bytes, offsetof(struct values, size), "spool.bytes", "1MiB", "1KiB", "1GiB", "a size"},
+    {OPTION_ms, offsetof(struct values, age_ms), "roll.age", "60s", "1s", "1h", "an age"},
+};
+static const char *const flags[] = {"--json"};
+static const struct option_table table = {
+    .options = rows, .count = 3, .other_flags = flags, .other_flag_count = 1};
+
+static int load(const char *text, struct values *values, struct option_names *names,
+                struct arena *arena, struct error *err)
+{
+    char path[64];
+    struct error write_err;
+    snprintf(path, sizeof path, "/tmp/bidlake-options-%d.yaml", (int)getpid());
+    assert_int_equal(file_replace(path, slice_cstr(text), 0600, &write_err), OK);
+    options_init(&table, values);
+    int rc = options_load(&table, values, names, path, arena, err);
+    unlink(path);
+    return rc;
+}
+
+/* A flag given by hand at 3 a.m. must win over the file, and the file over the default. */
+static void flags_win_over_file_over_default(void **state)
+{
+    (void)state;
+    struct error err;
+    struct arena arena = {0};
+    struct values values;
+    struct option_names names = {0};
+    assert_int_equal(
+        load("roll:\n  age: 10s\ntables: [openrtb, mine.yaml]\n", &values, &names, &arena, &err),
+        OK);
+    assert_string_equal(values.name, "none");
+    assert_int_equal(values.size, 1 << 20);
+    assert_int_equal(values.age_ms, 10000);
+    assert_int_equal(names.count, 2);
+    assert_string_equal(names.names[1], "mine.yaml");
+    assert_int_equal(options_set_flag(&table, &values, "--roll-age", "2m", &arena, &err), OK);
+    assert_int_equal(values.age_ms, 120000);
+    arena_free(&arena);
+}
+
+static void expect_refusal(const char *text, const char *part)
+{
+    struct error err;
+    struct arena arena = {0};
+    struct values values;
+    struct option_names names = {0};
+    assert_int_equal(load(text, &values, &names, &arena, &err), ERROR_INPUT);
+    assert_non_null(strstr(err.text, part));
+    arena_free(&arena);
+}
+
+/* A slip in the file must stop the start and say where, not be run with a default. */
+static void slips_name_line_and_nearest_key(void **state)
+{
+    (void)state;
+    expect_refusal("name: x\nspool:\n  byte: 1MiB\n", ":3:");
+    expect_refusal("name: x\nspool:\n  byte: 1MiB\n", "spool.bytes");
+    expect_refusal("spool:\n  bytes: 5\n", ":2:");
+    expect_refusal("roll:\n  age: 2h\n", "1h");
+}
+
+static void unknown_flag_names_the_nearest(void **state)
+{
+    (void)state;
+    struct error err;
+    struct arena arena = {0};
+    struct values values;
+    options_init(&table, &values);
+    int rc = options_set_flag(&table, &values, "--role-age", "1s", &arena, &err);
+    assert_int_equal(rc, ERROR_INPUT);
+    assert_non_null(strstr(err.text, "did you mean --roll-age?"));
+    rc = options_set_flag(&table, &values, "--roll-age", "1", &arena, &err);
+    assert_int_equal(rc, ERROR_INPUT);
+    assert_non_null(strstr(err.text, "unit"));
+    arena_free(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(flags_win_over_file_over_default),
+        cmocka_unit_test(slips_name_line_and_nearest_key),
+        cmocka_unit_test(unknown_flag_names_the_nearest),
+    };
+    return cmocka_run_group_tests_name("lib/options", tests, NULL, NULL);
+}
