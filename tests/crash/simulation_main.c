@@ -70,6 +70,7 @@ static bool run(uint64_t seed, bool trace, enum world_control control, struct to
     world.control = control;
     world.faults_on = true;
     bool mischief = control != CONTROL_NONE || random_below(&world.random, 2) == 0;
+    world.upgrades = random_below(&world.random, 2) == 0;
     draw_rates(&world);
     draw_actors(&world);
     uint64_t steps = STEPS_MIN + random_below(&world.random, STEPS_MORE);

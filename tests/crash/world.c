@@ -413,7 +413,7 @@ void world_settle(struct world *world)
     world->faults_on = false;
     world->quiet = true;
     world_note(world, "faults stop");
-    for (size_t i = 0; i < world->table_count; i++)
+    for (size_t i = 0; world->upgrades && i < world->table_count; i++)
         world_grow_table(world, i); /* else agents with the newer mapping wait for it */
     for (size_t i = 0; i < world->actor_count; i++) {
         turns[i] = world->actors[i].turns;

@@ -117,6 +117,9 @@ struct world {
     bool faults_on;
     bool quiet; /* agents take no more events */
     struct fault_rates rates;
+    /* Programs change, or files vanish: both together give a name two contents that nobody
+     * ever announced. */
+    bool upgrades;
     uint64_t spool_bytes;
     size_t filler; /* bytes in each event */
     size_t fate_count;

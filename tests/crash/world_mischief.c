@@ -325,7 +325,7 @@ static void disturb_objects(struct world *world)
         bring_receipt_back(world);
         break;
     case 3:
-        if (!world->disk_put_back)
+        if (!world->disk_put_back && !world->upgrades)
             remove_uncommitted_file(world);
         break;
     case 4:
@@ -338,7 +338,8 @@ static void disturb_objects(struct world *world)
         world_foreign_snapshot(world, table, "audit");
         break;
     default:
-        world_grow_table(world, table);
+        if (world->upgrades)
+            world_grow_table(world, table);
     }
 }
 
@@ -359,7 +360,7 @@ void world_mischief(struct world *world)
         world->mischiefs++;
         disturb_objects(world);
     }
-    if (random_below(&world->random, UPGRADES) == 0)
+    if (world->upgrades && random_below(&world->random, UPGRADES) == 0)
         upgrade_somebody(world);
 }
 
