@@ -305,47 +305,68 @@ static bool is_double(const char *text)
     return fits && *at == 0 && __builtin_isfinite(strtod(text, NULL));
 }
 
-/* Digits in the unit, or YYYY-MM-DDTHH:MM:SS[.fff](Z|+HH:MM); from 1970, before 2200. */
-static bool is_time(const char *text, enum time_unit unit)
+/* Whether text begins as the pattern does, '9' standing for any digit. */
+static bool has_shape(const char *text, const char *pattern)
 {
-    static const int64_t ticks[] = {1000, 1, 1000000}; /* a second, by unit */
-    const int64_t end = INT64_C(7258118400);
-    if (is_integer(text, 0, end * ticks[unit] - 1))
-        return true;
-    struct tm when = {0};
-    int used = 0;
-    if (strlen(text) < 20 || text[10] != 'T' ||
-        sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &when.tm_year, &when.tm_mon, &when.tm_mday,
-               &when.tm_hour, &when.tm_min, &when.tm_sec, &used) != 6 ||
-        used != 19)
-        return false;
-    struct tm asked = when;
-    when.tm_year -= 1900;
-    when.tm_mon -= 1;
-    int64_t seconds = timegm(&when); /* normalizes what is no date: seen by the comparison */
-    if (when.tm_mon + 1 != asked.tm_mon || when.tm_mday != asked.tm_mday ||
-        when.tm_hour != asked.tm_hour || when.tm_min != asked.tm_min || asked.tm_sec > 59)
-        return false;
-    const char *at = text + used;
+    for (; *pattern != 0; text++, pattern++) {
+        bool fits = *pattern == '9' ? *text >= '0' && *text <= '9' : *text == *pattern;
+        if (!fits)
+            return false;
+    }
+    return true;
+}
+
+static int two_digits(const char *at)
+{
+    return (at[0] - '0') * 10 + (at[1] - '0');
+}
+
+/* What follows the seconds: .fff, then Z or an offset, which is given back in seconds. */
+static bool parse_zone(const char *at, int64_t *offset)
+{
+    *offset = 0;
     if (*at == '.') {
         const char *start = ++at;
         at = skip_digits(at);
         if (at == start)
             return false;
     }
-    int hours = 0;
-    int minutes = 0;
-    if (strcmp(at, "Z") != 0) {
-        if (strlen(at) != 6 || (*at != '+' && *at != '-') ||
-            sscanf(at + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || used != 5 || hours > 23 ||
-            minutes > 59 || hours < 0 || minutes < 0)
-            return false;
-        seconds -= (*at == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
-    }
-    return seconds >= 0 && seconds < end;
+    if (strcmp(at, "Z") == 0)
+        return true;
+    if ((*at != '+' && *at != '-') || !has_shape(at + 1, "99:99") || at[6] != 0)
+        return false;
+    int hours = two_digits(at + 1);
+    int minutes = two_digits(at + 4);
+    *offset = (*at == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+    return hours < 24 && minutes < 60;
 }
 
-/* Only the shape: the codes themselves are known to the shredder. */
+/* Digits in the unit, or YYYY-MM-DDTHH:MM:SS[.fff](Z|+HH:MM); from 1970, before 2200. */
+static bool is_time(const char *text, enum time_unit unit)
+{
+    static const int64_t ticks[] = {[UNIT_MS] = 1000, [UNIT_S] = 1, [UNIT_US] = 1000000};
+    const int64_t end = INT64_C(7258118400);
+    int64_t offset = 0;
+    if (is_integer(text, 0, end * ticks[unit] - 1))
+        return true;
+    if (!has_shape(text, "9999-99-99T99:99:99") || !parse_zone(text + 19, &offset))
+        return false;
+    struct tm asked = {.tm_year = two_digits(text) * 100 + two_digits(text + 2) - 1900,
+                       .tm_mon = two_digits(text + 5) - 1,
+                       .tm_mday = two_digits(text + 8),
+                       .tm_hour = two_digits(text + 11),
+                       .tm_min = two_digits(text + 14),
+                       .tm_sec = two_digits(text + 17)};
+    /* timegm makes a date of anything; one that it had to change was none. */
+    struct tm made = asked;
+    int64_t seconds = timegm(&made) - offset;
+    return made.tm_mon == asked.tm_mon && made.tm_mday == asked.tm_mday &&
+           made.tm_hour == asked.tm_hour && made.tm_min == asked.tm_min &&
+           made.tm_sec == asked.tm_sec && seconds >= 0 && seconds < end;
+}
+
+/* Only the shape: the codes themselves are known to the shredder, which refuses others
+ * when it is opened. */
 static bool is_country(const char *text)
 {
     size_t len = strlen(text);
@@ -383,33 +404,49 @@ static bool default_fits(const struct column *column, const struct mapping_colum
     return false;
 }
 
+/* Text of the default: a list takes `[]` or the text of its only element. */
+static int default_text(const struct reader *reader, const struct yaml_node *node,
+                        const char **text)
+{
+    if (reader->column->list && node->kind == YAML_LIST && node->count == 0) {
+        *text = "[]";
+        return OK;
+    }
+    return yaml_to_text(reader->part->tree, node, "default", text, reader->err);
+}
+
+static int check_default(const struct reader *reader, const struct yaml_node *node,
+                         const char *text)
+{
+    const struct column *column = reader->column;
+    const struct mapping_column *rule = reader->rule;
+    if (column->fill != FILL_NONE)
+        return refuse(reader, node, "$stream and $position are always there: no default");
+    if (strlen(text) > DEFAULT_BYTES_MAX)
+        return refuse(reader, node, "the default is too long");
+    if ((column->list && strcmp(text, "[]") == 0) || default_fits(column, rule, text))
+        return OK;
+    if (rule->coercion == COERCE_ENUM)
+        return yaml_error_unknown(reader->part->tree, node->line, "default", text,
+                                  (const char *const *)rule->domain, rule->domain_count,
+                                  reader->err);
+    return yaml_error(reader->part->tree, node->line, reader->err,
+                      "column \"%s\": default \"%.100s\" is no %s", column->name, text,
+                      rule->coercion == COERCE_COUNTRY ? "country code" : type_name(column->type));
+}
+
 static int read_default(const struct reader *reader)
 {
     const struct yaml_node *node = member(reader, "default");
     const char *text = NULL;
     if (node == NULL)
         return OK;
-    int rc = yaml_to_text(reader->part->tree, node, "default", &text, reader->err);
-    if (rc != OK)
-        return rc;
-    const struct column *column = reader->column;
-    if (column->list)
-        return refuse(reader, node, "a list takes no default");
-    if (column->fill != FILL_NONE)
-        return refuse(reader, node, "$stream and $position are always there: no default");
-    if (strlen(text) > DEFAULT_BYTES_MAX)
-        return refuse(reader, node, "the default is too long");
-    if (reader->rule->coercion == COERCE_ENUM && !default_fits(column, reader->rule, text))
-        return yaml_error_unknown(reader->part->tree, node->line, "default", text,
-                                  (const char *const *)reader->rule->domain,
-                                  reader->rule->domain_count, reader->err);
-    if (!default_fits(column, reader->rule, text))
-        return yaml_error(reader->part->tree, node->line, reader->err,
-                          "column \"%s\": default \"%.100s\" is no %s", column->name, text,
-                          reader->rule->coercion == COERCE_COUNTRY ? "country code"
-                                                                   : type_name(column->type));
-    reader->rule->default_text = memory_copy_cstr(text);
-    return OK;
+    int rc = default_text(reader, node, &text);
+    if (rc == OK)
+        rc = check_default(reader, node, text);
+    if (rc == OK)
+        reader->rule->default_text = memory_copy_cstr(text);
+    return rc;
 }
 
 static int read_bloom(const struct reader *reader)
