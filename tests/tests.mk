@@ -25,6 +25,15 @@ $(BUILD)/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(BUILD)/tests/fuzz/replay.o \
 endef
 $(foreach t,$(notdir $(FUZZ)),$(eval $(call fuzz_rules,$(t))))
 
+# The same target for the fuzzer itself: clang's, with everything under it instrumented.
+# make CC=clang SAN=fuzzer-no-link,address,undefined build/.../libfuzzer/<target>
+define libfuzzer_rules
+$(BUILD)/libfuzzer/$(1): $(BUILD)/tests/fuzz/$(1).o $(call archives,$(call module_of,$(1)))
+	@mkdir -p $$(@D)
+	$$(COMPILE) -fsanitize=fuzzer,address,undefined -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+endef
+$(foreach t,$(notdir $(FUZZ)),$(eval $(call libfuzzer_rules,$(t))))
+
 # Makes files for tests/interop/parquet_readers.py.
 $(BUILD)/interop/parquet_make: $(BUILD)/tests/interop/parquet_make.o $(call archives,lib/parquet)
 	@mkdir -p $(@D)
@@ -55,6 +64,15 @@ PICKED := $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UN
 unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
 	@tests/run_all.sh $(PICKED)
 
+corpus: $(FUZZ) ## each decoder over the inputs that were found
+	@tests/fuzz/corpus.sh $(FUZZ)
+
+golden: $(filter %_golden_test %_contract_test,$(UNIT)) ## rewrite tests/golden; review the diff
+	@for test in $^; do GOLDEN_UPDATE=1 $$test || exit 1; done
+
+fuzz: ## FUZZ_SECONDS=10 of libFuzzer for each decoder (clang)
+	@tests/fuzz/fuzz.sh $(notdir $(FUZZ))
+
 lint: ## layers, lengths, banned calls, format; and that lint finds them
 	@tests/lint/lint.sh
 	@tests/lint/lint_test.sh
@@ -72,4 +90,4 @@ bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; writes build/ben
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: unit lint demo bench format
+.PHONY: unit corpus golden fuzz lint demo bench format
