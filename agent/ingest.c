@@ -414,6 +414,21 @@ out:
 
 /* ---- a run ---- */
 
+/* A store without "must not exist" would let two segments share a name: refused at the
+ * start. One that can't be asked now is not: the spool is there for that. */
+static int probe_store(struct objstore *store, const char *agent_id, struct error *err)
+{
+    struct buf key = {0};
+    key_of_probe(agent_id, &key);
+    int rc = objstore_probe(store, buf_cstr(&key), err);
+    buf_free(&key);
+    if (rc == OK || rc == ERROR_INPUT)
+        return rc;
+    log_event(LOG_LEVEL_WARN, "ingest", "store does not answer yet, events wait in the spool",
+              "error=\"%s\"", err->text);
+    return OK;
+}
+
 static int open_parts(struct ingest *ingest, struct error *err)
 {
     const struct agent_config *config = ingest->options->config;
@@ -423,6 +438,8 @@ static int open_parts(struct ingest *ingest, struct error *err)
                                   .bytes_max = (uint64_t)config->spool_bytes};
     struct shred_options shred = {.bytes_max = (size_t)config->event_bytes_max};
     int rc = objstore_open(&ingest->store, config->warehouse, NULL, err);
+    if (rc == OK)
+        rc = probe_store(ingest->store, config->agent_id, err);
     if (rc == OK)
         rc = spool_open(&ingest->spool, &spool, err);
     if (rc == OK)
