@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/roller_gather.h"
 #include "agent/roller_index.h"
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
@@ -21,7 +22,7 @@
 #include "lib/parquet/parquet.h"
 #include "uploader/uploader.h"
 
-enum { ROW_GROUP_ROWS = 250000, PREFETCH_ROWS = 24, SINK_BUFFER = 1 << 20, BUILD_TRIES_MAX = 100 };
+enum { ROW_GROUP_ROWS = 250000, SINK_BUFFER = 1 << 20, BUILD_TRIES_MAX = 100 };
 
 /* All of one build. */
 struct build {
@@ -33,12 +34,6 @@ struct build {
     struct announcement announcement;
     struct parquet_field *fields;
     char *iceberg_schema;
-    /* one row group's column: */
-    uint8_t *valid;
-    uint32_t *list_offsets;
-    uint8_t *values; /* up to 16 bytes a row */
-    struct slice *elements;
-    size_t element_capacity;
 };
 
 /* ---- the file ---- */
@@ -63,165 +58,6 @@ static int sink_write(void *context, struct slice bytes, struct error *err)
     struct file_sink *sink = context;
     buf_put_slice(&sink->buffer, bytes);
     return sink->buffer.len >= SINK_BUFFER ? sink_flush(sink, err) : OK;
-}
-
-/* ---- gather ---- */
-
-static size_t value_size(const struct column *column)
-{
-    switch (column->type) {
-    case TYPE_BOOLEAN:
-        return 1;
-    case TYPE_INT:
-        return 4;
-    case TYPE_STRING:
-        return sizeof(struct slice);
-    default:
-        return 8;
-    }
-}
-
-static void gather_value(const struct build *build, const uint8_t *row, size_t column, size_t i)
-{
-    const struct row_layout *layout = &build->index.layout;
-    switch (build->schema.columns[column].type) {
-    case TYPE_BOOLEAN:
-        build->values[i] = row_int(layout, row, column) != 0;
-        break;
-    case TYPE_INT:
-        ((int32_t *)(void *)build->values)[i] = row_int(layout, row, column);
-        break;
-    case TYPE_DOUBLE:
-        ((double *)(void *)build->values)[i] = row_double(layout, row, column);
-        break;
-    case TYPE_STRING:
-        ((struct slice *)(void *)build->values)[i] = row_bytes(layout, row, column);
-        break;
-    default:
-        ((int64_t *)(void *)build->values)[i] = row_long(layout, row, column);
-    }
-}
-
-/* What capture couldn't know: the stream's name, the event's position. */
-static void gather_fill(const struct build *build, const struct row_reference *rows, size_t count,
-                        enum fill fill)
-{
-    memset(build->valid, 1, count);
-    for (size_t i = 0; i < count; i++) {
-        uint64_t position = build->index.block_firsts[rows[i].block] + row_event(rows[i].row);
-        if (fill == FILL_STREAM)
-            ((struct slice *)(void *)build->values)[i] = slice_cstr(build->segment->stream);
-        else
-            ((int64_t *)(void *)build->values)[i] = (int64_t)position;
-    }
-}
-
-static void gather_flat(const struct build *build, const struct row_reference *rows, size_t count,
-                        size_t column)
-{
-    uint32_t slot = build->index.layout.slots[column];
-    for (size_t i = 0; i < count; i++) {
-        if (i + PREFETCH_ROWS < count) {
-            __builtin_prefetch(rows[i + PREFETCH_ROWS].row + ROW_HEADER_SIZE);
-            __builtin_prefetch(rows[i + PREFETCH_ROWS].row + slot);
-        }
-        bool null = row_is_null(rows[i].row, column);
-        build->valid[i] = !null;
-        if (!null)
-            gather_value(build, rows[i].row, column, i);
-    }
-}
-
-/* Grows the element array, keeping what it holds. */
-static void elements_reserve(struct build *build, size_t need)
-{
-    if (need <= build->element_capacity)
-        return;
-    while (build->element_capacity < need)
-        build->element_capacity = build->element_capacity == 0 ? 4096 : build->element_capacity * 2;
-    build->elements =
-        memory_resize(build->elements, build->element_capacity, sizeof *build->elements);
-}
-
-/* One element of a list into entry i of the element array, which is read as an array of
- * the column's type: no type is larger than a slice. */
-static void put_element(struct build *build, enum type type, const uint8_t **at, size_t i)
-{
-    switch (type) {
-    case TYPE_STRING:
-        build->elements[i] = row_list_next_string(at);
-        return;
-    case TYPE_BOOLEAN:
-        ((uint8_t *)(void *)build->elements)[i] = **at;
-        *at += 1;
-        return;
-    case TYPE_INT:
-        ((int32_t *)(void *)build->elements)[i] = (int32_t)get_u32le(*at);
-        *at += 4;
-        return;
-    default:
-        ((uint64_t *)(void *)build->elements)[i] = get_u64le(*at);
-        *at += 8;
-    }
-}
-
-static void gather_list(struct build *build, const struct row_reference *rows, size_t count,
-                        size_t column)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < count; i++) {
-        bool null = row_is_null(rows[i].row, column);
-        build->valid[i] = !null;
-        build->list_offsets[i] = (uint32_t)used;
-        if (null)
-            continue;
-        struct slice list = row_bytes(&build->index.layout, rows[i].row, column);
-        uint32_t n = row_list_count(list);
-        const uint8_t *at = list.data + 4;
-        elements_reserve(build, used + n);
-        for (uint32_t k = 0; k < n; k++)
-            put_element(build, build->schema.columns[column].type, &at, used++);
-    }
-    build->list_offsets[count] = (uint32_t)used;
-    elements_reserve(build, 1);
-}
-
-static void column_values(struct parquet_column *out, enum type type, const void *values)
-{
-    switch (type) {
-    case TYPE_BOOLEAN:
-        out->booleans = values;
-        break;
-    case TYPE_INT:
-        out->ints = values;
-        break;
-    case TYPE_DOUBLE:
-        out->doubles = values;
-        break;
-    case TYPE_STRING:
-        out->strings = values;
-        break;
-    default:
-        out->longs = values;
-    }
-}
-
-static int add_column(struct build *build, struct parquet_writer *writer,
-                      const struct row_reference *rows, size_t count, size_t ordinal,
-                      struct error *err)
-{
-    const struct column *column = &build->schema.columns[ordinal];
-    struct parquet_column out = {.valid = build->valid};
-    if (column->list)
-        gather_list(build, rows, count, ordinal);
-    else if (column->fill != FILL_NONE)
-        gather_fill(build, rows, count, column->fill);
-    else
-        gather_flat(build, rows, count, ordinal);
-    if (column->list)
-        out.list_offsets = build->list_offsets;
-    column_values(&out, column->type, column->list ? (const void *)build->elements : build->values);
-    return parquet_writer_add_column(writer, &out, err);
 }
 
 /* ---- one file ---- */
@@ -265,23 +101,39 @@ static void note_metrics(struct data_file *file, const struct parquet_result *re
     }
 }
 
+/* One row group, as many columns at a time as are gathered in one pass. */
+static int write_group(struct gather *gather, struct parquet_writer *writer,
+                       const struct row_reference *rows, size_t count, struct error *err)
+{
+    size_t column = 0;
+    int rc = parquet_writer_begin_group(writer, count, err);
+    while (rc == OK && column < gather->index->schema->column_count) {
+        size_t end = gather_pass(gather, rows, count, column);
+        for (; rc == OK && column < end; column++) {
+            struct parquet_column values;
+            gather_column_borrow(gather, column, &values);
+            rc = parquet_writer_add_column(writer, &values, err);
+        }
+    }
+    return rc == OK ? parquet_writer_end_group(writer, err) : rc;
+}
+
 static int write_groups(struct build *build, struct parquet_writer *writer,
                         const struct planned_file *plan, struct error *err)
 {
     uint32_t group_rows = build->options->row_group_rows_max != 0
                               ? build->options->row_group_rows_max
                               : (uint32_t)ROW_GROUP_ROWS;
+    struct gather gather;
     int rc = OK;
+    gather_init(&gather, &build->index, build->segment->stream,
+                plan->row_count < group_rows ? plan->row_count : group_rows);
     for (uint32_t done = 0; rc == OK && done < plan->row_count;) {
         uint32_t count = plan->row_count - done < group_rows ? plan->row_count - done : group_rows;
-        const struct row_reference *rows = build->index.rows + plan->first_row + done;
-        rc = parquet_writer_begin_group(writer, count, err);
-        for (size_t column = 0; rc == OK && column < build->schema.column_count; column++)
-            rc = add_column(build, writer, rows, count, column, err);
-        if (rc == OK)
-            rc = parquet_writer_end_group(writer, err);
+        rc = write_group(&gather, writer, build->index.rows + plan->first_row + done, count, err);
         done += count;
     }
+    gather_free(&gather);
     return rc;
 }
 
@@ -471,31 +323,12 @@ static void describe(struct build *build, const struct contract *contract)
                                            .reason = segment->lost[i].reason};
 }
 
-static void allocate_column(struct build *build)
-{
-    size_t widest = 1;
-    size_t rows = 0;
-    size_t group = build->options->row_group_rows_max != 0 ? build->options->row_group_rows_max
-                                                           : (size_t)ROW_GROUP_ROWS;
-    for (size_t i = 0; i < build->schema.column_count; i++) {
-        size_t size = value_size(&build->schema.columns[i]);
-        widest = size > widest ? size : widest;
-    }
-    for (size_t i = 0; i < build->index.file_count; i++)
-        rows = build->index.files[i].row_count > rows ? build->index.files[i].row_count : rows;
-    rows = rows < group ? rows : group;
-    build->valid = memory_alloc_raw(rows, 1);
-    build->list_offsets = memory_alloc_raw(rows + 1, sizeof *build->list_offsets);
-    build->values = memory_alloc_raw(rows, widest);
-}
-
 static int build_files(struct build *build, struct error *err)
 {
     uint64_t minimum = build->options->partition_bytes;
     int64_t start_ns = clock_thread_cpu_ns();
     roller_index_plan(&build->index, minimum * ROLLER_IMAGE_RATIO);
     build->statistics->index_ns += clock_thread_cpu_ns() - start_ns;
-    allocate_column(build);
     int rc = OK;
     build->announcement.file_count = build->index.file_count;
     build->announcement.files = arena_alloc(&build->announcement.arena, build->index.file_count,
@@ -518,10 +351,6 @@ static void build_free(struct build *build)
     table_schema_free(&build->schema);
     free(build->fields);
     free(build->iceberg_schema);
-    free(build->valid);
-    free(build->list_offsets);
-    free(build->values);
-    free(build->elements);
 }
 
 /* Everything from the blocks to the files. *damaged: start again with the register's new

@@ -5,7 +5,7 @@
  * One segment at a time, one partition's file at a time: an index of the segment
  * (a row pointer, a 64-bit sort key and a 32-bit number each) is grouped by partition,
  * each group is sorted, and its columns are gathered from the row images in the
- * spool's memory map. Rows are never copied.
+ * spool's memory map, some columns at a time. Rows are never copied.
  *
  * Two specs: a partition's slice whose row images come to partition_bytes *
  * ROLLER_IMAGE_RATIO is a file of its own under spec 0; all smaller slices of a day
@@ -15,9 +15,10 @@
  * Repeatable  the same range, schema, program and libraries give the same bytes.
  * Crash       files in <spool>/sealed/ are a cache without fsync; the register says
  *             BUILT only after all are written.
- * Memory      32 bytes a row for the index and its sort, then one column of one row
- *             group (16 bytes a row at most) with what parquet.h states for the
- *             writer. At the defaults (1,000,000 rows, groups of 250,000) about 45 MiB.
+ * Memory      16 bytes a row for the index; above it, while a file is sorted 28 bytes for
+ *             each of its rows, and while it is written what roller_gather.h states (24
+ *             MiB and the distinct strings) and what parquet.h states for the writer. At
+ *             the defaults (1,000,000 rows, groups of 250,000) about 52 MiB.
  * Threads     the one that rolls.
  */
 #ifndef AGENT_ROLLER_H

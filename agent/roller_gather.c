@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The distinct values of a column are kept in an open-addressing table that never grows:
+ * a column with more than DISTINCT_MAX of them, or with hardly any value twice, gains
+ * nothing by it and is given up. Its codes are then widened into slices in place, from
+ * the end on: a slice is larger than a code, so it overwrites only codes behind it.
+ */
+#include "agent/roller_gather.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL /* a call for each short string would cost more than its hash */
+#include <xxhash.h>
+
+#include "lib/base/assert.h"
+#include "lib/base/bytes.h"
+#include "lib/base/memory.h"
+#include "lib/base/random.h"
+
+enum {
+    STEP_ROWS = 64, /* of a few hundred bytes each: what the first cache holds */
+    LINE_SIZE = 64,
+    LINES_MAX = 16,
+    DISTINCT_MAX = 16384,
+    DISTINCT_TRIAL = 2048, /* from here on each must come twice on average */
+    SLOT_COUNT = DISTINCT_MAX * 2,
+};
+
+#define DISTINCT_FULL UINT32_MAX
+
+/* ---- distinct values ---- */
+
+/* Most are short, and a call of memcmp costs more than they do. */
+static bool same_text(struct slice a, struct slice b)
+{
+    if (a.len != b.len)
+        return false;
+    if (a.len > 16)
+        return memcmp(a.data, b.data, a.len) == 0;
+    if (a.len >= 8)
+        return get_u64le(a.data) == get_u64le(b.data) &&
+               get_u64le(a.data + a.len - 8) == get_u64le(b.data + a.len - 8);
+    if (a.len >= 4)
+        return get_u32le(a.data) == get_u32le(b.data) &&
+               get_u32le(a.data + a.len - 4) == get_u32le(b.data + a.len - 4);
+    for (size_t i = 0; i < a.len; i++) {
+        if (a.data[i] != b.data[i])
+            return false;
+    }
+    return true;
+}
+
+static void distinct_begin(struct gather_distinct *distinct)
+{
+    if (distinct->values == NULL) {
+        distinct->values = memory_alloc_raw(DISTINCT_MAX, sizeof *distinct->values);
+        distinct->slots = memory_alloc_raw(SLOT_COUNT, sizeof *distinct->slots);
+    }
+    memset(distinct->slots, 0, SLOT_COUNT * sizeof *distinct->slots);
+    distinct->count = 0;
+    distinct->last = 0;
+}
+
+/* The number of a value that comes after `seen` others; DISTINCT_FULL: give it up. */
+static uint32_t distinct_number(struct gather_distinct *distinct, struct slice value, uint64_t seed,
+                                size_t seen)
+{
+    /* Rows are sorted: most columns have the value of the row before. */
+    if (distinct->count > 0 && same_text(distinct->values[distinct->last], value))
+        return distinct->last;
+    uint64_t hash = XXH3_64bits_withSeed(value.data, value.len, seed);
+    size_t at = (size_t)hash & (SLOT_COUNT - 1);
+    for (; distinct->slots[at] != 0; at = (at + 1) & (SLOT_COUNT - 1)) {
+        uint32_t number = (uint32_t)distinct->slots[at] - 1;
+        if (distinct->slots[at] >> 32 == hash >> 32 && same_text(distinct->values[number], value))
+            return distinct->last = number;
+    }
+    bool rare = distinct->count >= DISTINCT_TRIAL && distinct->count > seen / 2;
+    if (distinct->count == DISTINCT_MAX || rare)
+        return DISTINCT_FULL;
+    distinct->last = (uint32_t)distinct->count++;
+    distinct->values[distinct->last] = value;
+    distinct->slots[at] = hash >> 32 << 32 | (uint64_t)(distinct->last + 1);
+    return distinct->last;
+}
+
+/* ---- room ---- */
+
+static size_t size_of_value(const struct column *column)
+{
+    if (column->fill == FILL_STREAM)
+        return sizeof(struct slice);
+    switch (column->type) {
+    case TYPE_BOOLEAN:
+        return 1;
+    case TYPE_INT:
+        return 4;
+    case TYPE_STRING:
+        return sizeof(struct slice);
+    default:
+        return 8;
+    }
+}
+
+void gather_init(struct gather *gather, const struct roller_index *index, const char *stream,
+                 size_t rows_max)
+{
+    *gather = (struct gather){.index = index, .stream = slice_cstr(stream), .rows_max = rows_max};
+    random_system(&gather->seed, sizeof gather->seed);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < index->group_count; i++)
+        bytes += index->groups[i].image_bytes;
+    size_t lines = index->row_count > 0 ? bytes / index->row_count / LINE_SIZE + 1 : 1;
+    gather->image_lines = lines < LINES_MAX ? lines : LINES_MAX;
+    gather->columns = memory_alloc(index->schema->column_count, sizeof *gather->columns);
+}
+
+static void column_free(struct gather_column *column)
+{
+    free(column->valid);
+    free(column->list_offsets);
+    free(column->values);
+    free(column->distinct.values);
+    free(column->distinct.slots);
+    *column = (struct gather_column){0};
+}
+
+void gather_free(struct gather *gather)
+{
+    if (gather->columns == NULL)
+        return;
+    for (size_t i = 0; i < gather->index->schema->column_count; i++)
+        column_free(&gather->columns[i]);
+    free(gather->columns);
+    gather->columns = NULL;
+}
+
+/* Keeps what the values hold. */
+static void values_reserve(struct gather_column *column, size_t need)
+{
+    if (need <= column->capacity)
+        return;
+    size_t capacity = column->capacity * 2;
+    column->capacity = capacity > need ? capacity : need;
+    column->values = memory_resize(column->values, column->capacity, column->value_size);
+}
+
+static void column_begin(const struct gather *gather, size_t ordinal)
+{
+    const struct column *schema = &gather->index->schema->columns[ordinal];
+    struct gather_column *column = &gather->columns[ordinal];
+    if (column->values == NULL) {
+        column->value_size = size_of_value(schema);
+        column->valid = memory_alloc_raw(gather->rows_max, 1);
+        if (schema->list)
+            column->list_offsets =
+                memory_alloc_raw(gather->rows_max + 1, sizeof *column->list_offsets);
+        values_reserve(column, gather->rows_max);
+    }
+    column->count = 0;
+    column->coded = schema->type == TYPE_STRING;
+    if (column->coded)
+        distinct_begin(&column->distinct);
+}
+
+/* ---- values ---- */
+
+static void put_slice(struct gather_column *column, size_t at, struct slice value)
+{
+    ((struct slice *)(void *)column->values)[at] = value;
+}
+
+/* The codes of the first `count` values become slices. */
+static void widen(struct gather_column *column, size_t count)
+{
+    for (size_t i = count; i-- > 0;) {
+        uint32_t code = ((uint32_t *)(void *)column->values)[i];
+        put_slice(column, i, column->distinct.values[code]);
+    }
+    column->coded = false;
+}
+
+static void put_string(const struct gather *gather, struct gather_column *column, size_t at,
+                       struct slice value)
+{
+    if (column->coded) {
+        uint32_t number = distinct_number(&column->distinct, value, gather->seed, at);
+        if (number != DISTINCT_FULL) {
+            ((uint32_t *)(void *)column->values)[at] = number;
+            return;
+        }
+        widen(column, at);
+    }
+    put_slice(column, at, value);
+}
+
+static void gather_strings(const struct gather *gather, size_t ordinal,
+                           const struct row_reference *rows, size_t from, size_t to)
+{
+    struct gather_column *column = &gather->columns[ordinal];
+    for (size_t i = from; i < to; i++) {
+        const uint8_t *row = rows[i].row;
+        bool null = row_is_null(row, ordinal);
+        column->valid[i] = !null;
+        if (!null)
+            put_string(gather, column, i, row_bytes(&gather->index->layout, row, ordinal));
+        else if (column->coded)
+            ((uint32_t *)(void *)column->values)[i] = 0; /* some code, should it be widened */
+    }
+}
+
+/* A slot is zero where the column is null, so all are copied. */
+static void gather_numbers(const struct gather *gather, size_t ordinal,
+                           const struct row_reference *rows, size_t from, size_t to)
+{
+    struct gather_column *column = &gather->columns[ordinal];
+    uint32_t slot = gather->index->layout.slots[ordinal];
+    for (size_t i = from; i < to; i++)
+        column->valid[i] = !row_is_null(rows[i].row, ordinal);
+    if (column->value_size == 1) {
+        for (size_t i = from; i < to; i++)
+            column->values[i] = get_u32le(rows[i].row + slot) != 0;
+    } else if (column->value_size == 4) {
+        for (size_t i = from; i < to; i++)
+            ((uint32_t *)(void *)column->values)[i] = get_u32le(rows[i].row + slot);
+    } else {
+        for (size_t i = from; i < to; i++)
+            ((uint64_t *)(void *)column->values)[i] = get_u64le(rows[i].row + slot);
+    }
+}
+
+/* One element of a list. */
+static void put_element(const struct gather *gather, struct gather_column *column, enum type type,
+                        const uint8_t **at)
+{
+    size_t i = column->count++;
+    switch (type) {
+    case TYPE_STRING:
+        put_string(gather, column, i, row_list_next_string(at));
+        return;
+    case TYPE_BOOLEAN:
+        column->values[i] = **at;
+        *at += 1;
+        return;
+    case TYPE_INT:
+        ((uint32_t *)(void *)column->values)[i] = get_u32le(*at);
+        *at += 4;
+        return;
+    default:
+        ((uint64_t *)(void *)column->values)[i] = get_u64le(*at);
+        *at += 8;
+    }
+}
+
+static void gather_lists(const struct gather *gather, size_t ordinal,
+                         const struct row_reference *rows, size_t from, size_t to)
+{
+    struct gather_column *column = &gather->columns[ordinal];
+    enum type type = gather->index->schema->columns[ordinal].type;
+    for (size_t i = from; i < to; i++) {
+        bool null = row_is_null(rows[i].row, ordinal);
+        column->valid[i] = !null;
+        column->list_offsets[i] = (uint32_t)column->count;
+        if (null)
+            continue;
+        struct slice list = row_bytes(&gather->index->layout, rows[i].row, ordinal);
+        uint32_t n = row_list_count(list);
+        const uint8_t *at = list.data + 4;
+        values_reserve(column, column->count + n);
+        for (uint32_t k = 0; k < n; k++)
+            put_element(gather, column, type, &at);
+    }
+    column->list_offsets[to] = (uint32_t)column->count;
+}
+
+/* What capture couldn't know: the stream's name, the event's position. */
+static void gather_fill(const struct gather *gather, size_t ordinal,
+                        const struct row_reference *rows, size_t from, size_t to)
+{
+    struct gather_column *column = &gather->columns[ordinal];
+    bool stream = gather->index->schema->columns[ordinal].fill == FILL_STREAM;
+    memset(column->valid + from, 1, to - from);
+    for (size_t i = from; i < to; i++) {
+        uint64_t position = gather->index->block_firsts[rows[i].block] + row_event(rows[i].row);
+        if (stream)
+            put_string(gather, column, i, gather->stream);
+        else
+            ((uint64_t *)(void *)column->values)[i] = position;
+    }
+}
+
+static void gather_one(const struct gather *gather, size_t ordinal,
+                       const struct row_reference *rows, size_t from, size_t to)
+{
+    const struct column *column = &gather->index->schema->columns[ordinal];
+    if (column->fill != FILL_NONE)
+        gather_fill(gather, ordinal, rows, from, to);
+    else if (column->list)
+        gather_lists(gather, ordinal, rows, from, to);
+    else if (column->type == TYPE_STRING)
+        gather_strings(gather, ordinal, rows, from, to);
+    else
+        gather_numbers(gather, ordinal, rows, from, to);
+}
+
+/* ---- a pass ---- */
+
+static size_t pass_end(const struct gather *gather, size_t first)
+{
+    const struct table_schema *schema = gather->index->schema;
+    size_t row_bytes = 0;
+    size_t end = first;
+    for (; end < schema->column_count; end++) {
+        const struct column *column = &schema->columns[end];
+        row_bytes += 1 + size_of_value(column) + (column->list ? 4 : 0);
+        if (end > first && row_bytes * gather->rows_max > GATHER_BYTES_MAX)
+            break;
+    }
+    return end;
+}
+
+static void fetch_ahead(const struct gather *gather, const struct row_reference *rows, size_t from,
+                        size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        for (size_t line = 0; line < gather->image_lines; line++)
+            __builtin_prefetch(rows[i].row + line * LINE_SIZE, 0, 2);
+    }
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+size_t gather_pass(struct gather *gather, const struct row_reference *rows, size_t count,
+                   size_t column)
+{
+    ASSERT(count > 0 && count <= gather->rows_max);
+    size_t end = pass_end(gather, column);
+    for (size_t i = 0; i < gather->index->schema->column_count; i++) {
+        if (i < column || i >= end)
+            column_free(&gather->columns[i]);
+    }
+    for (size_t i = column; i < end; i++)
+        column_begin(gather, i);
+    /* The next rows are fetched bit by bit between the columns: all at once would wait. */
+    size_t share = (STEP_ROWS + end - column - 1) / (end - column);
+    fetch_ahead(gather, rows, 0, least(count, STEP_ROWS));
+    for (size_t from = 0; from < count; from += STEP_ROWS) {
+        size_t to = least(from + STEP_ROWS, count);
+        size_t ahead = to;
+        for (size_t i = column; i < end; i++) {
+            size_t until = least(least(ahead + share, to + STEP_ROWS), count);
+            fetch_ahead(gather, rows, ahead, until);
+            ahead = until;
+            gather_one(gather, i, rows, from, to);
+        }
+    }
+    return end;
+}
+
+void gather_column_borrow(const struct gather *gather, size_t ordinal, struct parquet_column *out)
+{
+    const struct column *schema = &gather->index->schema->columns[ordinal];
+    const struct gather_column *column = &gather->columns[ordinal];
+    const void *values = column->values;
+    *out = (struct parquet_column){.valid = column->valid, .list_offsets = column->list_offsets};
+    switch (schema->type) {
+    case TYPE_BOOLEAN:
+        out->booleans = values;
+        break;
+    case TYPE_INT:
+        out->ints = values;
+        break;
+    case TYPE_DOUBLE:
+        out->doubles = values;
+        break;
+    case TYPE_STRING:
+        if (!column->coded) {
+            out->strings = values;
+            break;
+        }
+        out->codes = values;
+        out->distinct = column->distinct.values;
+        out->distinct_count = column->distinct.count;
+        break;
+    default:
+        out->longs = values;
+    }
+}
