@@ -104,28 +104,43 @@ as_root() {
 # Waits for another installer instead of failing beside it.
 apt_get() {
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -o DPkg::Lock::Timeout=400 -q -y "$@"
+        apt-get -o DPkg::Lock::Timeout=400 -o Dpkg::Use-Pty=0 -qq -y "$@"
 }
 
-install_packages() {
-    wanted=$(names "$1" | missing)
-    [ -n "$wanted" ] || return 0
-    echo "install-dependencies: installing" $wanted
+# Lists that are there and fit are good enough. On a new machine there are none, on an old one
+# they may name what the mirror has no more: then they are fetched, and it is done again.
+apt_install() {
+    # shellcheck disable=SC2086 # one word for each package
+    if apt-cache show --no-all-versions $wanted >/dev/null 2>&1 &&
+        apt_get install --no-install-recommends $wanted >"$log" 2>&1; then
+        return 0
+    fi
+    # One source that does not answer is no harm, as long as the packages are found.
+    apt_get update >"$log" 2>&1 || true
     # shellcheck disable=SC2086
+    apt_get install --no-install-recommends $wanted >>"$log" 2>&1
+}
+
+# Nobody reads what 70 packages say, unless it goes wrong.
+install_packages() {
+    wanted=$(names "$1" | missing | tr '\n' ' ')
+    [ -n "$wanted" ] || return 0
+    echo "install-dependencies: installing $wanted"
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    status=0
     case $(system) in
-    debian)
-        # Lists that are there and fit are good enough; else they are fetched anew.
-        apt_get install --no-install-recommends $wanted || {
-            apt_get update
-            apt_get install --no-install-recommends $wanted
-        }
-        ;;
+    debian) apt_install || status=$? ;;
     fedora)
-        as_root dnf install -y --setopt=install_weak_deps=False $wanted
+        # shellcheck disable=SC2086
+        as_root dnf install -q -y --setopt=install_weak_deps=False $wanted >"$log" 2>&1 ||
+            status=$?
         ;;
     esac
-    wanted=$(names "$1" | missing)
-    [ -z "$wanted" ] || fail "still missing:" $wanted
+    [ "$status" -eq 0 ] || tail -n 20 "$log" >&2
+    rm -f "$log"
+    wanted=$(names "$1" | missing | tr '\n' ' ')
+    [ -z "$wanted" ] || fail "still missing: $wanted"
 }
 
 # A python that can make virtual environments; the distribution's own before others, since

@@ -228,7 +228,7 @@ report_funnel() {
 }
 
 # Prices are in the data files, counts by country in the manifests as far as files hold one
-# country each. A reader that is there gives both; else the manifests' counts are shown.
+# country each. A reader that is there gives both; else what the manifests say is shown.
 report_countries() {
     echo
     if [ -x "$python" ] && "$python" - "$dir" 2>"$dir/logs/python.log" <<'END'; then
@@ -255,11 +255,15 @@ for row in rows[:10]:
 END
         return 0
     fi
-    echo "impressions by country, from manifests (CPM needs a reader:" \
-        "packaging/install-dependencies.sh python):"
     "$bin/bidlake-table" count impressions --by device_geo_country \
-        --warehouse "file://$dir/warehouse" --catalog "sqlite:$dir/catalog.db" 2>/dev/null |
-        head -n 12 | sed 's/^/  /'
+        --warehouse "file://$dir/warehouse" --catalog "sqlite:$dir/catalog.db" \
+        >"$dir/logs/countries" 2>/dev/null || true
+    if [ "$(grep -c -v -e device_geo_country -e '(mixed)' "$dir/logs/countries")" -gt 0 ]; then
+        echo "impressions by country, from manifests:"
+        head -n 12 "$dir/logs/countries" | sed 's/^/  /'
+    fi
+    echo "CPM by country needs a reader: packaging/install-dependencies.sh test python," \
+        "then once more, or the lines below."
 }
 
 report_lines_to_paste() {

@@ -79,7 +79,7 @@ lint: ## layers, lengths, banned calls, format; and that lint finds them
 
 demo: ## the whole way, with a report; DEMO_EVENTS=200000 DEMO_DIR=./demo
 	@packaging/install-dependencies.sh build
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) all
 	@BIN=$(BUILD) tests/demo.sh
 
 bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; writes build/bench.json
