@@ -274,7 +274,9 @@ int world_turn(struct actor *actor, struct commit_report *report, struct error *
     *report = (struct commit_report){0};
     for (size_t i = 0; i < world->table_count; i++)
         tables[i] = world->table[i];
+    actor->in_turn = true;
     int rc = commit_turn(&committer, tables, world->table_count, report, err);
+    actor->in_turn = false;
     for (size_t i = 0; i < report->note_count; i++)
         world_note(world, "committer %zu note %d: %s %s", actor->number, (int)report->notes[i].kind,
                    report->notes[i].stream, report->notes[i].text);

@@ -66,6 +66,7 @@ struct actor {
     bool has_backup;  /* of its disk, for mischief */
     /* committers: */
     struct random random;
+    bool in_turn;
     unsigned turns; /* that ended well */
     size_t standing_count;
     struct alarm *standing;

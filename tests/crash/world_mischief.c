@@ -104,9 +104,7 @@ static void bring_receipt_back(struct world *world)
 static bool committers_rest(const struct world *world)
 {
     for (size_t i = 0; i < world->actor_count; i++) {
-        const struct actor *actor = &world->actors[i];
-        if (actor->kind == ACTOR_COMMITTER && actor->lives &&
-            actor->sleep_until_ms <= world->mono_ms)
+        if (world->actors[i].in_turn)
             return false;
     }
     return memory_catalog_late_count(world->catalog) == 0;
