@@ -32,6 +32,7 @@ struct watch {
     int64_t retry_at_ms; /* monotonic; before it nothing is put */
     unsigned failures;
     int64_t receipt_at_ms; /* monotonic; the next look */
+    int64_t rebuild_at_ms; /* monotonic; before it no segment is built a third time */
     bool seen;             /* in this step's list of streams */
     bool alarmed;          /* an impossible receipt was logged */
 };
@@ -430,15 +431,18 @@ static bool repeat_due(const struct uploader *uploader, const struct spool_segme
 
 /* The receipt asks for a segment's files once more. A receipt is a hint that may be old:
  * the first time is believed at once, later ones no more often than announcements
- * are repeated. */
-static int send_back(struct uploader *uploader, const struct spool_segment *segments, size_t count,
-                     uint64_t from, const char *reason, struct error *err)
+ * are repeated. That time is the stream's own: announced_at_ms begins anew at each
+ * repeat, which would put the rebuild off for ever. */
+static int send_back(struct uploader *uploader, struct watch *watch,
+                     const struct spool_segment *segments, size_t count, uint64_t from,
+                     const char *reason, struct error *err)
 {
+    int64_t now_ms = clock_mono_ms(uploader->options.clock);
     for (size_t i = 0; i < count; i++) {
         struct spool_segment segment = segments[i];
         if (segment.from != from || segment.state != SEGMENT_ANNOUNCED)
             continue;
-        if (segment.generation > 1 && !repeat_due(uploader, &segment))
+        if (segment.generation > 1 && now_ms < watch->rebuild_at_ms)
             return OK;
         int rc = OK;
         if (segment.records_gone) {
@@ -456,6 +460,7 @@ static int send_back(struct uploader *uploader, const struct spool_segment *segm
                   "stream=%s from=%llu to=%llu reason=\"%s\"", segment.stream,
                   (unsigned long long)segment.from, (unsigned long long)segment.to, reason);
         segment.generation++;
+        watch->rebuild_at_ms = now_ms + uploader->options.announce_repeat_ms;
         uploader->statistics.segments_rebuilt++;
         return back_to_sealed(uploader, &segment, err);
     }
@@ -489,11 +494,12 @@ static int apply_receipt(struct uploader *uploader, struct watch *watch,
         rc = spool_list_segments(uploader->options.spool, stream->name, &arena, &segments, &count,
                                  err);
     if (rc == OK && receipt->has_missing)
-        rc = send_back(uploader, segments, count, receipt->missing_from, "files are missing", err);
+        rc = send_back(uploader, watch, segments, count, receipt->missing_from, "files are missing",
+                       err);
     if (rc == OK && receipt->has_refused) {
         contract_forget(uploader, stream->name);
-        rc = send_back(uploader, segments, count, receipt->refused_from, receipt->refused_reason,
-                       err);
+        rc = send_back(uploader, watch, segments, count, receipt->refused_from,
+                       receipt->refused_reason, err);
     }
     arena_free(&arena);
     return rc;

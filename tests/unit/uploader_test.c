@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The uploader over the store in memory, with a clock that the test owns. The roller's
+ * part is played by build(): it writes a file a segment into the cache, and its
+ * announcement into the register.
+ */
+#include "tests/unit/spool_support.h"
+
+#include <string.h>
+
+#include "lib/announce/announce.h"
+#include "lib/base/digest.h"
+#include "lib/base/log.h"
+#include "lib/objstore/memory.h"
+#include "uploader/uploader.h"
+
+enum { REPEAT_MS = 300000, POLL_MS = 5000, PUTS_MAX = 64 };
+
+struct lake {
+    struct fixture fixture;
+    struct clock clock;
+    int64_t now_ms;
+    struct memory_store *bytes;
+    struct objstore *store; /* the uploader's, with the hook */
+    struct objstore *other; /* the commit service's */
+    struct uploader *uploader;
+    enum memory_fault next_put; /* of a data file */
+    size_t put_count;
+    char puts[PUTS_MAX][OBJSTORE_KEY_MAX + 1];
+};
+
+static int64_t lake_wall_us(void *context)
+{
+    return ((struct lake *)context)->now_ms * 1000;
+}
+
+static int64_t lake_mono_ms(void *context)
+{
+    return ((struct lake *)context)->now_ms;
+}
+
+static void lake_sleep_ms(void *context, int64_t ms)
+{
+    ((struct lake *)context)->now_ms += ms;
+}
+
+static enum memory_fault on_operation(void *context, enum memory_operation operation,
+                                      const char *key)
+{
+    struct lake *lake = context;
+    if (operation != MEMORY_PUT)
+        return MEMORY_FAULT_NONE;
+    assert_true(lake->put_count < PUTS_MAX);
+    snprintf(lake->puts[lake->put_count++], sizeof lake->puts[0], "%s", key);
+    enum memory_fault fault = lake->next_put;
+    lake->next_put = MEMORY_FAULT_NONE;
+    return fault;
+}
+
+static void lake_open_parts(struct lake *lake)
+{
+    struct error err;
+    struct spool_options options = {.directory = lake->fixture.directory,
+                                    .agent_id = "a1",
+                                    .bytes_max = lake->fixture.bytes_max,
+                                    .clock = &lake->clock};
+    must(spool_open(&lake->fixture.spool, &options, &err), &err);
+    snprintf(lake->fixture.stream, sizeof lake->fixture.stream, "a1/%s/db.t",
+             spool_epoch_borrow(lake->fixture.spool));
+    struct uploader_options uploader = {.spool = lake->fixture.spool,
+                                        .store = lake->store,
+                                        .clock = &lake->clock,
+                                        .seed = 1,
+                                        .announce_repeat_ms = REPEAT_MS,
+                                        .receipt_poll_ms = POLL_MS};
+    must(uploader_open(&lake->uploader, &uploader, &err), &err);
+}
+
+static void lake_init(struct lake *lake)
+{
+    *lake = (struct lake){.now_ms = 1760000000000};
+    lake->clock = (struct clock){.wall_us = lake_wall_us,
+                                 .mono_ms = lake_mono_ms,
+                                 .sleep_ms = lake_sleep_ms,
+                                 .context = lake};
+    fixture_init(&lake->fixture);
+    lake->bytes = memory_store_make(&lake->clock);
+    lake->store = memory_store_attach(lake->bytes, on_operation, lake);
+    lake->other = memory_store_attach(lake->bytes, NULL, NULL);
+    lake_open_parts(lake);
+}
+
+static void lake_free(struct lake *lake)
+{
+    uploader_close(lake->uploader);
+    fixture_free(&lake->fixture);
+    objstore_close(lake->store);
+    objstore_close(lake->other);
+    memory_store_free(lake->bytes);
+}
+
+static void step(struct lake *lake)
+{
+    struct error err;
+    must(uploader_step(lake->uploader, &err), &err);
+}
+
+/* A segment of `count` events of its own. */
+static void add_segment(struct lake *lake, uint32_t count)
+{
+    append(&lake->fixture, count, 64);
+    assert_true(seal(&lake->fixture));
+}
+
+static void build_one(struct lake *lake, struct spool_segment *segment)
+{
+    struct error err;
+    struct buf bytes = {0};
+    struct buf path = {0};
+    struct buf payload = {0};
+    struct announcement announcement;
+    struct data_file file = {.rows = segment->to - segment->from, .partition_count = 0};
+    buf_printf(&bytes, "rows %llu to %llu", (unsigned long long)segment->from,
+               (unsigned long long)segment->to);
+    buf_printf(&path, "%s/", spool_sealed_directory_borrow(lake->fixture.spool));
+    uploader_local_name(segment, 0, &path);
+    must(file_replace(buf_cstr(&path), buf_slice(&bytes), 0640, &err), &err);
+    buf_reset(&path);
+    data_file_path("", segment->stream, segment->from, segment->to, segment->generation, &path);
+    announcement_init(&announcement);
+    announcement.stream = segment->stream;
+    announcement.agent = "a1";
+    announcement.from = segment->from;
+    announcement.to = segment->to;
+    announcement.table = "db.t";
+    announcement.schema = json_pack("{s:s,s:i,s:[]}", "type", "struct", "schema-id", 0, "fields");
+    announcement.writer = "test";
+    announcement.events = announcement.rows = segment->to - segment->from;
+    announcement.lost_count = segment->lost_count;
+    announcement.lost =
+        arena_alloc(&announcement.arena, segment->lost_count + 1, sizeof *announcement.lost);
+    for (size_t i = 0; i < segment->lost_count; i++)
+        announcement.lost[i] = (struct lost_range){.from = segment->lost[i].from,
+                                                   .to = segment->lost[i].to,
+                                                   .events = segment->lost[i].events,
+                                                   .reason = segment->lost[i].reason};
+    if (segment->schema_key == 0)
+        announcement.events = announcement.rows = 0;
+    file.path = buf_cstr(&path);
+    file.size = bytes.len;
+    file.crc32c = crc32c(0, buf_slice(&bytes));
+    announcement.file_count = segment->schema_key != 0;
+    announcement.files = &file;
+    announcement_encode(&announcement, &payload);
+    segment->state = SEGMENT_BUILT;
+    segment->payload = buf_slice(&payload);
+    must(spool_update_segment(lake->fixture.spool, segment, &err), &err);
+    announcement_free(&announcement);
+    buf_free(&payload);
+    buf_free(&path);
+    buf_free(&bytes);
+}
+
+/* What the roller does between two steps. */
+static void build(struct lake *lake)
+{
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    size_t count = segments_of(lake->fixture.spool, lake->fixture.stream, &arena, &segments);
+    for (size_t i = 0; i < count; i++) {
+        if (segments[i].state == SEGMENT_SEALED)
+            build_one(lake, &segments[i]);
+    }
+    arena_free(&arena);
+}
+
+/* The segments as the register has them; the arena is the caller's. */
+static struct spool_segment *listed(struct lake *lake, struct arena *arena, size_t expected)
+{
+    struct spool_segment *segments = NULL;
+    assert_int_equal(segments_of(lake->fixture.spool, lake->fixture.stream, arena, &segments),
+                     expected);
+    return segments;
+}
+
+static void put_receipt(struct lake *lake, struct receipt receipt)
+{
+    struct error err;
+    struct buf key = {0};
+    struct buf bytes = {0};
+    receipt.stream = lake->fixture.stream;
+    receipt_encode(&receipt, &bytes);
+    key_of_receipt(receipt.stream, &key);
+    must(objstore_put_bytes(lake->other, buf_cstr(&key), buf_slice(&bytes), PUT_ALWAYS, &err),
+         &err);
+    buf_free(&key);
+    buf_free(&bytes);
+}
+
+static bool stored(struct lake *lake, const char *key)
+{
+    struct error err;
+    struct objstore_info info = {0};
+    must(objstore_head(lake->other, key, &info, &err), &err);
+    return info.found;
+}
+
+static void data_key(struct lake *lake, uint64_t from, uint64_t to, unsigned n, char *out)
+{
+    struct buf path = {0};
+    struct buf key = {0};
+    data_file_path("", lake->fixture.stream, from, to, n, &path);
+    key_of_data_file("db.t", buf_cstr(&path), &key);
+    snprintf(out, OBJSTORE_KEY_MAX + 1, "%s", buf_cstr(&key));
+    buf_free(&path);
+    buf_free(&key);
+}
+
+static size_t puts_of_inbox(const struct lake *lake)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < lake->put_count; i++)
+        n += strncmp(lake->puts[i], "_bidlake/inbox/", 15) == 0;
+    return n;
+}
+
+/* ---- tests ---- */
+
+/* An announcement ahead of its files, or of the one before it, would have the committer
+ * refuse or wait for what is not there. */
+static void files_go_before_their_announcement_and_segments_in_order(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct arena arena = {0};
+    char key[OBJSTORE_KEY_MAX + 1];
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    add_segment(&lake, 4);
+    build(&lake);
+    step(&lake);
+    assert_int_equal(lake.put_count, 4);
+    data_key(&lake, 0, 3, 1, key);
+    assert_string_equal(lake.puts[0], key);
+    assert_non_null(strstr(lake.puts[1], "/00000000000000000000.json"));
+    data_key(&lake, 3, 7, 1, key);
+    assert_string_equal(lake.puts[2], key);
+    assert_non_null(strstr(lake.puts[3], "/00000000000000000003.json"));
+    struct spool_segment *segments = listed(&lake, &arena, 2);
+    assert_int_equal(segments[0].state, SEGMENT_ANNOUNCED);
+    assert_int_equal(segments[1].state, SEGMENT_ANNOUNCED);
+    step(&lake);
+    assert_int_equal(lake.put_count, 4);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* A later segment must not overtake one whose put failed; and nothing is tried before
+ * its wait is over, or a store that is down would be hammered. */
+static void failed_put_holds_the_stream_until_its_time(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct arena arena = {0};
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    add_segment(&lake, 4);
+    build(&lake);
+    lake.next_put = MEMORY_FAULT_BEFORE;
+    step(&lake);
+    assert_int_equal(lake.put_count, 1);
+    assert_int_equal(listed(&lake, &arena, 2)[0].state, SEGMENT_BUILT);
+    assert_int_equal(uploader_statistics_borrow(lake.uploader)->failures, 1);
+    lake.now_ms += 60000;
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 2)[1].state, SEGMENT_ANNOUNCED);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* The answer to a put was lost: the file there is ours, and a second copy under another
+ * name would be an orphan, or worse, a double. */
+static void same_bytes_under_the_name_are_ours(void **state)
+{
+    (void)state;
+    struct lake lake;
+    char key[OBJSTORE_KEY_MAX + 1];
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    lake.next_put = MEMORY_FAULT_AFTER;
+    step(&lake);
+    lake.now_ms += 60000;
+    step(&lake);
+    data_key(&lake, 0, 3, 2, key);
+    assert_false(stored(&lake, key));
+    assert_int_equal(puts_of_inbox(&lake), 1);
+    assert_int_equal(uploader_statistics_borrow(lake.uploader)->alarms, 0);
+    lake_free(&lake);
+}
+
+/* Other bytes under the name may be in the table already: they stay, ours go under the
+ * next n, the announcement names that one, and a person hears of it. */
+static void taken_name_gives_the_next_n(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct error err;
+    struct arena arena = {0};
+    struct announcement announcement;
+    char key[OBJSTORE_KEY_MAX + 1];
+    lake_init(&lake);
+    data_key(&lake, 0, 3, 1, key);
+    must(objstore_put_bytes(lake.other, key, slice_cstr("others"), PUT_ALWAYS, &err), &err);
+    add_segment(&lake, 3);
+    build(&lake);
+    step(&lake);
+    data_key(&lake, 0, 3, 2, key);
+    assert_true(stored(&lake, key));
+    struct spool_segment *segment = listed(&lake, &arena, 1);
+    assert_int_equal(segment->state, SEGMENT_ANNOUNCED);
+    announcement_init(&announcement);
+    must(announcement_decode(&announcement, segment->payload, &err), &err);
+    assert_non_null(strstr(key, announcement.files[0].path));
+    assert_int_equal(uploader_statistics_borrow(lake.uploader)->alarms, 1);
+    announcement_free(&announcement);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* Somebody cleaned up sealed/, or its disk lied: the records are still there. */
+static void cache_that_is_gone_or_damaged_is_built_again(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct error err;
+    struct arena arena = {0};
+    struct buf path = {0};
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    struct spool_segment *segment = listed(&lake, &arena, 1);
+    buf_printf(&path, "%s/", spool_sealed_directory_borrow(lake.fixture.spool));
+    uploader_local_name(segment, 0, &path);
+    assert_int_equal(unlink(buf_cstr(&path)), 0);
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 1)->state, SEGMENT_SEALED);
+    build(&lake);
+    /* Of the same size, so that only the checksum tells. */
+    must(file_replace(buf_cstr(&path), slice_cstr("rows 1 to 9"), 0640, &err), &err);
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 1)->state, SEGMENT_SEALED);
+    assert_int_equal(puts_of_inbox(&lake), 0);
+    build(&lake);
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 1)->state, SEGMENT_ANNOUNCED);
+    buf_free(&path);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* The committed records are the store's now; to keep them would fill the disk. */
+static void receipt_trims(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct arena arena = {0};
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    add_segment(&lake, 4);
+    build(&lake);
+    step(&lake);
+    put_receipt(&lake, (struct receipt){.next = 3, .committed_at_ms = lake.now_ms});
+    lake.now_ms += POLL_MS;
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 1)->from, 3);
+    assert_int_equal(stream_of(lake.fixture.spool, lake.fixture.stream, &arena).next, 3);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* Somebody else writes under our stream: to trim by it would drop records that no table
+ * has. The alarm is counted once, not at each look. */
+static void receipt_beyond_the_announced_is_an_alarm(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct arena arena = {0};
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    step(&lake);
+    put_receipt(&lake, (struct receipt){.next = 9, .committed_at_ms = lake.now_ms});
+    for (int i = 0; i < 3; i++) {
+        lake.now_ms += POLL_MS;
+        step(&lake);
+    }
+    assert_int_equal(listed(&lake, &arena, 1)->state, SEGMENT_ANNOUNCED);
+    assert_int_equal(uploader_statistics_borrow(lake.uploader)->alarms, 1);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* A file that the store lost can be made again as long as its records are there. */
+static void missing_is_built_again_under_the_next_generation(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct arena arena = {0};
+    char key[OBJSTORE_KEY_MAX + 1];
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    step(&lake);
+    put_receipt(&lake, (struct receipt){.next = 0, .has_missing = true, .missing_from = 0});
+    lake.now_ms += POLL_MS;
+    step(&lake);
+    struct spool_segment *segment = listed(&lake, &arena, 1);
+    assert_int_equal(segment->state, SEGMENT_SEALED);
+    assert_int_equal(segment->generation, 2);
+    build(&lake);
+    step(&lake);
+    data_key(&lake, 0, 3, 2, key);
+    assert_true(stored(&lake, key));
+    assert_int_equal(puts_of_inbox(&lake), 2);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* The receipt of the first time may still lie there when the second announcement is put:
+ * it must not have the segment built in a circle. But when the wish is meant, because the
+ * table was mended only later, the segment must not wait for ever either. */
+static void later_refusals_are_heard_no_more_often_than_announcements_repeat(void **state)
+{
+    (void)state;
+    struct lake lake;
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    step(&lake);
+    put_receipt(&lake, (struct receipt){.next = 0,
+                                        .has_refused = true,
+                                        .refused_from = 0,
+                                        .refused_reason = "other schema"});
+    /* In steps as the agent makes them, of which not each looks for a receipt. */
+    int64_t end_ms = lake.now_ms + 4 * REPEAT_MS;
+    while (lake.now_ms < end_ms) {
+        lake.now_ms += 1700;
+        step(&lake);
+        build(&lake);
+    }
+    uint64_t rebuilt = uploader_statistics_borrow(lake.uploader)->segments_rebuilt;
+    assert_in_range(rebuilt, 3, 5);
+    lake_free(&lake);
+}
+
+/* What was let go can't be built again: it must be announced as lost, or the table would
+ * wait for it for ever. */
+static void missing_without_records_is_announced_as_lost(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct error err;
+    struct arena arena = {0};
+    struct announcement announcement;
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    step(&lake);
+    must(spool_let_go(lake.fixture.spool, lake.fixture.bytes_max, &err), &err);
+    assert_true(listed(&lake, &arena, 1)->records_gone);
+    put_receipt(&lake, (struct receipt){.next = 0, .has_missing = true, .missing_from = 0});
+    lake.now_ms += POLL_MS;
+    step(&lake);
+    build(&lake);
+    step(&lake);
+    struct spool_segment *segment = listed(&lake, &arena, 1);
+    assert_int_equal(segment->state, SEGMENT_ANNOUNCED);
+    announcement_init(&announcement);
+    must(announcement_decode(&announcement, segment->payload, &err), &err);
+    assert_int_equal(announcement.file_count, 0);
+    assert_int_equal(announcement.lost_count, 1);
+    assert_int_equal(announcement.lost[0].events, 3);
+    assert_string_equal(announcement.lost[0].reason, "records_gone");
+    announcement_free(&announcement);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* The one rule that heals lost notices, announcements and receipts: the oldest goes out
+ * again, and only the oldest, or a committer that is down finds a flood. */
+static void unanswered_announcement_is_repeated_oldest_first(void **state)
+{
+    (void)state;
+    struct lake lake;
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    add_segment(&lake, 4);
+    build(&lake);
+    step(&lake);
+    lake.now_ms += REPEAT_MS - 1;
+    step(&lake);
+    assert_int_equal(puts_of_inbox(&lake), 2);
+    lake.now_ms += 1;
+    step(&lake);
+    assert_int_equal(puts_of_inbox(&lake), 3);
+    assert_non_null(strstr(lake.puts[lake.put_count - 1], "/00000000000000000000.json"));
+    step(&lake);
+    assert_int_equal(puts_of_inbox(&lake), 3);
+    lake_free(&lake);
+}
+
+/* A crash between the announcement and its note in the register: the next start puts the
+ * same bytes under the same names, of the old epoch's stream. */
+static void restart_announces_what_the_register_does_not_know_of(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct arena arena = {0};
+    char stream[SPOOL_STREAM_NAME_MAX + 1];
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    lake.next_put = MEMORY_FAULT_AFTER;
+    step(&lake);
+    snprintf(stream, sizeof stream, "%s", lake.fixture.stream);
+    uploader_close(lake.uploader);
+    fixture_close(&lake.fixture);
+    lake_open_parts(&lake);
+    snprintf(lake.fixture.stream, sizeof lake.fixture.stream, "%s", stream);
+    build(&lake);
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 1)->state, SEGMENT_ANNOUNCED);
+    assert_int_equal(puts_of_inbox(&lake), 1);
+    char key[OBJSTORE_KEY_MAX + 1];
+    assert_false(memory_store_rewritten(lake.bytes, ".parquet", key));
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(files_go_before_their_announcement_and_segments_in_order),
+        cmocka_unit_test(failed_put_holds_the_stream_until_its_time),
+        cmocka_unit_test(same_bytes_under_the_name_are_ours),
+        cmocka_unit_test(taken_name_gives_the_next_n),
+        cmocka_unit_test(cache_that_is_gone_or_damaged_is_built_again),
+        cmocka_unit_test(receipt_trims),
+        cmocka_unit_test(receipt_beyond_the_announced_is_an_alarm),
+        cmocka_unit_test(missing_is_built_again_under_the_next_generation),
+        cmocka_unit_test(later_refusals_are_heard_no_more_often_than_announcements_repeat),
+        cmocka_unit_test(missing_without_records_is_announced_as_lost),
+        cmocka_unit_test(unanswered_announcement_is_repeated_oldest_first),
+        cmocka_unit_test(restart_announces_what_the_register_does_not_know_of),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
