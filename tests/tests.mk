@@ -44,11 +44,27 @@ $(BUILD)/interop/parquet_make: $(BUILD)/tests/interop/parquet_make.o $(call arch
 CRASH_SHARED := $(filter-out %_main.c %_test.c,$(wildcard tests/crash/*.c))
 CRASH_PARTS := $(CRASH_SHARED:%.c=$(BUILD)/%.o) $(sort $(call archives,agent) \
 	$(call archives,cloud))
+SCENARIOS := $(patsubst tests/crash/%.c,$(BUILD)/crash/%,$(wildcard tests/crash/scenarios_*_test.c))
+SCHEDULES ?= 2000
 
 $(BUILD)/crash/simulation: $(BUILD)/tests/crash/simulation_main.o $(CRASH_PARTS)
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 		$(LDFLAGS) $(LIBS)
+
+$(SCENARIOS): $(BUILD)/crash/%: $(BUILD)/tests/crash/%.o $(CRASH_PARTS)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(LDFLAGS) -lcmocka $(LIBS)
+
+scenarios: $(SCENARIOS) ## the protocol's named scenarios
+	@tests/run_all.sh $^
+
+simulation: $(BUILD)/crash/simulation ## SCHEDULES=2000 seeded schedules, and that broken parts are found
+	@$< --control 300
+	@$< --schedules $(SCHEDULES)
+
+.PHONY: scenarios simulation
 
 # Makes a table for tests/interop/iceberg_manifest.py, and reads PyIceberg's.
 $(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call archives,lib/iceberg)
@@ -63,6 +79,38 @@ $(BUILD)/interop/catalog_make: $(BUILD)/tests/interop/catalog_make.o $(call arch
 PICKED := $(if $(T),$(foreach t,$(UNIT),$(if $(findstring $(T),$(t)),$(t))),$(UNIT))
 unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
 	@tests/run_all.sh $(PICKED)
+
+# The Python that has pyarrow, DuckDB and PyIceberg, by packaging/install-dependencies.sh.
+VENV ?= .cache/venv
+PYTHON := $(VENV)/bin/python
+INTEROP := $(addprefix $(BUILD)/interop/,parquet_make iceberg_make catalog_make)
+
+check: unit corpus ## unit tests, golden files, corpora: no network, no root, under a minute
+
+readers: all $(INTEROP) ## foreign readers and writers over what single modules write
+	$(PYTHON) tests/interop/parquet_readers.py $(BUILD)/interop/parquet_make
+	$(PYTHON) tests/interop/iceberg_manifest.py $(BUILD)/interop/iceberg_make
+	$(PYTHON) tests/interop/catalog_readers.py $(BUILD)/interop/catalog_make $(BUILD)/bidlake-table
+	@echo "3 suites of foreign readers passed, 0 failed"
+
+simulation: $(BUILD)/crash/simulation $(SCENARIOS) ## schedules of agents and committers; SCHEDULES=2000
+	@tests/run_all.sh $(SCENARIOS)
+	$(BUILD)/crash/simulation --schedules $(or $(SCHEDULES),2000)
+
+e2e: all ## the real programs, judged by PyIceberg, DuckDB and pyarrow
+	$(PYTHON) tests/e2e/run.py
+
+kills: all ## SIGKILL at each named point of agent and committer; KILLS=20 random ones besides
+	$(PYTHON) tests/crash/kill_matrix.py --random $(or $(KILLS),20)
+
+crash: simulation kills ## both, longer: make crash SCHEDULES=20000 KILLS=200
+
+test: ## installs what is missing, builds, runs all tests
+	@packaging/install-dependencies.sh build test python
+	@$(MAKE) --no-print-directory -j2 WERROR=-Werror all $(UNIT) $(FUZZ) $(SCENARIOS) $(INTEROP) \
+		$(BUILD)/crash/simulation
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j2 -O e2e readers simulation kills
 
 corpus: $(FUZZ) ## each decoder over the inputs that were found
 	@tests/fuzz/corpus.sh $(FUZZ)
@@ -90,4 +138,4 @@ bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; writes build/ben
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: unit corpus golden fuzz lint demo bench format
+.PHONY: check readers simulation e2e kills crash test unit corpus golden fuzz lint demo bench format
