@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL /* a call for each short string would cost more than its hash */
 #include <xxhash.h>
 
 #include "lib/base/assert.h"
@@ -477,17 +478,49 @@ struct sort_keys {
     bool whole;    /* the keys hold all columns: nothing is left to compare */
 };
 
+/* The place of an identity column in spec 0, or SIZE_MAX. */
+static size_t identity_field(const struct table_schema *schema, size_t column)
+{
+    const struct partition_spec *spec = &schema->specs[0];
+    for (size_t i = 0; i < spec->field_count; i++) {
+        if (spec->fields[i].transform == TRANSFORM_IDENTITY && spec->fields[i].column == column)
+            return i;
+    }
+    return SIZE_MAX;
+}
+
+/* The number of each row's string. A column that the table is partitioned by is known
+ * from the rows' groups, without a look at the rows. */
+static void intern_column(const struct roller_index *index, const struct planned_file *file,
+                          size_t column, struct interned *interned, uint32_t *codes)
+{
+    const struct row_reference *rows = index->rows + file->first_row;
+    size_t field = identity_field(index->schema, column);
+    if (field == SIZE_MAX) {
+        for (size_t i = 0; i < file->row_count; i++)
+            codes[i] = row_is_null(rows[i].row, column)
+                           ? UINT32_MAX
+                           : intern(interned, row_bytes(&index->layout, rows[i].row, column));
+        return;
+    }
+    uint32_t *of_group = memory_alloc(index->group_count, sizeof *of_group);
+    for (size_t g = 0; g < index->group_count; g++) {
+        const struct partition_value *value = &index->groups[g].values[field];
+        if (index->groups[g].file == (size_t)(file - index->files))
+            of_group[g] = value->null ? UINT32_MAX : intern(interned, value->text);
+    }
+    for (size_t i = 0; i < file->row_count; i++)
+        codes[i] = of_group[rows[i].group];
+    free(of_group);
+}
+
 /* Puts a column's ranks below the bits in use; false when they don't fit. */
-static bool keys_add_strings(struct roller_index *index, const struct row_reference *rows,
+static bool keys_add_strings(const struct roller_index *index, const struct planned_file *file,
                              size_t column, struct sort_keys *keys)
 {
     struct interned interned = {0};
     uint32_t *codes = memory_alloc_raw(keys->count, sizeof *codes);
-    for (size_t i = 0; i < keys->count; i++) {
-        bool null = row_is_null(rows[i].row, column);
-        codes[i] =
-            null ? UINT32_MAX : intern(&interned, row_bytes(&index->layout, rows[i].row, column));
-    }
+    intern_column(index, file, column, &interned, codes);
     unsigned bits = bits_of(interned.count);
     bool fits = keys->bits + bits <= 64;
     if (fits && bits > 0) {
@@ -503,32 +536,30 @@ static bool keys_add_strings(struct roller_index *index, const struct row_refere
     return fits;
 }
 
-static bool keys_add_numbers(struct roller_index *index, const struct row_reference *rows,
+/* The same for numbers. A column of nulls adds no bits. */
+static bool keys_add_numbers(const struct roller_index *index, const struct planned_file *file,
                              size_t column, struct sort_keys *keys)
 {
+    const struct row_reference *rows = index->rows + file->first_row;
     uint64_t low = UINT64_MAX;
     uint64_t high = 0;
+    uint64_t *ranks = memory_alloc_raw(keys->count, sizeof *ranks);
     for (size_t i = 0; i < keys->count; i++) {
         if (row_is_null(rows[i].row, column))
             continue;
-        uint64_t rank = number_rank(index, rows[i].row, column);
-        low = rank < low ? rank : low;
-        high = rank > high ? rank : high;
+        ranks[i] = number_rank(index, rows[i].row, column);
+        low = ranks[i] < low ? ranks[i] : low;
+        high = ranks[i] > high ? ranks[i] : high;
     }
-    if (low > high)
-        return true; /* all null */
-    if (high - low == UINT64_MAX)
-        return false;
-    unsigned bits = bits_of(high - low + 1);
-    if (keys->bits + bits > 64)
-        return false;
-    for (size_t i = 0; i < keys->count; i++) {
-        bool null = row_is_null(rows[i].row, column);
-        uint64_t rank = null ? 0 : number_rank(index, rows[i].row, column) - low + 1;
+    unsigned bits = low <= high && high - low < UINT64_MAX ? bits_of(high - low + 1) : 0;
+    bool fits = low > high || (high - low < UINT64_MAX && keys->bits + bits <= 64);
+    for (size_t i = 0; fits && bits > 0 && i < keys->count; i++) {
+        uint64_t rank = row_is_null(rows[i].row, column) ? 0 : ranks[i] - low + 1;
         keys->keys[i] = (bits == 64 ? 0 : keys->keys[i] << bits) | rank;
     }
-    keys->bits += bits;
-    return true;
+    keys->bits += fits ? bits : 0;
+    free(ranks);
+    return fits;
 }
 
 /* ---- sort ---- */
@@ -610,8 +641,8 @@ void roller_index_sort(struct roller_index *index, const struct planned_file *fi
     for (size_t i = 0; keys.whole && i < file->sort_column_count; i++) {
         size_t column = file->sort_columns[i];
         keys.whole = index->schema->columns[column].type == TYPE_STRING
-                         ? keys_add_strings(index, rows, column, &keys)
-                         : keys_add_numbers(index, rows, column, &keys);
+                         ? keys_add_strings(index, file, column, &keys)
+                         : keys_add_numbers(index, file, column, &keys);
     }
     keys_sort(&keys);
     if (!keys.whole)

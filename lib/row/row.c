@@ -90,17 +90,15 @@ static bool column_is_sound(const struct row_layout *layout, const uint8_t *row,
     const uint8_t *slot = row + layout->slots[column];
     enum type type = layout->types[column];
     bool list = layout->lists[column];
-    uint32_t first = get_u32le(slot);
-    uint32_t second = slot_size(type, list) == 8 ? get_u32le(slot + 4) : 0;
     if (row_is_null(row, column))
-        return first == 0 && second == 0;
-    if (!list && type == TYPE_BOOLEAN)
-        return first <= 1;
+        return get_u32le(slot) == 0 && (slot_size(type, list) == 4 || get_u32le(slot + 4) == 0);
     if (!list && type != TYPE_STRING)
-        return true;
-    if (first < layout->fixed_size || first > size || second > size - first)
+        return type != TYPE_BOOLEAN || get_u32le(slot) <= 1;
+    uint32_t offset = get_u32le(slot);
+    uint32_t len = get_u32le(slot + 4);
+    if (offset < layout->fixed_size || offset > size || len > size - offset)
         return false;
-    return !list || list_is_whole(type, slice_of(row + first, second));
+    return !list || list_is_whole(type, slice_of(row + offset, len));
 }
 
 bool row_check(const struct row_layout *layout, struct slice bytes, uint32_t *size)
