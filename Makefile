@@ -38,7 +38,7 @@ comma := ,
 BUILD := build/$(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
 OPTIMIZE := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all,-O2)
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
-	-Wno-format-truncation $(WERROR)
+	-Wno-format-truncation -Wno-unknown-warning-option $(WERROR)
 COMPILE = $(CC) -std=c11 -D_GNU_SOURCE -DBIDLAKE_VERSION='"$(VERSION)"' -I. -g $(OPTIMIZE) $(WARNINGS) \
 	-pthread -MMD -MP $(CPPFLAGS) $(CFLAGS)
 LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lz -lxxhash -lm -pthread

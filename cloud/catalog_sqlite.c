@@ -90,7 +90,7 @@ static int sqlite_error(const struct sqlite_catalog *catalog, int code, const ch
     }
     error_set(err, ours, "catalog %s: %s: %s", catalog->path, what, text);
     err->cause = code;
-    return ours;
+    return (int)ours;
 }
 
 static int file_check_unmoved(const struct sqlite_catalog *catalog, struct error *err)

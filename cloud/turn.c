@@ -267,7 +267,7 @@ static int refusal_judge(struct turn *turn, struct error *err)
         rc = ERROR_RETRY;
     } else if (rc == OK) {
         *err = refusal;
-        rc = refusal.code;
+        rc = (int)refusal.code;
     }
     table_state_free(&before);
     return rc;

@@ -159,7 +159,7 @@ static int column_find(struct counting *c, const char *wanted, struct error *err
               "--by %s: not a partition column, so manifests don't have it; these are: %s", wanted,
               buf_cstr(&known));
     buf_free(&known);
-    return err->code;
+    return (int)err->code;
 }
 
 static int name_compare(const void *a, const void *b)

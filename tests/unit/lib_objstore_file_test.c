@@ -148,8 +148,8 @@ static void keys_that_leave_the_warehouse_are_refused(void **state)
         "a/..",
         ".",
         "a\nb",
-        "a\x7f"
-        "b",
+        ("a\x7f"
+         "b"),
         ".bidlake-tmp/x",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
