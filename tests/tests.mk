@@ -64,8 +64,6 @@ simulation: $(BUILD)/crash/simulation ## SCHEDULES=2000 seeded schedules, and th
 	@$< --control 300
 	@$< --schedules $(SCHEDULES)
 
-.PHONY: scenarios simulation
-
 # Makes a table for tests/interop/iceberg_manifest.py, and reads PyIceberg's.
 $(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call archives,lib/iceberg)
 	@mkdir -p $(@D)
@@ -93,24 +91,20 @@ readers: all $(INTEROP) ## foreign readers and writers over what single modules 
 	$(PYTHON) tests/interop/catalog_readers.py $(BUILD)/interop/catalog_make $(BUILD)/bidlake-table
 	@echo "3 suites of foreign readers passed, 0 failed"
 
-simulation: $(BUILD)/crash/simulation $(SCENARIOS) ## schedules of agents and committers; SCHEDULES=2000
-	@tests/run_all.sh $(SCENARIOS)
-	$(BUILD)/crash/simulation --schedules $(or $(SCHEDULES),2000)
-
 e2e: all ## the real programs, judged by PyIceberg, DuckDB and pyarrow
 	$(PYTHON) tests/e2e/run.py
 
 kills: all ## SIGKILL at each named point of agent and committer; KILLS=20 random ones besides
 	$(PYTHON) tests/crash/kill_matrix.py --random $(or $(KILLS),20)
 
-crash: simulation kills ## both, longer: make crash SCHEDULES=20000 KILLS=200
+crash: scenarios simulation kills ## both, longer: make crash SCHEDULES=20000 KILLS=200
 
 test: ## installs what is missing, builds, runs all tests
 	@packaging/install-dependencies.sh build test python
 	@$(MAKE) --no-print-directory -j2 WERROR=-Werror all $(UNIT) $(FUZZ) $(SCENARIOS) $(INTEROP) \
 		$(BUILD)/crash/simulation
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory -j2 -O e2e readers simulation kills
+	@$(MAKE) --no-print-directory -j2 -O e2e readers scenarios simulation kills
 
 corpus: $(FUZZ) ## each decoder over the inputs that were found
 	@tests/fuzz/corpus.sh $(FUZZ)
@@ -138,4 +132,4 @@ bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; writes build/ben
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: check readers simulation e2e kills crash test unit corpus golden fuzz lint demo bench format
+.PHONY: check readers scenarios simulation e2e kills crash test unit corpus golden fuzz lint demo bench format
