@@ -57,6 +57,9 @@ struct actor {
     struct objstore *inner_store; /* below a broken one; negative controls only */
     struct catalog *inner_catalog;
     unsigned lifetimes;
+    /* Scenarios say themselves what fails, instead of the seed. */
+    memory_hook *store_script;
+    catalog_hook *catalog_script;
     /* agents: */
     struct agent_life *life; /* NULL when closed */
     char directory[256];
@@ -115,6 +118,7 @@ struct world {
     size_t actor_count;
     struct actor actors[ACTORS_MAX];
     enum world_control control;
+    struct actor *acting; /* outside of fibers: whose code runs */
     bool faults_on;
     bool quiet; /* agents take no more events */
     struct fault_rates rates;

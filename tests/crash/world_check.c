@@ -407,7 +407,8 @@ void world_watch_ledgers(struct world *world)
             continue;
         }
         struct ledger *ledger = read_ledger(world, loaded.metadata);
-        if (ledger != NULL)
+        if (ledger != NULL &&
+            strcmp(ledger_table_uuid_borrow(ledger), metadata_uuid_borrow(loaded.metadata)) == 0)
             ledger_visit_streams(ledger, watch_stream, world);
         ledger_free(ledger);
         free(world->location[i]);

@@ -86,6 +86,8 @@ enum memory_fault world_store_hook(void *context, enum memory_operation operatio
     bool was_dead = actor->dead;
     if (!before_operation(actor, key))
         return MEMORY_FAULT_BEFORE;
+    if (actor->store_script != NULL)
+        return actor->store_script(actor, operation, key);
     check_rights(actor, operation, key);
     if (actor->dead && !was_dead)
         return MEMORY_FAULT_AFTER; /* its last operation arrived, the answer didn't */
@@ -123,6 +125,8 @@ enum catalog_fault world_catalog_hook(void *context, enum catalog_operation oper
     bool was_dead = actor->dead;
     if (!before_operation(actor, "catalog"))
         return CATALOG_FAULT_BEFORE;
+    if (actor->catalog_script != NULL)
+        return actor->catalog_script(actor, operation);
     if (actor->dead && !was_dead)
         return CATALOG_FAULT_AFTER;
     enum catalog_fault fault = draw_catalog_fault(actor->world, operation);
@@ -135,7 +139,7 @@ enum catalog_fault world_catalog_hook(void *context, enum catalog_operation oper
 int world_point_hook(void *context, const char *name, struct error *err)
 {
     struct world *world = context;
-    struct actor *actor = NULL;
+    struct actor *actor = fiber_current() == NULL ? world->acting : NULL;
     for (size_t i = 0; i < world->actor_count && fiber_current() != NULL; i++) {
         if (world->actors[i].fiber == fiber_current())
             actor = &world->actors[i];

@@ -268,33 +268,51 @@ static void disturb_disks(struct world *world)
     }
 }
 
-/* Rows hold the filler of their event; where it stands in data.mdb is a row's inside. */
-bool world_damage_block(struct world *world, struct actor *agent)
+/* Rows hold the filler of their event; where it stands in data.mdb is a row's inside.
+ * LMDB leaves older copies of a page behind: the same event is damaged in all of them. */
+static bool damage_event(struct random *random, struct buf *bytes)
 {
     static const char mark[] = "FILLER";
+    enum { MARK = sizeof mark - 1, BEFORE = 40 };
+    uint8_t window[BEFORE + MARK];
+    size_t at = 0;
+    uint64_t seen = 0;
+    for (size_t i = BEFORE; i + MARK <= bytes->len; i++) {
+        const uint8_t *found = memmem(bytes->data + i, bytes->len - i, mark, MARK);
+        if (found == NULL)
+            break;
+        i = (size_t)(found - bytes->data);
+        if (random_below(random, ++seen) == 0)
+            at = i;
+    }
+    if (seen == 0)
+        return false;
+    memcpy(window, bytes->data + at - BEFORE, sizeof window);
+    for (size_t i = 0; i + sizeof window <= bytes->len; i++) {
+        uint8_t *found = memmem(bytes->data + i, bytes->len - i, window, sizeof window);
+        if (found == NULL)
+            break;
+        found[BEFORE] ^= 0x20;
+        i = (size_t)(found - bytes->data);
+    }
+    return true;
+}
+
+bool world_damage_block(struct world *world, struct actor *agent)
+{
     struct error err;
     struct buf bytes = {0};
     char *path = memory_printf("%s/data.mdb", agent->directory);
-    size_t at = 0;
-    uint64_t seen = 0;
     int rc = access(path, F_OK) == 0 ? file_read(path, SIZE_MAX / 2, &bytes, &err) : ERROR_IO;
-    for (size_t i = 0; rc == OK && i + sizeof mark <= bytes.len; i++) {
-        const uint8_t *found = memmem(bytes.data + i, bytes.len - i, mark, sizeof mark - 1);
-        if (found == NULL)
-            break;
-        i = (size_t)(found - bytes.data);
-        if (random_below(&world->random, ++seen) == 0)
-            at = i;
-    }
-    if (seen > 0) {
+    bool damaged = rc == OK && damage_event(&world->random, &bytes);
+    if (damaged) {
         world_note(world, "MISCHIEF damages a block of agent %zu", agent->number);
-        bytes.data[at] ^= 0x40;
         rc = file_replace(path, buf_slice(&bytes), 0600, &err);
         world->blocks_damaged = true;
     }
     buf_free(&bytes);
     free(path);
-    return seen > 0 && rc == OK;
+    return damaged && rc == OK;
 }
 
 /* ---- objects, clocks, other engines ---- */

@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Kills agent and committer at every named point of the sources, lets them start again and
+asks whether every event is in its table exactly once.
+
+usage: kill_matrix.py [--random N] [--seed N] [--point NAME] [--verbose]
+
+A point is the name in a fault_point() call. For each, and for its first, second and third
+pass, the scenarios are tried in order until one in which the program comes by it: each step
+runs with BIDLAKE_FAULT=kill:NAME:N until one is killed, that one is run again without, and
+so are the rest. Then the law is held: the ids of all events, except those of a block that was
+damaged on purpose, are each once in the table (read by PyIceberg and pyarrow), the ledger
+counts the others as lost, the inbox is empty, `bidlake-table check` and `bidlake-agent spool
+--check` find nothing. A point at which nothing is ever killed is a failure too: then the matrix
+has a hole.
+
+--random N: besides, N processes are killed at random moments while others run.
+"""
+import argparse
+import collections
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+from lake import BUILD, ROOT, Lake, damage, end, until  # noqa: E402
+
+SOURCES = ["agent", "cloud", "lib", "spool", "uploader"]
+PASSES = (1, 2, 3)
+
+
+def fault_points():
+    """Each name once: a point that two places share can't be told apart."""
+    found = collections.Counter()
+    for folder in SOURCES:
+        for directory, _, names in os.walk(os.path.join(ROOT, folder)):
+            for name in names:
+                if name.endswith(".c"):
+                    with open(os.path.join(directory, name), encoding="utf-8") as file:
+                        found.update(re.findall(r'fault_point\("([^"]+)"', file.read()))
+    doubled = [name for name, count in found.items() if count > 1]
+    if doubled:
+        raise SystemExit(f"used at two places: {doubled}")
+    return sorted(found)
+
+
+class Killed(Exception):
+    pass
+
+
+class Scenario:
+    """Steps over a lake of its own, and the ids that must come of them."""
+    ROLL = ("--roll-rows", "150", "--roll-partition-bytes", "0")
+
+    def __init__(self, fault):
+        self.fault = fault
+        self.lake = Lake(tables="openrtb")
+        self.hit = None  # the command that was killed
+        self.expected = collections.Counter()
+        self.lost = 0
+        self.files = 0
+
+    def close(self):
+        self.lake.__exit__()
+
+    def step(self, run, *arguments, **how):
+        """One program's run, armed until one was killed, and again until it is done."""
+        fault = None if self.hit else self.fault
+        result = run(*arguments, code=None, fault=fault, **how)
+        if result.code == -signal.SIGKILL and fault:
+            self.hit = f"{run.__name__} {' '.join(arguments)}"[:30]
+            if hash_even(self.fault):  # half of the time the other side goes on first
+                self.lake.once(code=None)
+            result = run(*arguments, code=None, **how)
+        if result.code != 0:
+            raise AssertionError(f"{arguments}: exit {result.code}\n{result.out}\n{result.err}")
+
+    def events(self, count, size=0, counted=True):
+        """A file of clicks with ids of their own, in two countries on two days."""
+        lines, self.files = [], self.files + 1
+        for i in range(count):
+            event = {"id": f"event-{self.files}-{i:05}", "ts": 1767225600000 + i % 2 * 86400000,
+                     "device_geo_country": ("USA", "DEU")[i // 2 % 2], "landing_page": "x" * size}
+            lines.append(json.dumps(event))
+            if counted:
+                self.expected[event["id"]] += 1
+        return self.lake.write(f"{self.files}.ndjson", "\n".join(lines) + "\n")
+
+    def ingest(self, *files, flags=()):
+        self.step(self.lake.ingest, "clicks", *self.ROLL, *flags, *files)
+
+    def once(self):
+        self.step(self.lake.once)
+
+    def run(self):
+        self.step(self.lake.init)
+        self.steps()
+
+    def verify(self):
+        lake = self.lake
+        lake.ingest("clicks", "-", stdin=b"")  # what is left is delivered, receipts are read
+        quiet(lake)
+        lake.ingest("clicks", "-", stdin=b"")
+        found = lake.ids("clicks", "click_id")
+        if found != self.expected:
+            raise AssertionError(
+                f"missing {list((self.expected - found).items())[:5]} "
+                f"too many {list((found - self.expected).items())[:5]}")
+        lost = sum(gap["events"] for stream in lake.table_json("ledger", "clicks")
+                   for gap in stream["lost"])
+        if lost != self.lost:
+            raise AssertionError(f"{lost} events lost by the ledger, {self.lost} in truth")
+        lake.check("clicks")
+        lake.agent("spool", "--check", code=0)
+        held = [stream for stream in json.loads(lake.agent("spool", "--json", code=0).out)["streams"]
+                if stream["next"] < stream["end"]]
+        if held:
+            raise AssertionError(f"the spool still holds {held}")
+
+
+class Daily(Scenario):
+    """Several files, several segments, partitions and turns."""
+
+    def steps(self):
+        self.ingest(*[self.events(100) for _ in range(4)])
+        self.once()
+        self.ingest(self.events(120), self.events(10))
+        self.once()
+        self.ingest(self.events(5), flags=("--roll-partition-bytes", "1GiB"))
+        self.once()
+
+
+class Pressure(Scenario):
+    """More than the spool's budget: announced records are let go before they are committed."""
+
+    def steps(self):
+        flags = ("--spool-bytes", "16MiB")
+        self.ingest(*[self.events(400, size=9000) for _ in range(5)], flags=flags)
+        self.once()
+        self.ingest(self.events(10), flags=flags)
+        self.once()
+
+
+class Damage(Scenario):
+    """Two blocks that don't read back: their ranges are lost, announced and counted."""
+
+    def steps(self):
+        files = [self.events(100, counted=number not in (1, 3)) for number in range(5)]
+        self.lake.ingest("clicks", *files, code=None, fault="kill:upload.before_announcement")
+        damage(self.lake.spool, "event-2-00050")
+        damage(self.lake.spool, "event-4-00001")
+        self.lost = 200
+        self.ingest(*files)
+        self.once()
+
+
+SCENARIOS = [Daily, Pressure, Damage]
+
+
+def hash_even(text):
+    return sum(text.encode()) % 2 == 0
+
+
+def quiet(lake):
+    """Turns until nothing is left to do."""
+    for _ in range(10):
+        lake.once()
+        if not lake.inbox():
+            return
+    raise AssertionError(f"the inbox does not empty: {lake.inbox()}")
+
+
+def run_one(kind, name, nth, verbose):
+    """Whether the point was hit in this scenario; raises when the law does not hold."""
+    scenario = kind(f"kill:{name}:{nth}")
+    try:
+        start = time.monotonic()
+        scenario.run()
+        if scenario.hit:
+            scenario.verify()
+            if verbose:
+                print(f"{name}:{nth} {kind.__name__} at {scenario.hit} "
+                      f"{time.monotonic() - start:.2f} s", flush=True)
+        return scenario.hit is not None
+    finally:
+        scenario.close()
+
+
+def matrix(points, verbose):
+    kills, failures = 0, []
+    for name in points:
+        hit = None
+        for nth in PASSES:
+            for kind in [hit] if hit else SCENARIOS:
+                try:
+                    if run_one(kind, name, nth, verbose):
+                        hit = kind
+                        kills += 1
+                        break
+                except Exception as error:  # told, and the others still run
+                    failures.append(f"{name}:{nth} in {kind.__name__}: {error}")
+                    hit = kind
+                    break
+            if not hit:
+                break
+        if not hit:
+            failures.append(f"{name}: no scenario comes by")
+    return kills, failures
+
+
+def spawn(program, *arguments):
+    return subprocess.Popen([os.path.join(BUILD, program), *arguments], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def kill_at_random(count, seed, verbose):
+    """Agent and two committers run side by side; each round one of them is killed at a random
+    moment of its life. The agent's file is the same until it was taken whole."""
+    draw = random.Random(seed)
+    scenario = Scenario(fault=None)
+    lake = scenario.lake
+    kills = 0
+    try:
+        lake.init()
+        files, lives = [scenario.events(6000, size=300)], {"agent": 0.03, "commit": 0.02}
+        for _ in range(50 * count):
+            if kills == count:
+                break
+            victim = draw.choice(["agent", "agent", "commit"])
+            started = {
+                "agent": spawn("bidlake-agent", "ingest", *lake.agent_flags(), "clicks",
+                               *scenario.ROLL, "--roll-rows", "700", *files),
+                "commit": spawn("bidlake-commit", "once", *lake.commit_flags()),
+                "other": spawn("bidlake-commit", "once", *lake.commit_flags())}
+            begin = time.monotonic()
+            moment = draw.uniform(0, lives[victim] * 1.2)
+            try:
+                started[victim].wait(timeout=moment)
+                lives[victim] = max(time.monotonic() - begin, 0.002)  # it lived shorter
+            except subprocess.TimeoutExpired:
+                started[victim].kill()
+            for name, process in started.items():
+                code = process.wait(timeout=60)
+                if code == -signal.SIGKILL:
+                    kills += 1
+                    lives[name] *= 1.1
+                elif code != 0:
+                    raise AssertionError(f"{name}: exit {code}")
+                elif name == "agent":
+                    files.append(scenario.events(6000, size=300))
+        if kills < count:
+            raise AssertionError(f"only {kills} processes were killed alive")
+        lake.ingest("clicks", *scenario.ROLL, *files)
+        scenario.verify()
+        if verbose:
+            print(f"random: {kills} kills, {scenario.expected.total()} events", flush=True)
+        return kills, []
+    except Exception as error:
+        return kills, [f"random, seed {seed}: {error}"]
+    finally:
+        scenario.close()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--random", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--point")
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    start = time.monotonic()
+    points = [options.point] if options.point else fault_points()
+    with tempfile.TemporaryDirectory(prefix="bidlake-kill-",
+                                     dir=os.environ.get("BIDLAKE_TEST_DIR")) as folder:
+        os.environ["BIDLAKE_TEST_DIR"] = folder
+        kills, failures = matrix(points, options.verbose)
+        if options.random:
+            more, wrong = kill_at_random(options.random, options.seed, options.verbose)
+            kills, failures = kills + more, failures + wrong
+    for failure in failures:
+        print(f"FAILED {failure}")
+    print(f"{len(points)} points, {kills} kills survived, {time.monotonic() - start:.0f} s")
+    print(f"{kills} kills passed, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
