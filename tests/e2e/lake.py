@@ -9,6 +9,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ import reference
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BIDLAKE_BUILD", "build/release"))
 DATA = os.path.join(ROOT, "tests", "e2e", "data")
-RUN_SECONDS = 120
+RUN_SECONDS = 40
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 Result = collections.namedtuple("Result", "code out err")
@@ -244,3 +245,15 @@ def end(process, how=signal.SIGKILL):
         if how != signal.SIGKILL:
             process.send_signal(signal.SIGCONT)
     process.wait(timeout=20)
+
+
+def damage(spool, text):
+    """Flips a bit in the spool's block that holds this text; says so if there is none."""
+    path = os.path.join(spool, "data.mdb")
+    with open(path, "r+b") as file:
+        data = file.read()
+        found = [match.start() for match in re.finditer(re.escape(text.encode()), data)]
+        assert found, f"{text} is not in {path}"
+        for at in found:
+            file.seek(at)
+            file.write(bytes([data[at] ^ 1]))
