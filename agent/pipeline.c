@@ -8,7 +8,7 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
-enum { BUILD_RETRY_MS = 5000, PRESSURE_SHARE = 8 };
+enum { BUILD_RETRY_MS = 5000, PRESSURE_SHARE = 8, REFUSED_SHARE = 2 };
 
 /* A stream whose last build failed. */
 struct stall {
@@ -24,6 +24,7 @@ struct pipeline {
     struct roller_statistics roller_statistics;
     struct stall *stalls;
     int64_t upload_ns;
+    uint64_t refused_events; /* of the spool, when pressure was last looked at */
     char last_failure[400];
 };
 
@@ -158,12 +159,15 @@ static void build_stream(struct pipeline *pipeline, const char *stream, int64_t 
 }
 
 /* Room for new events comes before old ones that the store has: under pressure the
- * records of announced segments go, oldest first, until an eighth is free. */
+ * records of announced segments go, oldest first, until an eighth is free. A batch that was
+ * refused is larger than what is free: then it is half, or it would wait for ever. */
 static int relieve_pressure(struct pipeline *pipeline, struct error *err)
 {
     struct spool_statistics statistics = {0};
     spool_statistics(pipeline->options.spool, &statistics);
-    uint64_t room = statistics.bytes_max / PRESSURE_SHARE;
+    bool refused = statistics.refused_events > pipeline->refused_events;
+    uint64_t room = statistics.bytes_max / (refused ? REFUSED_SHARE : PRESSURE_SHARE);
+    pipeline->refused_events = statistics.refused_events;
     if (statistics.bytes_used + statistics.bytes_reserve + room <= statistics.bytes_max)
         return OK;
     return spool_let_go(pipeline->options.spool, room, err);
