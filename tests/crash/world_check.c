@@ -223,11 +223,16 @@ static void read_snapshots(struct view *view)
 
 /* ---- ledger against files ---- */
 
+/* Lost events within a range. The ledger joins neighbours of one reason; in an agent's own
+ * stream every position is an event. */
 static uint64_t lost_within(const struct lost_range *lost, size_t count, uint64_t from, uint64_t to)
 {
     uint64_t events = 0;
-    for (size_t i = 0; i < count; i++)
-        events += lost[i].from >= from && lost[i].to <= to ? lost[i].events : 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t first = lost[i].from > from ? lost[i].from : from;
+        uint64_t end = lost[i].to < to ? lost[i].to : to;
+        events += first < end ? end - first : 0;
+    }
     return events;
 }
 
