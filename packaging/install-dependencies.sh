@@ -126,6 +126,7 @@ install_packages() {
     wanted=$(names "$1" | missing | tr '\n' ' ')
     [ -n "$wanted" ] || return 0
     echo "install-dependencies: installing $wanted"
+    as_root true || fail "cannot become root" # asks here, where it is seen
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
     status=0

@@ -13,6 +13,9 @@
 # with 1 if a table has not exactly the rows that were generated.
 set -eu
 
+# awk prints 0,5 where the locale does, and no program reads that.
+export LC_ALL=C
+
 requests=${DEMO_EVENTS:-200000}
 seed=${DEMO_SEED:-1}
 bin=$(cd "${BIN:-$(dirname "$0")/../build/release}" && pwd)
@@ -284,7 +287,7 @@ DuckDB:
   GROUP BY ALL ORDER BY 2 DESC LIMIT 10;
 
 bidlake:
-  $bin/bidlake-table ls --warehouse file://$dir/warehouse --catalog sqlite:$dir/catalog.db
+  $bin/bidlake-table ls --warehouse 'file://$dir/warehouse' --catalog 'sqlite:$dir/catalog.db'
 END
 }
 
