@@ -97,7 +97,7 @@ as_root() {
     elif command -v sudo >/dev/null 2>&1; then
         sudo "$@"
     else
-        fail "neither root nor sudo: cannot run: $*"
+        fail "neither root nor sudo: run this as root once"
     fi
 }
 
@@ -126,7 +126,7 @@ install_packages() {
     wanted=$(names "$1" | missing | tr '\n' ' ')
     [ -n "$wanted" ] || return 0
     echo "install-dependencies: installing $wanted"
-    as_root true || fail "cannot become root" # asks here, where it is seen
+    as_root true # a password is asked for here, where the question is seen
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
     status=0
