@@ -31,6 +31,7 @@ enum {
     CHECKPOINT_VERSION = 1,
     FULL_WAIT_MS = 100,
     IDLE_WAIT_MS = 20,
+    BATCH_AGE_MS = 1000, /* a slow pipe's events don't wait longer for their sync */
     PROGRESS_MS = 1000,
 };
 
@@ -64,6 +65,8 @@ struct ingest {
     char table[256];
     char stream[STREAM_NAME_MAX + 1];
     int64_t received_at_us; /* never goes back */
+    int64_t batch_due_ms;   /* monotonic: when the batch is old enough */
+    bool broken;            /* spool or deliverer failed: no input can be taken */
     int64_t progress_at_ms;
     pthread_t deliverer;
     bool delivering;
@@ -259,6 +262,7 @@ static int flush_batch(struct ingest *ingest, struct checkpoint *checkpoint, str
     int64_t start_ns = clock_thread_cpu_ns();
     int rc = append_patiently(ingest, &batch, batch_count, &place, checkpoint->have ? 1 : 0, err);
     ingest->report->spool_ns += clock_thread_cpu_ns() - start_ns;
+    ingest->broken = rc != OK;
     if (rc != OK)
         return rc;
     ingest->report->events += batch.event_count;
@@ -310,6 +314,7 @@ static void take_line(struct ingest *ingest, const char *file, const struct inpu
 static void new_batch_time(struct ingest *ingest)
 {
     int64_t now_us = clock_wall_us(&clock_system);
+    ingest->batch_due_ms = clock_mono_ms(&clock_system) + BATCH_AGE_MS;
     if (now_us > ingest->received_at_us)
         ingest->received_at_us = now_us;
 }
@@ -335,37 +340,63 @@ static void show_progress(struct ingest *ingest, const char *file, const struct 
             (unsigned long long)events, terminal && !last ? "" : "\n");
 }
 
-/* Reads lines into batches; *ended says that the file was read to its end. */
+/* Whether what was taken is to be made durable now. The clock is looked at when bytes were
+ * read, which is seldom. */
+static bool batch_is_due(const struct ingest *ingest, bool silent, bool read)
+{
+    const struct shred_batch *batch = &ingest->batch;
+    if (batch->rows.len >= BATCH_BYTES || batch->event_count >= BATCH_EVENTS)
+        return true;
+    return batch->event_count > 0 &&
+           (silent || (read && clock_mono_ms(&clock_system) >= ingest->batch_due_ms));
+}
+
+static int flush_lines(struct ingest *ingest, const char *file, struct input *input,
+                       struct checkpoint *checkpoint, struct error *err)
+{
+    checkpoint->offset = input_offset(input);
+    checkpoint->line = input_line_number(input);
+    int rc = flush_batch(ingest, checkpoint, err);
+    new_batch_time(ingest);
+    show_progress(ingest, file, input, checkpoint, false);
+    if (rc == OK) {
+        rc = deliverer_failed(ingest, err);
+        ingest->broken = rc != OK;
+    }
+    return rc;
+}
+
+/* Reads lines into batches; checkpoint->ended says that the file was read to its end. */
 static int take_lines(struct ingest *ingest, const char *file, struct input *input,
                       struct checkpoint *checkpoint, struct error *err)
 {
-    bool more = true;
     int rc = OK;
+    uint64_t read_before = 0;
     int64_t shred_start_ns = clock_thread_cpu_ns();
     int64_t read_before_ns = input_cpu_ns(input);
     new_batch_time(ingest);
     while (rc == OK && !stop_asked) {
         struct input_line line;
+        bool more = false;
         rc = input_next(input, &line, &more, err);
-        if (rc != OK || !more)
+        bool silent = rc == ERROR_RETRY;
+        checkpoint->ended = rc == OK && !more;
+        if (checkpoint->ended || (rc != OK && !silent))
             break;
-        take_line(ingest, file, &line);
-        if (ingest->batch.rows.len < BATCH_BYTES && ingest->batch.event_count < BATCH_EVENTS)
+        rc = OK;
+        if (!silent)
+            take_line(ingest, file, &line);
+        bool read = input_bytes_read(input) != read_before;
+        read_before = input_bytes_read(input);
+        if (!batch_is_due(ingest, silent, read))
             continue;
         int64_t spool_start_ns = clock_thread_cpu_ns();
-        checkpoint->offset = input_offset(input);
-        checkpoint->line = input_line_number(input);
-        rc = flush_batch(ingest, checkpoint, err);
+        rc = flush_lines(ingest, file, input, checkpoint, err);
         shred_start_ns += clock_thread_cpu_ns() - spool_start_ns;
-        new_batch_time(ingest);
-        show_progress(ingest, file, input, checkpoint, false);
-        if (rc == OK)
-            rc = deliverer_failed(ingest, err);
     }
     int64_t read_ns = input_cpu_ns(input) - read_before_ns;
     ingest->report->read_ns += read_ns;
     ingest->report->shred_ns += clock_thread_cpu_ns() - shred_start_ns - read_ns;
-    checkpoint->ended = rc == OK && !more;
     return rc;
 }
 
@@ -374,6 +405,7 @@ static int ingest_file(struct ingest *ingest, const char *file, struct error *er
     struct input *input = NULL;
     struct checkpoint checkpoint = {0};
     size_t line_max = (size_t)ingest->options->config->event_bytes_max;
+    shred_batch_reset(&ingest->batch);
     int rc = input_open(&input, file, line_max, err);
     if (rc != OK)
         return rc;
@@ -395,7 +427,7 @@ static int ingest_file(struct ingest *ingest, const char *file, struct error *er
         goto out;
     rc = take_lines(ingest, file, input, &checkpoint, err);
     ingest->report->bytes_in += input_offset(input) - start;
-    if (rc == OK || rc == ERROR_INPUT) {
+    if (rc == OK || (rc == ERROR_INPUT && !ingest->broken)) {
         /* What came before a damaged place is kept, and so is the place. */
         struct error flush_err;
         checkpoint.offset = input_offset(input);
@@ -492,19 +524,17 @@ static void fill_report(struct ingest *ingest)
 static int ingest_files(struct ingest *ingest, struct error *err)
 {
     int first_rc = OK;
-    for (size_t i = 0; i < ingest->options->file_count && !stop_asked; i++) {
+    /* One input that is damaged or not there doesn't keep the others out. */
+    for (size_t i = 0; i < ingest->options->file_count && !stop_asked && !ingest->broken; i++) {
         struct error file_err;
         int rc = ingest_file(ingest, ingest->options->files[i], &file_err);
         if (rc != OK && first_rc == OK) {
             *err = file_err;
             first_rc = rc;
+        } else if (rc != OK) {
+            log_event(LOG_LEVEL_ERROR, "ingest", "one more input does not read to its end",
+                      "error=\"%s\"", file_err.text);
         }
-        /* One input that is damaged or not there doesn't keep the others out. */
-        if (rc != OK && rc != ERROR_INPUT && file_err.cause == 0)
-            break;
-        if (rc != OK)
-            log_event(LOG_LEVEL_ERROR, "ingest", "input does not read to its end", "error=\"%s\"",
-                      file_err.text);
     }
     if (first_rc == OK && stop_asked)
         first_rc =

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A window of plain text: [at, len) is what no line was cut from yet. When it holds no
- * line end, the rest is moved to the front and more is read or expanded behind it.
+ * line end, the rest is moved to the front and more is read or expanded behind it. Of a
+ * line that is too long only the beginning stays in the window, and its end is found
+ * before it is given, so that the offset behind it is that of a line.
  */
 #include "agent/input.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,7 +23,7 @@
 #include "lib/base/digest.h"
 #include "lib/base/memory.h"
 
-enum { READ_SIZE = 1 << 20, HEAD_SIZE = 1024 };
+enum { READ_SIZE = 1 << 20, HEAD_SIZE = 1024, SILENCE_MS = 200 };
 
 enum coding { CODING_UNKNOWN, CODING_PLAIN, CODING_GZIP, CODING_ZSTD };
 
@@ -29,6 +32,7 @@ struct input {
     char *name;
     enum coding coding;
     size_t line_bytes_max;
+    bool may_be_silent; /* a pipe or terminal: what reads it may wait for long */
     bool file_ended;
     bool member_open; /* within a gzip member or zstd frame */
     uint8_t *raw;     /* compressed bytes, READ_SIZE */
@@ -37,9 +41,9 @@ struct input {
     ZSTD_DCtx *zstd;
     struct buf text;
     size_t at;
-    size_t searched; /* no line end in [at, searched) */
-    bool skipping;   /* behind the beginning of a line that is too long */
-    uint64_t offset; /* of text.data[at] in the plain text */
+    size_t searched;  /* no line end in [at, searched) */
+    uint64_t dropped; /* bytes of the line at `at`, behind text.len, that are not kept */
+    uint64_t offset;  /* of text.data[at] in the plain text */
     uint64_t line_number;
     uint64_t bytes_read;
     int64_t cpu_ns;
@@ -54,13 +58,15 @@ int input_open(struct input **out, const char *path, size_t line_bytes_max, stru
     if (fd < 0)
         return error_errno(err, path);
     struct stat info;
-    if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
+    bool known = fstat(fd, &info) == 0;
+    if (known && S_ISDIR(info.st_mode)) {
         close(fd);
         return error_set(err, ERROR_INPUT, "%s: is a directory", path);
     }
     posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     struct input *input = memory_alloc(1, sizeof *input);
     input->fd = fd;
+    input->may_be_silent = known && !S_ISREG(info.st_mode);
     input->name = memory_copy_cstr(standard ? "standard input" : path);
     input->line_bytes_max = line_bytes_max;
     input->raw = memory_alloc_raw(READ_SIZE, 1);
@@ -128,7 +134,10 @@ int64_t input_cpu_ns(const struct input *input)
 
 static int read_some(struct input *input, uint8_t *to, size_t room, size_t *n, struct error *err)
 {
+    struct pollfd ready = {.fd = input->fd, .events = POLLIN};
     for (;;) {
+        if (input->may_be_silent && poll(&ready, 1, SILENCE_MS) <= 0)
+            return error_set(err, ERROR_RETRY, "nothing came for %d ms", SILENCE_MS);
         ssize_t got = read(input->fd, to, room);
         if (got < 0 && errno == EINTR)
             continue;
@@ -289,21 +298,25 @@ static void advance(struct input *input, size_t bytes)
 static void cut_line(struct input *input, size_t end, bool line_end, struct input_line *out)
 {
     size_t len = end - input->at;
-    *out = (struct input_line){.text = slice_of(input->text.data + input->at, len),
-                               .number = ++input->line_number,
-                               .too_long = len > input->line_bytes_max};
-    if (out->too_long)
-        out->text.len = input->line_bytes_max;
+    bool too_long = input->dropped > 0 || len > input->line_bytes_max;
+    *out = (struct input_line){
+        .text = slice_of(input->text.data + input->at, too_long ? input->line_bytes_max : len),
+        .number = ++input->line_number,
+        .too_long = too_long};
     advance(input, len + (line_end ? 1 : 0));
+    input->offset += input->dropped;
+    input->dropped = 0;
 }
 
-/* Drops what is left of a line that was too long and was given already. *done: its end
- * was found. */
-static void skip_rest(struct input *input, const uint8_t *line_end)
+/* Keeps the window small while the end of a line that is too long is looked for. */
+static void drop_excess(struct input *input)
 {
-    size_t end = line_end != NULL ? (size_t)(line_end - input->text.data) + 1 : input->text.len;
-    advance(input, end - input->at);
-    input->skipping = line_end == NULL;
+    size_t len = input->text.len - input->at;
+    if (len > input->line_bytes_max) {
+        input->dropped += len - input->line_bytes_max;
+        input->text.len = input->at + input->line_bytes_max;
+    }
+    input->searched = input->text.len;
 }
 
 int input_next(struct input *input, struct input_line *out, bool *more, struct error *err)
@@ -313,22 +326,12 @@ int input_next(struct input *input, struct input_line *out, bool *more, struct e
         size_t len = input->text.len - input->searched;
         const uint8_t *found =
             len > 0 ? memchr(input->text.data + input->searched, '\n', len) : NULL;
-        if (input->skipping && (found != NULL || len > 0)) {
-            skip_rest(input, found);
-            continue;
-        }
         if (found != NULL) {
             *more = true;
             cut_line(input, (size_t)(found - input->text.data), true, out);
             return OK;
         }
-        input->searched = input->text.len;
-        if (input->text.len - input->at > input->line_bytes_max) {
-            *more = true;
-            input->skipping = true;
-            cut_line(input, input->text.len, false, out);
-            return OK;
-        }
+        drop_excess(input);
         size_t n = 0;
         int rc = fill(input, &n, err);
         if (rc != OK)

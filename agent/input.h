@@ -21,7 +21,7 @@ struct input;
 struct input_line {
     struct slice text; /* without its line end; until the next call */
     uint64_t number;   /* from 1 */
-    bool too_long;     /* longer than bytes_max: text is its beginning, the rest was skipped */
+    bool too_long;     /* longer than bytes_max: text is its beginning, the rest is not kept */
 };
 
 /* `path` "-" is standard input. */
@@ -47,7 +47,8 @@ uint32_t input_head_crc32c(const struct input *input, uint32_t len);
 int input_skip(struct input *input, uint64_t offset, uint64_t number, struct error *err) MUST_USE;
 
 /* The next line; *more false at the end. A last line without a line end counts. Cut or
- * corrupt compression is ERROR_INPUT, after all whole lines before it were given. */
+ * corrupt compression is ERROR_INPUT, after all whole lines before it were given.
+ * ERROR_RETRY: a pipe was silent for a moment; what came before was given, call again. */
 int input_next(struct input *input, struct input_line *out, bool *more, struct error *err) MUST_USE;
 
 /* Where the next line begins, in bytes of the plain text. */

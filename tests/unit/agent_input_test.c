@@ -83,6 +83,58 @@ static void long_line_is_cut_and_skipped(void **state)
     input_close(input);
 }
 
+/* A run that is stopped behind a long line must not take the line's rest for a line of
+ * its own: that could be an event that nobody sent. */
+static void offset_behind_a_long_line_is_that_of_a_line(void **state)
+{
+    (void)state;
+    enum { LONG = 3 << 20 };
+    struct error err;
+    struct input_line line;
+    struct input *input = NULL;
+    bool more = false;
+    char *text = malloc(LONG + 4);
+    assert_non_null(text);
+    memset(text, ' ', LONG);
+    memcpy(text + LONG, "\nok\n", 4);
+    write_file(text, LONG + 4);
+    free(text);
+    assert_int_equal(input_open(&input, path, 16, &err), OK);
+    assert_int_equal(input_next(input, &line, &more, &err), OK);
+    assert_true(more && line.too_long);
+    assert_int_equal(line.text.len, 16);
+    assert_int_equal(input_offset(input), LONG + 1);
+    expect_line(input, "ok", 2);
+    expect_end(input);
+    input_close(input);
+}
+
+/* An ingest from a pipe that nobody writes to must hear a signal, and make durable what
+ * came before; and a line that came in two parts is one. */
+static void silent_pipe_gives_way(void **state)
+{
+    (void)state;
+    struct error err;
+    struct input_line line;
+    struct input *input = NULL;
+    bool more = false;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", ends[0]);
+    assert_int_equal(input_open(&input, path, 16, &err), OK);
+    assert_int_equal(input_next(input, &line, &more, &err), ERROR_RETRY);
+    assert_int_equal(write(ends[1], "one\nt", 5), 5);
+    expect_line(input, "one", 1);
+    assert_int_equal(input_next(input, &line, &more, &err), ERROR_RETRY);
+    assert_int_equal(input_offset(input), 4);
+    assert_int_equal(write(ends[1], "wo", 2), 2);
+    close(ends[1]);
+    expect_line(input, "two", 2);
+    expect_end(input);
+    input_close(input);
+    close(ends[0]);
+}
+
 /* A run after a crash must go on at the first line that is not durable. */
 static void skip_goes_on_where_it_ended(void **state)
 {
@@ -183,6 +235,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(last_line_needs_no_line_end),
         cmocka_unit_test(long_line_is_cut_and_skipped),
+        cmocka_unit_test(offset_behind_a_long_line_is_that_of_a_line),
+        cmocka_unit_test(silent_pipe_gives_way),
         cmocka_unit_test(skip_goes_on_where_it_ended),
         cmocka_unit_test(gzip_members_are_one_text),
         cmocka_unit_test(cut_gzip_gives_whole_lines_then_an_error),

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Ingests of small files into a spool and a file store of their own.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "agent/ingest.h"
+#include "lib/base/buf.h"
+#include "lib/base/fault.h"
+#include "lib/base/file.h"
+
+struct site {
+    char directory[64];
+    struct agent_config config;
+    struct mapping_set set;
+};
+
+static void must(int rc, const struct error *err)
+{
+    if (rc != OK)
+        fail_msg("%s: %s", error_code_name((enum error_code)rc), err->text);
+}
+
+static const char *path_in(struct site *site, const char *name)
+{
+    return arena_printf(&site->config.arena, "%s/%s", site->directory, name);
+}
+
+static void site_init(struct site *site)
+{
+    static const char *const tables[] = {"openrtb"};
+    struct error err;
+    *site = (struct site){0};
+    snprintf(site->directory, sizeof site->directory, "/tmp/bidlake-ingest-XXXXXX");
+    assert_non_null(mkdtemp(site->directory));
+    agent_config_init(&site->config);
+    site->config.agent_id = "a1";
+    site->config.spool_directory = path_in(site, "spool");
+    site->config.warehouse = path_in(site, "warehouse");
+    site->config.spool_bytes = 64 << 20;
+    must(mapping_set_load(&site->set, tables, 1, &err), &err);
+}
+
+static void site_free(struct site *site)
+{
+    struct error err;
+    must(file_remove_tree(site->directory, &err), &err);
+    mapping_set_free(&site->set);
+    agent_config_free(&site->config);
+}
+
+static const char *write_clicks(struct site *site, const char *name, int from, int count)
+{
+    struct error err;
+    struct buf text = {0};
+    const char *path = path_in(site, name);
+    for (int i = from; i < from + count; i++)
+        buf_printf(&text, "{\"id\":\"c%d\",\"ts\":1760000000000}\n", i);
+    must(file_replace(path, buf_slice(&text), 0640, &err), &err);
+    buf_free(&text);
+    return path;
+}
+
+static int run(struct site *site, const char *const *files, size_t count,
+               struct ingest_report *report)
+{
+    struct error err = {0};
+    struct ingest_options options = {.config = &site->config,
+                                     .mapping = mapping_set_find(&site->set, "clicks"),
+                                     .files = files,
+                                     .file_count = count};
+    return ingest_run(&options, report, &err);
+}
+
+static int fail_first_append(void *context, const char *name, struct error *err)
+{
+    int *left = context;
+    if (strcmp(name, "spool.append.before_commit") != 0 || *left == 0)
+        return OK;
+    (*left)--;
+    errno = EIO;
+    return error_errno(err, "injected");
+}
+
+/* Lines whose append failed are read again by the next run. If they went along with the
+ * next file's batch as well, they would be in the table twice. */
+static void failed_append_leaves_nothing_for_the_next_file(void **state)
+{
+    (void)state;
+    struct site site;
+    struct ingest_report report;
+    int left = 1;
+    site_init(&site);
+    const char *files[] = {write_clicks(&site, "one", 0, 5), write_clicks(&site, "two", 5, 3)};
+    fault_install(fail_first_append, &left);
+    assert_int_not_equal(run(&site, files, 2, &report), OK);
+    fault_install(NULL, NULL);
+    uint64_t events = report.events;
+    ingest_report_free(&report);
+    assert_int_equal(run(&site, files, 2, &report), OK);
+    assert_int_equal(events + report.events, 8);
+    ingest_report_free(&report);
+    site_free(&site);
+}
+
+/* One file that is not there must not keep the others out; and it is told. */
+static void missing_file_does_not_keep_the_others_out(void **state)
+{
+    (void)state;
+    struct site site;
+    struct ingest_report report;
+    site_init(&site);
+    const char *files[] = {path_in(&site, "absent"), write_clicks(&site, "two", 0, 3)};
+    assert_int_not_equal(run(&site, files, 2, &report), OK);
+    assert_int_equal(report.events, 3);
+    ingest_report_free(&report);
+    site_free(&site);
+}
+
+/* A second run must not take a file twice; one that grew goes on where it ended. */
+static void file_is_taken_once_and_goes_on_when_it_grew(void **state)
+{
+    (void)state;
+    struct site site;
+    struct ingest_report report;
+    site_init(&site);
+    const char *files[] = {write_clicks(&site, "one", 0, 4)};
+    assert_int_equal(run(&site, files, 1, &report), OK);
+    assert_int_equal(report.events, 4);
+    ingest_report_free(&report);
+    assert_int_equal(run(&site, files, 1, &report), OK);
+    assert_int_equal(report.events, 0);
+    assert_int_equal(report.files_skipped, 1);
+    ingest_report_free(&report);
+    FILE *file = fopen(files[0], "ae");
+    assert_non_null(file);
+    fputs("{\"id\":\"new\"}\n", file);
+    fclose(file);
+    assert_int_equal(run(&site, files, 1, &report), OK);
+    assert_int_equal(report.events, 1);
+    ingest_report_free(&report);
+    site_free(&site);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(failed_append_leaves_nothing_for_the_next_file),
+        cmocka_unit_test(missing_file_does_not_keep_the_others_out),
+        cmocka_unit_test(file_is_taken_once_and_goes_on_when_it_grew),
+    };
+    return cmocka_run_group_tests_name("agent/ingest", tests, NULL, NULL);
+}
