@@ -15,7 +15,7 @@
 #include "lib/base/log.h"
 #include "tests/crash/world.h"
 
-enum { STEPS_MIN = 100, STEPS_MORE = 800, CHECK_EVERY = 300, REPORTED_MAX = 20 };
+enum { STEPS_MIN = 100, STEPS_MORE = 550, CHECK_EVERY = 250, REPORTED_MAX = 20 };
 enum { FILLER_BYTES = 6000, SMALL_BUDGET = 1 << 20 };
 
 struct totals {
