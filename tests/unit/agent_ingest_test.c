@@ -88,11 +88,11 @@ static int fail_first_append(void *context, const char *name, struct error *err)
     if (strcmp(name, "spool.append.before_commit") != 0 || *left == 0)
         return OK;
     (*left)--;
-    errno = EIO;
+    errno = ENOSPC;
     return error_errno(err, "injected");
 }
 
-/* Lines whose append failed are read again by the next run. If they went along with the
+/* Lines that found no room are read again by the next run. If they went along with the
  * next file's batch as well, they would be in the table twice. */
 static void failed_append_leaves_nothing_for_the_next_file(void **state)
 {
@@ -102,11 +102,13 @@ static void failed_append_leaves_nothing_for_the_next_file(void **state)
     int left = 1;
     site_init(&site);
     const char *files[] = {write_clicks(&site, "one", 0, 5), write_clicks(&site, "two", 5, 3)};
+    site.config.deliver_deadline_ms = 0;
     fault_install(fail_first_append, &left);
     assert_int_not_equal(run(&site, files, 2, &report), OK);
     fault_install(NULL, NULL);
     uint64_t events = report.events;
     ingest_report_free(&report);
+    site.config.deliver_deadline_ms = 60000;
     assert_int_equal(run(&site, files, 2, &report), OK);
     assert_int_equal(events + report.events, 8);
     ingest_report_free(&report);
