@@ -25,6 +25,7 @@ struct pipeline {
     struct stall *stalls;
     int64_t upload_ns;
     uint64_t refused_events; /* of the spool, when pressure was last looked at */
+    bool pressed;            /* too little room was free then */
     char last_failure[400];
 };
 
@@ -111,6 +112,14 @@ static void stall_stream(struct pipeline *pipeline, const char *stream, int64_t 
 
 /* ---- the step ---- */
 
+/* A spool without room whose records are all open would wait for roll.age: nothing that
+ * is not sealed can be delivered, committed and trimmed. One segment at a time is on its
+ * way then, so that pressure doesn't make many small ones. */
+static bool only_open_records(const struct spool_stream *stream)
+{
+    return stream->end > stream->sealed && stream->begin == stream->sealed;
+}
+
 static int seal_stream(struct pipeline *pipeline, const struct spool_stream *stream, bool flush,
                        int64_t wall_ms, struct error *err)
 {
@@ -120,7 +129,8 @@ static int seal_stream(struct pipeline *pipeline, const struct spool_stream *str
     if (age_ms < 0)
         age_ms = pipeline->options.roll.age_max_ms; /* the wall clock leapt back */
     if (!roll_due(&pipeline->options.roll, stream->open_bytes, stream->open_rows, age_ms) &&
-        !(flush && stream->end > stream->sealed))
+        !(flush && stream->end > stream->sealed) &&
+        !(pipeline->pressed && only_open_records(stream)))
         return OK;
     bool sealed = false;
     int rc = spool_seal(pipeline->options.spool, stream->name, &limits, &sealed, err);
@@ -168,7 +178,9 @@ static int relieve_pressure(struct pipeline *pipeline, struct error *err)
     bool refused = statistics.refused_events > pipeline->refused_events;
     uint64_t room = statistics.bytes_max / (refused ? REFUSED_SHARE : PRESSURE_SHARE);
     pipeline->refused_events = statistics.refused_events;
-    if (statistics.bytes_used + statistics.bytes_reserve + room <= statistics.bytes_max)
+    pipeline->pressed =
+        statistics.bytes_used + statistics.bytes_reserve + room > statistics.bytes_max;
+    if (!pipeline->pressed)
         return OK;
     return spool_let_go(pipeline->options.spool, room, err);
 }

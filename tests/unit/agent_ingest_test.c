@@ -154,12 +154,32 @@ static void file_is_taken_once_and_goes_on_when_it_grew(void **state)
     site_free(&site);
 }
 
+/* A spool that is full of records that nobody sealed yet must not wait for roll.age (up to
+ * an hour) before it delivers them and has room again. */
+static void full_spool_is_sealed_before_its_time(void **state)
+{
+    (void)state;
+    enum { COUNT = 150000 }; /* of more than 100 bytes each: more than the budget */
+    struct site site;
+    struct ingest_report report;
+    site_init(&site);
+    site.config.spool_bytes = 16 << 20;
+    site.config.roll_age_ms = 3600000;
+    site.config.deliver_deadline_ms = 20000;
+    const char *files[] = {write_clicks(&site, "one", 0, COUNT)};
+    assert_int_equal(run(&site, files, 1, &report), OK);
+    assert_int_equal(report.events, COUNT);
+    ingest_report_free(&report);
+    site_free(&site);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_append_leaves_nothing_for_the_next_file),
         cmocka_unit_test(missing_file_does_not_keep_the_others_out),
         cmocka_unit_test(file_is_taken_once_and_goes_on_when_it_grew),
+        cmocka_unit_test(full_spool_is_sealed_before_its_time),
     };
     return cmocka_run_group_tests_name("agent/ingest", tests, NULL, NULL);
 }
