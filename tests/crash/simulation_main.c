@@ -15,8 +15,8 @@
 #include "lib/base/log.h"
 #include "tests/crash/world.h"
 
-enum { STEPS_MIN = 100, STEPS_MORE = 550, CHECK_EVERY = 250, REPORTED_MAX = 20 };
-enum { FILLER_BYTES = 6000, SMALL_BUDGET = 1 << 20 };
+enum { STEPS_MIN = 100, STEPS_MORE = 450, CHECK_EVERY = 250, REPORTED_MAX = 20 };
+enum { FILLER_BYTES = 20000, SMALL_BUDGET = 1 << 20 };
 
 struct totals {
     uint64_t schedules;
@@ -41,7 +41,8 @@ static void draw_rates(struct world *world)
                                         .late = (unsigned)random_below(random, 10 * wild + 1),
                                         .stale = (unsigned)random_below(random, 10 * wild + 1),
                                         .duplicate = (unsigned)random_below(random, 20 * wild + 1),
-                                        .crash = (unsigned)random_below(random, 6 * wild + 1)};
+                                        .crash = (unsigned)random_below(random, 6 * wild + 1),
+                                        .disk = (unsigned)random_below(random, 4 * wild + 1)};
 }
 
 static void draw_actors(struct world *world)

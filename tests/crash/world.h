@@ -89,7 +89,7 @@ struct stream_fate {
 
 /* Faults in one operation of a thousand. */
 struct fault_rates {
-    unsigned before, after, late, stale, duplicate, crash;
+    unsigned before, after, late, stale, duplicate, crash, disk;
 };
 
 /* What is broken on purpose, to see that the checks find it. */

@@ -157,23 +157,37 @@ int agent_life_append(struct agent_life *life, size_t table, unsigned count, str
     return rc;
 }
 
-/* Steps of a life until it dies or has had its turns. */
+/* One append or one step. */
+static int take_turn(struct agent_life *life, struct error *err)
+{
+    struct actor *actor = life->actor;
+    struct world *world = actor->world;
+    bool append = !world->quiet && random_below(&world->random, 10) < 5;
+    int rc;
+    if (append) {
+        size_t table = random_below(&world->random, world->table_count);
+        unsigned count = 1 + (unsigned)random_below(&world->random, 8);
+        rc = agent_life_append(life, table, count, err);
+    } else {
+        bool flush = random_below(&world->random, 4) == 0;
+        rc = pipeline_step(life->pipeline, flush || world->quiet, err);
+    }
+    if (rc != OK && !actor->dead)
+        world_note(world, "agent %zu %s: %s", actor->number, append ? "append" : "step", err->text);
+    return rc;
+}
+
+/* Turns of a life until it dies or has had enough of them. A spool whose write failed is
+ * to be opened anew. */
 static void take_turns(struct agent_life *life)
 {
     struct actor *actor = life->actor;
     struct world *world = actor->world;
-    struct error err;
-    for (unsigned turn = 0; !actor->dead && (world->quiet || turn < AGENT_TURNS_MAX); turn++) {
-        if (!world->quiet && random_below(&world->random, 10) < 5) {
-            size_t table = random_below(&world->random, world->table_count);
-            unsigned count = 1 + (unsigned)random_below(&world->random, 8);
-            if (agent_life_append(life, table, count, &err) != OK && !actor->dead)
-                world_note(world, "agent %zu append refused: %s", actor->number, err.text);
-        } else {
-            bool flush = random_below(&world->random, 4) == 0;
-            if (pipeline_step(life->pipeline, flush || world->quiet, &err) != OK && !actor->dead)
-                world_note(world, "agent %zu step: %s", actor->number, err.text);
-        }
+    int rc = OK;
+    for (unsigned turn = 0;
+         !actor->dead && rc != ERROR_IO && (world->quiet || turn < AGENT_TURNS_MAX); turn++) {
+        struct error err;
+        rc = take_turn(life, &err);
         clock_sleep_ms(&actor->clock, 1 + (int64_t)random_below(&world->random, 400));
     }
 }
@@ -184,9 +198,10 @@ void agent_main(void *context)
     struct agent_life life;
     struct error err;
     world_note(actor->world, "agent %zu starts, life %u", actor->number, actor->lifetimes + 1);
-    if (agent_life_begin(&life, actor, &err) != OK && !actor->dead)
-        world_fail(actor->world, "agent %zu does not start: %s", actor->number, err.text);
-    else if (!actor->dead)
+    int rc = agent_life_begin(&life, actor, &err);
+    if (rc == OK)
         take_turns(&life);
+    else if (!actor->dead && rc != ERROR_IO) /* a disk that fails now may do later */
+        world_fail(actor->world, "agent %zu does not start: %s", actor->number, err.text);
     agent_life_end(&life);
 }

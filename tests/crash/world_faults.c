@@ -148,5 +148,11 @@ int world_point_hook(void *context, const char *name, struct error *err)
         return OK;
     if (!actor->dead && one_in_thousand(world, world->rates.crash))
         crash(actor, name);
-    return actor->dead ? error_set(err, ERROR_IO, "%s: the process is gone", name) : OK;
+    if (actor->dead)
+        return error_set(err, ERROR_IO, "%s: the process is gone", name);
+    if (!one_in_thousand(world, world->rates.disk))
+        return OK;
+    world->faults++;
+    world_note(world, "%s %zu %s FAILS", kind_name(actor), actor->number, name);
+    return error_set(err, ERROR_IO, "%s: no (injected)", name);
 }
