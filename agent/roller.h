@@ -16,7 +16,7 @@
  * Crash       files in <spool>/sealed/ are a cache without fsync; the register says
  *             BUILT only after all are written.
  * Memory      16 bytes a row for the index; above it, while a file is sorted 28 bytes for
- *             each of its rows, and while it is written what roller_gather.h states (24
+ *             each of its rows, and while it is written what roller_gather.h states (16
  *             MiB and the distinct strings) and what parquet.h states for the writer. At
  *             the defaults (1,000,000 rows, groups of 250,000) about 52 MiB.
  * Threads     the one that rolls.
@@ -31,8 +31,14 @@
 #include "lib/base/error.h"
 #include "spool/spool.h"
 
-/* Row images are about this many times their encoded size. */
-enum { ROLLER_IMAGE_RATIO = 8 };
+enum {
+    /* Row images are about this many times their encoded size. */
+    ROLLER_IMAGE_RATIO = 8,
+    /* Of more partition tuples none has a file of its own, and of more files none has
+     * metrics, so that the announcement of any segment fits into its bounds
+     * (announce.h): there are 84,000 days that an event may name. */
+    ROLLER_SLICES_MAX = 10000,
+};
 
 struct roller_options {
     struct spool *spool;

@@ -24,7 +24,7 @@
 #include "lib/base/slice.h"
 #include "lib/parquet/parquet.h"
 
-enum { GATHER_BYTES_MAX = 24 << 20 };
+enum { GATHER_BYTES_MAX = 16 << 20 };
 
 /* Different strings, numbered as they come. */
 struct gather_distinct {
