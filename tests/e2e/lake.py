@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -166,6 +167,12 @@ class Lake:
     def load(self, table):
         with contextlib.closing(self.catalog()) as catalog:
             return catalog.load_table(f"db.{table}")
+
+    def catalog_location(self, table="clicks"):
+        """Where the catalog says that the table's metadata is."""
+        with contextlib.closing(sqlite3.connect(self.catalog_path)) as connection:
+            return connection.execute("SELECT metadata_location FROM iceberg_tables "
+                                      "WHERE table_name = ?", (table,)).fetchone()[0]
 
     def live_files(self, table):
         """Paths of the table's live data files, as PyIceberg plans them."""
