@@ -73,7 +73,8 @@ static void note_partition(const struct build *build, const struct planned_file 
     }
 }
 
-static void note_metrics(struct data_file *file, const struct parquet_result *result,
+/* Size, checksum and, but for `without`, the columns' metrics. */
+static void note_metrics(struct data_file *file, const struct parquet_result *result, bool without,
                          struct arena *arena)
 {
     file->size = result->file_size;
@@ -82,6 +83,8 @@ static void note_metrics(struct data_file *file, const struct parquet_result *re
     file->split_count = result->split_count;
     file->splits = arena_alloc(arena, result->split_count, sizeof *file->splits);
     memcpy(file->splits, result->splits, result->split_count * sizeof *file->splits);
+    if (without)
+        return;
     file->metric_count = result->metric_count;
     file->metrics = arena_alloc(arena, result->metric_count, sizeof *file->metrics);
     for (size_t i = 0; i < result->metric_count; i++) {
@@ -165,7 +168,8 @@ static int encode_file(struct build *build, const struct planned_file *plan, str
         build->statistics->zstd_ns += zstd_ns;
         build->statistics->write_ns += sink->write_ns;
         build->statistics->encode_ns += clock_thread_cpu_ns() - start_ns - zstd_ns - sink->write_ns;
-        note_metrics(file, &result, &build->announcement.arena);
+        note_metrics(file, &result, build->index.file_count > ROLLER_SLICES_MAX,
+                     &build->announcement.arena);
     }
     parquet_writer_close(writer);
     return rc;

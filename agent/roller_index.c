@@ -15,6 +15,7 @@
 #define XXH_INLINE_ALL /* a call for each short string would cost more than its hash */
 #include <xxhash.h>
 
+#include "agent/roller.h"
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
 
@@ -228,10 +229,12 @@ int roller_index_add_block(struct roller_index *index, const struct spool_block 
 
 /* ---- plan ---- */
 
-/* The order of files in an announcement, and so of their names: by tuple. */
+/* The order of files in an announcement: by day, then by tuple, so that all slices that
+ * may share a day's file are neighbours. */
 struct plan_order {
     const struct roller_index *index;
     size_t field_count;
+    size_t day; /* the field that is the day; field_count: none */
 };
 
 static int order_groups(const void *a, const void *b, void *context)
@@ -239,8 +242,12 @@ static int order_groups(const void *a, const void *b, void *context)
     const struct plan_order *order = context;
     uint32_t left = *(const uint32_t *)a;
     uint32_t right = *(const uint32_t *)b;
-    return tuple_compare(order->index->groups[left].values, order->index->groups[right].values,
-                         order->field_count);
+    const struct partition_value *values = order->index->groups[left].values;
+    const struct partition_value *others = order->index->groups[right].values;
+    int result = 0;
+    if (order->day < order->field_count)
+        result = tuple_compare(&values[order->day], &others[order->day], 1);
+    return result != 0 ? result : tuple_compare(values, others, order->field_count);
 }
 
 /* Spec 0 takes the table's sort order: its identity columns are constant in the file, so
@@ -278,37 +285,29 @@ static struct planned_file *plan_add(struct roller_index *index, size_t spec,
     return file;
 }
 
-/* The tuple of spec 1: those of spec 0's values that are days. */
-static void day_tuple(const struct table_schema *schema, const struct partition_value *values,
-                      struct partition_value *out)
+static size_t day_field(const struct partition_spec *spec)
 {
-    size_t n = 0;
-    memset(out, 0, PARTITION_FIELDS_MAX * sizeof *out);
-    for (size_t i = 0; i < schema->specs[0].field_count; i++) {
-        if (schema->specs[0].fields[i].transform == TRANSFORM_DAY)
-            out[n++] = values[i];
-    }
+    size_t at = 0;
+    while (at < spec->field_count && spec->fields[at].transform != TRANSFORM_DAY)
+        at++;
+    return at;
 }
 
-static void plan_files(struct roller_index *index, const uint32_t *order, uint64_t image_bytes_min)
+static void plan_files(struct roller_index *index, const struct plan_order *by,
+                       const uint32_t *order, uint64_t image_bytes_min)
 {
-    const struct table_schema *schema = index->schema;
+    struct planned_file *shared = NULL; /* the day's, of spec 1 */
     index->files = memory_alloc(index->group_count, sizeof *index->files);
     for (size_t i = 0; i < index->group_count; i++) {
         struct row_group_key *group = &index->groups[order[i]];
-        struct partition_value day[PARTITION_FIELDS_MAX];
         struct planned_file *file = NULL;
-        if (schema->spec_count < 2 || group->image_bytes >= image_bytes_min) {
+        if (index->schema->spec_count < 2 || group->image_bytes >= image_bytes_min) {
             file = plan_add(index, 0, group->values);
         } else {
-            day_tuple(schema, group->values, day);
-            for (size_t f = 0; file == NULL && f < index->file_count; f++) {
-                if (index->files[f].spec == 1 &&
-                    tuple_equal(index->files[f].values, day, schema->specs[1].field_count))
-                    file = &index->files[f];
-            }
-            if (file == NULL)
-                file = plan_add(index, 1, day);
+            struct partition_value day[PARTITION_FIELDS_MAX] = {group->values[by->day]};
+            if (shared == NULL || !tuple_equal(shared->values, day, 1))
+                shared = plan_add(index, 1, day);
+            file = shared;
         }
         group->file = (uint32_t)(file - index->files);
         file->row_count += group->row_count;
@@ -342,11 +341,14 @@ void roller_index_plan(struct roller_index *index, uint64_t image_bytes_min)
         return;
     uint32_t *order = memory_alloc_raw(index->group_count, sizeof *order);
     struct plan_order context = {.index = index,
-                                 .field_count = index->schema->specs[0].field_count};
+                                 .field_count = index->schema->specs[0].field_count,
+                                 .day = day_field(&index->schema->specs[0])};
     for (size_t i = 0; i < index->group_count; i++)
         order[i] = (uint32_t)i;
     qsort_r(order, index->group_count, sizeof *order, order_groups, &context);
-    plan_files(index, order, image_bytes_min);
+    if (index->group_count > ROLLER_SLICES_MAX)
+        image_bytes_min = UINT64_MAX;
+    plan_files(index, &context, order, image_bytes_min);
     free(order);
     plan_scatter(index);
 }
