@@ -67,9 +67,10 @@ struct catalog_options {
     struct objstore *store;    /* where client catalogs read and write metadata files */
     const struct clock *clock; /* NULL: the system's */
     int64_t busy_timeout_ms;   /* 0: 10,000: how long to wait for a locked file */
+    bool must_exist;           /* a catalog that isn't there is ERROR_INPUT, not made */
 };
 
-/* "sqlite:PATH". The file is made when it isn't there. */
+/* "sqlite:PATH". The file is made when it isn't there, unless it must be. */
 int catalog_open(struct catalog **out, const char *spec, const struct catalog_options *options,
                  struct error *err) MUST_USE;
 struct catalog *catalog_wrap(const struct catalog_ops *ops, void *impl);

@@ -16,6 +16,7 @@
  * Before each transaction and before its COMMIT the path must still be the file that we
  * opened: a commit into a file that was moved away would be lost.
  */
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -457,6 +458,17 @@ static int directory_make(const char *path, struct error *err)
     return rc;
 }
 
+static int file_require(const char *path, struct error *err)
+{
+    struct stat at;
+    if (stat(path, &at) == 0)
+        return OK;
+    if (errno != ENOENT)
+        return error_errno(err, path);
+    return error_set(err, ERROR_INPUT,
+                     "catalog %s: no such file; bidlake-commit init makes a new one", path);
+}
+
 static int schema_prepare(struct sqlite_catalog *catalog, struct error *err)
 {
     /* WAL first: the switch cannot be made inside a transaction. */
@@ -491,11 +503,11 @@ int catalog_sqlite_open(struct catalog **out, const char *path,
     int64_t wait_ms = options->busy_timeout_ms > 0 ? options->busy_timeout_ms : 10000;
     struct stat at;
 
-    int rc = directory_make(path, err);
+    int flags = SQLITE_OPEN_READWRITE | (options->must_exist ? 0 : SQLITE_OPEN_CREATE);
+    int rc = options->must_exist ? file_require(path, err) : directory_make(path, err);
     if (rc != OK)
         goto out;
-    int code =
-        sqlite3_open_v2(path, &catalog->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+    int code = sqlite3_open_v2(path, &catalog->db, flags, NULL);
     if (code != SQLITE_OK) {
         rc = sqlite_error(catalog, code, "open", err);
         goto out;

@@ -139,7 +139,7 @@ static int run_once(const struct service *service, const struct config *config,
     return rc;
 }
 
-static int run(const char *command, const struct config *config, struct error *err)
+static int run(const char *command, struct config *config, struct error *err)
 {
     struct service service = {0};
     struct mapping_set mappings = {0};
@@ -150,6 +150,7 @@ static int run(const char *command, const struct config *config, struct error *e
         fprintf(stderr, "bidlake-commit: %s\n", err->text);
         return EXIT_USAGE;
     }
+    config->catalog_must_exist = strcmp(command, "init") != 0;
     rc = service_open(&service, config, err);
     if (rc == OK && strcmp(command, "init") == 0)
         rc = run_init(&service, config, &mappings, &report, err);

@@ -110,8 +110,10 @@ int service_open(struct service *out, const struct config *config, struct error 
     struct objstore_options store_options = {0};
     int rc = objstore_open(&out->store, config->warehouse, &store_options, err);
     if (rc == OK) {
-        struct catalog_options catalog_options = {
-            .name = config->catalog_name, .store = out->store, .busy_timeout_ms = config->busy_ms};
+        struct catalog_options catalog_options = {.name = config->catalog_name,
+                                                  .store = out->store,
+                                                  .busy_timeout_ms = config->busy_ms,
+                                                  .must_exist = config->catalog_must_exist};
         rc = catalog_open(&out->catalog, config->catalog_spec, &catalog_options, err);
     }
     if (rc != OK)

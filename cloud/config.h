@@ -34,6 +34,7 @@ struct config {
     int64_t snapshots_keep;
     struct option_names tables; /* preset families, presets, mapping files */
     const char *catalog_spec;   /* --catalog, or made of type and path */
+    bool catalog_must_exist;    /* set by the program: only init makes a catalog */
     bool json;
     const char *by; /* --by COLUMN; NULL */
     bool skip;      /* --skip */

@@ -52,12 +52,13 @@ static void print_help(FILE *out)
     fputs("\nExit: 0 done, 1 failed or check found problems, 2 usage or configuration.\n", out);
 }
 
-static int run(const struct command *command, const struct config *config, struct error *err)
+static int run(const struct command *command, struct config *config, struct error *err)
 {
     struct service service = {0};
     struct view view = {0};
     int status = EXIT_FAILED;
     err->text[0] = 0;
+    config->catalog_must_exist = true; /* looking must not make one where a volume is missing */
     int rc = service_open(&service, config, err);
     if (rc == OK && command == NULL)
         status = command_ls(&service, config, err);

@@ -99,22 +99,38 @@ class Files(WithLake):
         self.assertEqual(self.lake.once()["taken"], 1)
         self.assertEqual(self.ids(), EVENTS)
 
-    def test_replaced_by_a_new_one(self):
-        """The catalog was made anew over a warehouse in use: the contract knows the old table,
-        so nothing is taken into the new one, which would forget what is committed."""
+    def test_replaced_by_another(self):
+        """A catalog from elsewhere, whose tables lie elsewhere."""
+        self.ready()
+        self.lake.once()
+        self.lake.ingest("clicks", "-", stdin=MORE)
+        other = Lake(tables="openrtb/clicks")
+        self.addCleanup(other.__exit__)
+        other.init()
+        os.rename(self.lake.catalog_path, self.lake.path("old.db"))
+        shutil.copy(other.catalog_path, self.lake.catalog_path)
+        result = self.lake.once(code=None)
+        self.fails(result, "outside of the warehouse")
+        self.assertEqual(len(self.lake.inbox()), 1)
+        os.replace(self.lake.path("old.db"), self.lake.catalog_path)
+        self.assertEqual(self.lake.once()["taken"], 1)
+        self.assertEqual(self.ids(), EVENTS + collections.Counter(["more"]))
+
+    def test_made_anew(self):
+        """A person runs init over a warehouse that was in use: it is an alarm, what was made
+        for the old table is not taken as it is, and what is taken is taken once."""
         self.ready()
         self.lake.once()
         self.lake.ingest("clicks", "-", stdin=MORE)
         os.rename(self.lake.catalog_path, self.lake.path("old.db"))
         init = self.lake.init(code=None)
-        once = self.lake.once(code=None)
-        text = init.err + once.err
-        self.assertIn("uuid", text)
-        self.assertTrue(FAILED in (init.code, once.code) or "alarm" in text, text)
-        self.assertEqual(len(self.lake.inbox()), 1)
-        os.replace(self.lake.path("old.db"), self.lake.catalog_path)
-        self.assertEqual(self.lake.once()["taken"], 1)
-        self.assertEqual(self.ids(), EVENTS + collections.Counter(["more"]))
+        self.assertIn("alarm", init.err)
+        self.assertIn("another table by this name", init.err)
+        self.assertEqual(self.lake.once()["taken"], 0)
+        for _ in range(3):
+            self.lake.ingest("clicks", "-", stdin=b"")
+            self.lake.once()
+        self.assertEqual(self.ids(), {"more": 1})
 
     def test_put_back_to_an_older_state(self):
         """A catalog from a backup: what its ledger doesn't know comes again, or is an alarm;
@@ -304,6 +320,14 @@ class Tables(WithLake):
         self.ready()
         self.rewrite(lambda metadata: metadata["properties"].update({"encryption.key-id": "k"}))
         self.refuses("encrypt")
+
+    def test_another_table_by_this_name(self):
+        """Dropped and made anew by somebody: the contract knows the old one's uuid, so nothing is
+        taken by a ledger that has never heard of what is committed."""
+        self.ready()
+        self.rewrite(lambda metadata: metadata.update(
+            {"table-uuid": "00000000-0000-4000-8000-000000000000"}))
+        self.refuses("belongs to another table")
 
     def test_ledger_property_unset(self):
         """Without the pointer the ledger would look empty, and all would come twice."""
