@@ -6,6 +6,7 @@
  *   simulation --seed SEED            one schedule, told step by step
  *   simulation --control SCHEDULES    the checks must find each broken part within so many
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,9 +96,8 @@ static bool run(uint64_t seed, bool trace, enum world_control control, struct to
     totals->mischiefs += world.mischiefs;
     totals->failures += world.failed;
     if (world.failed && control == CONTROL_NONE && totals->failures <= REPORTED_MAX)
-        printf("seed %" PRIu64 ": %s\n  replay: build/release/crash/simulation --seed %" PRIu64
-               "\n",
-               seed, world.failure, seed);
+        printf("seed %" PRIu64 ": %s\n  replay: %s --seed %" PRIu64 "\n", seed, world.failure,
+               program_invocation_name, seed);
     bool failed = world.failed;
     world_close(&world);
     return !failed;
