@@ -213,7 +213,24 @@ static int64_t row_ids_assign(struct writing *w)
     return next - first;
 }
 
-/* New manifests first, then the parent's; of those, many small ones become one. */
+/* Many small manifests of the parent become one. What can't be merged (a spec whose columns
+ * are gone, a manifest that doesn't read) stays as it is: it is no reason not to commit. */
+static int merge_put(struct writing *w, const struct manifest_file *parents, size_t count,
+                     struct manifest_merge *merge, struct error *err)
+{
+    int rc = manifest_merge_find(w->committer, w->metadata, parents, count, &w->arena, merge, err);
+    if (rc != OK || merge->entry_count == 0)
+        return rc;
+    rc = manifest_put(w, merge->spec_id, merge->entries, merge->entry_count,
+                      merge->min_sequence_number, err);
+    if (rc == ERROR_INPUT || rc == ERROR_LIMIT) {
+        *merge = (struct manifest_merge){0};
+        return OK;
+    }
+    return rc;
+}
+
+/* New manifests first, then the parent's. */
 static int list_make(struct writing *w, struct error *err)
 {
     struct manifest_file *parents = NULL;
@@ -221,10 +238,7 @@ static int list_make(struct writing *w, struct error *err)
     size_t parent_count = 0;
     int rc = parent_manifests_read(w, &parents, &parent_count, err);
     if (rc == OK && w->format_version == 2)
-        rc = manifest_merge_find(w->committer, parents, parent_count, &w->arena, &merge, err);
-    if (rc == OK && merge.entry_count > 0)
-        rc = manifest_put(w, merge.spec_id, merge.entries, merge.entry_count,
-                          merge.min_sequence_number, err);
+        rc = merge_put(w, parents, parent_count, &merge, err);
     if (rc != OK)
         return rc;
     struct manifest_file *all =

@@ -14,10 +14,13 @@ static const int64_t default_age_ms = 7LL * 24 * 3600 * 1000;
 
 /* ---- manifests ---- */
 
+/* Counts below 0 are not known (format 1): then there is no saying what it holds. */
 static bool is_small(const struct manifest_file *manifest, int32_t spec_id)
 {
     return manifest->content == 0 && manifest->spec_id == spec_id && !manifest->has_first_row_id &&
-           !manifest->has_key_metadata && manifest->length < MERGED_BYTES_MAX / 2;
+           !manifest->has_key_metadata && manifest->length < MERGED_BYTES_MAX / 2 &&
+           manifest->added_files >= 0 && manifest->existing_files >= 0 &&
+           manifest->deleted_files >= 0;
 }
 
 static int entries_read(const struct committer *committer, const struct manifest_file *manifest,
@@ -56,62 +59,86 @@ static void entries_carry(struct manifest_merge *merge, const struct manifest_en
     }
 }
 
+/* The manifest's bytes can't be merged by this program, whatever the reason: it stays as
+ * it is. Merging is a kindness to readers, so what others wrote must not stop a commit. */
+static bool is_not_for_us(int rc)
+{
+    return rc == ERROR_INPUT || rc == ERROR_CORRUPT || rc == ERROR_LIMIT;
+}
+
+struct manifest_entries {
+    struct manifest_entry *entries;
+    size_t count;
+};
+
 static int merge_read(const struct committer *committer, const struct manifest_file *manifests,
                       size_t count, struct arena *arena, struct manifest_merge *merge,
                       struct error *err)
 {
+    struct manifest_entries *lists = arena_alloc(arena, count, sizeof *lists);
     size_t room = 0;
     int64_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         const struct manifest_file *m = &manifests[i];
         if (!is_small(m, merge->spec_id) || bytes + m->length > MERGED_BYTES_MAX)
             continue;
+        int rc = entries_read(committer, m, arena, &lists[i].entries, &lists[i].count, err);
+        if (is_not_for_us(rc))
+            continue;
+        if (rc != OK)
+            return rc;
         merge->merged[i] = true;
         merge->merged_count++;
         bytes += m->length;
-        room += (size_t)(m->added_files + m->existing_files + m->deleted_files);
+        room += lists[i].count;
     }
     merge->entries = arena_alloc(arena, room + 1, sizeof *merge->entries);
     merge->min_sequence_number = INT64_MAX;
-    for (size_t i = 0; i < count; i++) {
-        struct manifest_entry *entries = NULL;
-        size_t entry_count = 0;
-        if (!merge->merged[i])
-            continue;
-        int rc = entries_read(committer, &manifests[i], arena, &entries, &entry_count, err);
-        if (rc != OK)
-            return rc;
-        if (merge->entry_count + entry_count > room)
-            return error_set(err, ERROR_CORRUPT, "manifest %s has more entries than its list says",
-                             manifests[i].path);
-        entries_carry(merge, entries, entry_count);
-    }
+    for (size_t i = 0; i < count; i++)
+        if (merge->merged[i])
+            entries_carry(merge, lists[i].entries, lists[i].count);
     return OK;
 }
 
-int manifest_merge_find(const struct committer *committer, const struct manifest_file *manifests,
-                        size_t count, struct arena *arena, struct manifest_merge *out,
-                        struct error *err)
+/* Small manifests of that one's spec, when it is the first of them; else 0. */
+static size_t small_count(const struct manifest_file *manifests, size_t count, size_t first)
+{
+    int32_t spec_id = manifests[first].spec_id;
+    size_t small = 0;
+    if (!is_small(&manifests[first], spec_id))
+        return 0;
+    for (size_t k = 0; k < first; k++)
+        if (is_small(&manifests[k], spec_id))
+            return 0;
+    for (size_t k = first; k < count; k++)
+        small += is_small(&manifests[k], spec_id);
+    return small;
+}
+
+static bool spec_is_known(const json_t *metadata, int32_t spec_id)
+{
+    const json_t *spec = metadata_spec_borrow(metadata, spec_id);
+    return spec != NULL && json_array_size(json_object_get(spec, "fields")) <= PARTITION_FIELDS_MAX;
+}
+
+int manifest_merge_find(const struct committer *committer, const json_t *metadata,
+                        const struct manifest_file *manifests, size_t count, struct arena *arena,
+                        struct manifest_merge *out, struct error *err)
 {
     size_t wanted = committer->merge_count > 0 ? committer->merge_count : DEFAULT_MERGE_COUNT;
     *out = (struct manifest_merge){0};
     for (size_t i = 0; i < count; i++) {
-        size_t small = 0;
-        bool counted = false;
-        for (size_t k = 0; k < count; k++) {
-            if (!is_small(&manifests[k], manifests[i].spec_id))
-                continue;
-            counted = counted || k < i; /* as the spec of an earlier manifest */
-            small++;
-        }
-        if (counted || small < wanted)
+        if (small_count(manifests, count, i) < wanted ||
+            !spec_is_known(metadata, manifests[i].spec_id))
             continue;
         out->spec_id = manifests[i].spec_id;
         out->merged = arena_alloc(arena, count, sizeof *out->merged);
         int rc = merge_read(committer, manifests, count, arena, out, err);
-        if (rc == OK && out->merged_count < 2)
-            *out = (struct manifest_merge){0};
-        return rc;
+        if (rc != OK)
+            return rc;
+        if (out->merged_count >= 2)
+            return OK;
+        *out = (struct manifest_merge){0};
     }
     return OK;
 }

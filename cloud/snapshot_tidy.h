@@ -22,11 +22,11 @@ struct manifest_merge {
 };
 
 /* Looks for a spec with many small data manifests in the parent's list and reads them.
- * merged_count 0: there is none. Everything lives in `arena`. Format 2 only: row ids of
- * format 3 hang on the manifests. */
-int manifest_merge_find(const struct committer *committer, const struct manifest_file *manifests,
-                        size_t count, struct arena *arena, struct manifest_merge *out,
-                        struct error *err) MUST_USE;
+ * merged_count 0: there is none. One that doesn't read is left out. Everything lives in
+ * `arena`. Format 2 only: row ids of format 3 hang on the manifests. */
+int manifest_merge_find(const struct committer *committer, const json_t *metadata,
+                        const struct manifest_file *manifests, size_t count, struct arena *arena,
+                        struct manifest_merge *out, struct error *err) MUST_USE;
 
 /* An array of ids to drop: of append snapshots that we made, that no ref names, that are
  * behind the newest `snapshots_keep` or older than `snapshots_age_ms`. What lies below a

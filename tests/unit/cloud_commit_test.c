@@ -608,6 +608,38 @@ static void small_manifests_become_one(void **state)
     }
 }
 
+/* What another engine wrote and we can't read (its spec has more fields, say) must not stop
+ * our commits for ever once there are enough small manifests to merge. */
+static void manifest_that_does_not_read_is_not_merged(void **state)
+{
+    struct fixture *f = *state;
+    struct objstore_list list = {0};
+    struct buf bytes = {0};
+    struct objstore_info info;
+    struct error err;
+    const char *key = NULL;
+    f->committer.merge_count = 4;
+    announce(f, STREAM, 0, 10);
+    assert_int_equal(turn(f), OK);
+    assert_int_equal(objstore_list(f->store, "db/t/metadata/", NULL, 1000, &list, &err), OK);
+    for (size_t i = 0; i < list.count; i++)
+        if (strstr(list.entries[i].key, "-m0.avro") != NULL)
+            key = list.entries[i].key;
+    assert_non_null(key);
+    assert_int_equal(objstore_get(f->store, key, 1 << 20, &bytes, &info, &err), OK);
+    assert_int_equal(objstore_put_bytes(f->store, key, slice_cstr("not Avro"), PUT_ALWAYS, &err),
+                     OK);
+    for (uint64_t i = 1; i < 12; i++) {
+        announce(f, STREAM, i * 10, i * 10 + 10);
+        assert_int_equal(turn(f), OK);
+    }
+    assert_true(manifest_count(f) <= 6); /* the others are merged */
+    assert_int_equal(objstore_put_bytes(f->store, key, buf_slice(&bytes), PUT_ALWAYS, &err), OK);
+    assert_int_equal(rows_in_table(f), 120);
+    buf_free(&bytes);
+    objstore_list_free(&list);
+}
+
 static void somebody_tags(struct fixture *f, int64_t id)
 {
     struct catalog_table table = {0};
@@ -688,6 +720,7 @@ int main(void)
         T(old_ledgers_are_pruned_but_not_the_current),
         T(skip_by_hand),
         T(small_manifests_become_one),
+        T(manifest_that_does_not_read_is_not_merged),
         T(old_snapshots_of_our_own_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
