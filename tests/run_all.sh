@@ -15,4 +15,4 @@ for program in "$@"; do
     fi
 done
 echo "$passed programs passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -104,7 +104,7 @@ test: ## installs what is missing, builds, runs all tests
 	@$(MAKE) --no-print-directory -j2 WERROR=-Werror all $(UNIT) $(FUZZ) $(SCENARIOS) $(INTEROP) \
 		$(BUILD)/crash/simulation
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory -j2 -O e2e readers scenarios simulation kills
+	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation kills
 
 corpus: $(FUZZ) ## each decoder over the inputs that were found
 	@tests/fuzz/corpus.sh $(FUZZ)
