@@ -8,6 +8,7 @@
 #include "agent/commands.h"
 #include "agent/ingest.h"
 #include "lib/base/buf.h"
+#include "lib/base/memory.h"
 #include "lib/json/json.h"
 
 static json_t *counters_json(const struct ingest_report *report, const struct mapping *mapping)
@@ -42,16 +43,32 @@ static json_t *stages_json(const struct ingest_report *report)
         "upload", (double)report->upload_ns / 1e9);
 }
 
+/* A file's name may be any bytes, a JSON text may not. */
+static json_t *path_json(const char *path)
+{
+    json_t *out = json_string(path);
+    if (out != NULL)
+        return out;
+    char *copy = memory_copy_cstr(path);
+    for (char *at = copy; *at != 0; at++) {
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    }
+    out = json_string(copy);
+    free(copy);
+    return out;
+}
+
 static json_t *refusals_json(const struct ingest_report *report)
 {
     json_t *out = json_array();
     for (size_t i = 0; i < report->shown_count; i++) {
         const struct ingest_refusal *shown = &report->shown[i];
-        json_array_append_new(out, json_pack("{s:s, s:I, s:I, s:s, s:s}", "file", shown->file,
-                                             "line", (json_int_t)shown->line, "column",
-                                             (json_int_t)shown->refusal.column, "reason",
-                                             refusal_reason_name(shown->refusal.reason), "text",
-                                             shown->refusal.text));
+        json_array_append_new(
+            out, json_pack("{s:o, s:I, s:I, s:s, s:s}", "file", path_json(shown->file), "line",
+                           (json_int_t)shown->line, "column", (json_int_t)shown->refusal.column,
+                           "reason", refusal_reason_name(shown->refusal.reason), "text",
+                           shown->refusal.text));
     }
     return out;
 }
