@@ -16,6 +16,12 @@
 static const uint64_t file_bytes_max = UINT64_C(5) << 40; /* an object's limit at S3 and GCS */
 static const uint64_t file_bytes_min = 12;                /* two magics and a footer length */
 static const size_t text_value_max = 1024;
+/* Equal rows pack well, but not so well: what lies about its rows must not be able to carry
+ * a table's totals out of 64 bits. */
+static const uint64_t rows_per_byte_max = 65536;
+/* The years 1 to 9999: readers' calendars (Python's, SQL's) end there, and fail. */
+static const int64_t day_min = -719162;
+static const int64_t day_max = 2932896;
 
 /* The field with that id among the schema's columns; *in_list: it is a list's element. */
 static const json_t *field_find(const json_t *schema, int64_t id, bool *in_list)
@@ -116,8 +122,11 @@ static int partition_value_check(const struct partition_value *value, const json
     if (text && value->text.len > text_value_max)
         return error_set(err, ERROR_INPUT, "partition %s: a value of %zu bytes", name,
                          value->text.len);
-    bool narrow = day || strcmp(source, "int") == 0;
-    if (!text && narrow && (value->number < INT32_MIN || value->number > INT32_MAX))
+    if (day && (value->number < day_min || value->number > day_max))
+        return error_set(err, ERROR_INPUT, "partition %s: %" PRId64 " is no day of a calendar",
+                         name, value->number);
+    if (!text && strcmp(source, "int") == 0 &&
+        (value->number < INT32_MIN || value->number > INT32_MAX))
         return error_set(err, ERROR_INPUT, "partition %s: %" PRId64 " is out of range", name,
                          value->number);
     return OK;
@@ -186,8 +195,7 @@ static int file_check(const struct announcement *announcement, const struct data
         return error_set(err, ERROR_INPUT, "packed objects are not known to this version");
     if (file->size < file_bytes_min || file->size > file_bytes_max)
         return error_set(err, ERROR_INPUT, "size %" PRIu64 " is absurd", file->size);
-    /* A row takes some bits even where all columns are dictionaries of one value. */
-    if (file->rows == 0 || file->rows > INT64_MAX / 2)
+    if (file->rows == 0 || file->rows / rows_per_byte_max > file->size)
         return error_set(err, ERROR_INPUT, "%" PRIu64 " rows is absurd", file->rows);
     if (!sort_order_known(metadata, file->sort))
         return error_set(err, ERROR_INPUT, "the table has no sort order %d", file->sort);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "lib/base/memory.h"
-#include "lib/json/json.h"
 
 enum { PAGE_MAX = 1000, FROM_DIGITS = 20 };
 
@@ -180,13 +179,13 @@ static void stream_set(struct inbox_entry *entry, const char *stream)
     entry->stream = memory_copy_cstr(stream);
 }
 
-/* Of one that doesn't decode we still want to tell its agent why, if it says who it is. */
+/* Of one that doesn't decode we still want to tell its agent why, if it says who it is. A
+ * number that fits in no integer may be what is wrong with it, so those are taken as reals. */
 static void stream_guess(struct inbox_entry *entry, struct slice bytes)
 {
-    json_t *document = NULL;
-    struct error ignored; /* no JSON at all: then nobody can be told */
-    if (json_decode(&document, bytes, &ignored) != OK)
-        return;
+    json_error_t ignored; /* no JSON at all: then nobody can be told */
+    json_t *document =
+        json_loadb((const char *)bytes.data, bytes.len, JSON_DECODE_INT_AS_REAL, &ignored);
     const char *stream = json_string_value(json_object_get(document, "stream"));
     if (stream != NULL)
         stream_set(entry, stream);

@@ -24,6 +24,8 @@ int document_decode(json_t **out, const char *what, struct slice bytes, size_t b
     if (bytes.len > bytes_max)
         return error_set(err, ERROR_INPUT, "%s: %zu bytes, more than the %zu allowed", what,
                          bytes.len, bytes_max);
+    if (bytes.len == 0)
+        return error_set(err, ERROR_INPUT, "%s: no bytes at all", what);
     if (values_count(bytes) > values_max)
         return error_set(err, ERROR_INPUT, "%s: more than %zu values", what, values_max);
     int64_t version = 0;

@@ -348,6 +348,48 @@ static void absurd_rows_are_refused(void **state)
     refused_for(*state, &wish, "rows");
 }
 
+/* Consistent with itself, but 2^40 rows in a few bytes: such totals would leave 64 bits. */
+static void more_rows_than_bytes_hold_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    announce(f, STREAM, 0, UINT64_C(1) << 40);
+    assert_int_equal(turn(f), OK);
+    assert_int_equal(f->report.refused, 1);
+    assert_int_equal(next_of(f, STREAM), 0);
+    assert_int_equal(rows_in_table(f), 0);
+}
+
+/* Readers turn a partition's day into a date, and fail on one in the year 5,881,580. */
+static void day_of_no_calendar_is_refused(void **state)
+{
+    struct wish late = {.day = INT32_MAX};
+    struct wish early = {.day = INT32_MIN};
+    refused_for(*state, &late, "calendar");
+    refused_for(*state, &early, "calendar");
+}
+
+/* A number beyond 64 bits is no integer to the JSON parser, so nothing decodes; its agent
+ * must hear of it nevertheless, or it would announce the same for ever. */
+static void number_beyond_64_bits_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    struct buf key = {0};
+    struct receipt receipt;
+    struct error err;
+    key_of_announcement(TABLE, STREAM, 0, &key);
+    assert_int_equal(objstore_put_bytes(f->store, buf_cstr(&key),
+                                        slice_cstr("{\"v\":1,\"stream\":\"" STREAM
+                                                   "\",\"from\":0,\"to\":18446744073709551616}"),
+                                        PUT_ALWAYS, &err),
+                     OK);
+    buf_free(&key);
+    assert_int_equal(turn(f), OK);
+    assert_true(is_refused(f, STREAM, 0));
+    receipt_of(f, STREAM, &receipt);
+    assert_true(receipt.has_refused);
+    receipt_free(&receipt);
+}
+
 /* refused-then-mended: the stream goes on once its agent has built it again. */
 static void refused_then_mended(void **state)
 {
@@ -708,6 +750,9 @@ int main(void)
         T(wrong_schema_is_refused),
         T(other_tables_uuid_is_refused),
         T(absurd_rows_are_refused),
+        T(more_rows_than_bytes_hold_are_refused),
+        T(day_of_no_calendar_is_refused),
+        T(number_beyond_64_bits_is_answered),
         T(refused_then_mended),
         T(damaged_announcement_is_refused),
         T(old_file_is_copied),

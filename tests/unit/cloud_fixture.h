@@ -150,6 +150,7 @@ struct wish {
     const char *lost;   /* no file at all: all of it is lost, for this reason */
     int32_t spec;       /* 0: with country, 1: the day alone */
     uint64_t rows_more; /* announced beyond the file's */
+    int64_t day;        /* of the partition; 0: 20717 */
 };
 
 static void wish_file(struct fixture *f, const char *stream, uint64_t from, uint64_t to,
@@ -170,7 +171,8 @@ static void wish_file(struct fixture *f, const char *stream, uint64_t from, uint
         .spec = wish->spec,
         .sort = 1,
         .partition_count = wish->spec == 0 ? 2 : 1,
-        .partition = {{.number = 20717}, {.is_text = true, .text = slice_cstr("USA")}},
+        .partition = {{.number = wish->day != 0 ? wish->day : 20717},
+                      {.is_text = true, .text = slice_cstr("USA")}},
     };
     if (wish->other_bytes)
         text[0] = 'F';
