@@ -76,11 +76,5 @@ int agent_config_finish(struct agent_config *config, struct error *err)
                          config->agent_id);
     if (!is_name(config->namespace))
         return error_set(err, ERROR_INPUT, "namespace: \"%s\" is no name", config->namespace);
-    if (strcmp(config->spool_when_full, "refuse") != 0)
-        return error_set(err, ERROR_INPUT, "spool.when_full: \"%s\" is not known; it can be refuse",
-                         config->spool_when_full);
-    if (strcmp(config->spool_keep, "committed") != 0)
-        return error_set(err, ERROR_INPUT, "spool.keep: \"%s\" is not known; it can be committed",
-                         config->spool_keep);
     return OK;
 }

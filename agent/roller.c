@@ -430,6 +430,21 @@ static int find_segment(const struct roller_options *options, const char *stream
     return rc;
 }
 
+/* Let go under pressure and asked for again, or cut by a receipt: it can't be built, so
+ * it is announced as lost. The ledger knows better if it was committed after all. */
+static int lose_gone(const struct roller_options *options, const struct spool_segment *segment,
+                     struct error *err)
+{
+    struct spool_lost lost = {.from = segment->from,
+                              .to = segment->to,
+                              .events = segment->to - segment->from,
+                              .reason = "records_gone"};
+    log_event(LOG_LEVEL_WARN, "roller", "segment was let go and is announced as lost",
+              "stream=%s from=%llu to=%llu", segment->stream, (unsigned long long)segment->from,
+              (unsigned long long)segment->to);
+    return spool_lose(options->spool, segment->stream, &lost, err);
+}
+
 int roller_build(const struct roller_options *options, const struct spool_segment *segment,
                  const struct contract *contract, struct roller_statistics *statistics,
                  struct error *err)
@@ -437,15 +452,16 @@ int roller_build(const struct roller_options *options, const struct spool_segmen
     ASSERT(segment->state == SEGMENT_SEALED);
     struct arena arena = {0};
     const struct spool_segment *now = segment;
-    bool damaged = true;
-    int rc = OK;
-    for (int tries = 0; rc == OK && damaged; tries++) {
+    bool changed = segment->records_gone; /* the register's view of the segment, by us */
+    int rc = changed ? lose_gone(options, segment, err) : OK;
+    for (int tries = 0; rc == OK && (changed || tries == 0); tries++) {
         ASSERT(tries < BUILD_TRIES_MAX); /* each pass declares every damaged block lost */
-        rc = build_once(options, now, contract, statistics, &damaged, err);
-        if (rc == OK && damaged)
+        if (changed)
             rc = find_segment(options, segment->stream, segment->from, &arena, &now, err);
-        if (rc == OK && damaged && now == NULL)
+        if (rc == OK && now == NULL)
             rc = error_set(err, ERROR_CONFLICT, "trimmed while it was built");
+        if (rc == OK)
+            rc = build_once(options, now, contract, statistics, &changed, err);
     }
     arena_free(&arena);
     return rc == OK ? OK

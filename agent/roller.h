@@ -64,9 +64,9 @@ struct roller_statistics {
 };
 
 /* Builds `segment` (SEALED) and sets it to BUILT in the register. `contract` gives
- * field ids and uuid; NULL: the spooled schema's own ids. Damaged blocks are declared
- * lost first. ERROR_CONFLICT: the contract doesn't fit the spooled schema, or the
- * segment was trimmed meanwhile; the records stay. */
+ * field ids and uuid; NULL: the spooled schema's own ids. Damaged blocks, and a segment
+ * whose records were let go, are declared lost first. ERROR_CONFLICT: the contract doesn't fit the
+ * spooled schema, or the segment was trimmed meanwhile; the records stay. */
 int roller_build(const struct roller_options *options, const struct spool_segment *segment,
                  const struct contract *contract, struct roller_statistics *statistics,
                  struct error *err) MUST_USE;

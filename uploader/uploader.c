@@ -444,19 +444,7 @@ static int send_back(struct uploader *uploader, struct watch *watch,
             continue;
         if (segment.generation > 1 && now_ms < watch->rebuild_at_ms)
             return OK;
-        int rc = OK;
-        if (segment.records_gone) {
-            struct spool_lost lost = {.from = segment.from,
-                                      .to = segment.to,
-                                      .events = segment.to - segment.from,
-                                      .reason = "records_gone"};
-            rc = spool_lose(uploader->options.spool, segment.stream, &lost, err);
-        }
-        if (rc != OK)
-            return rc;
-        log_event(LOG_LEVEL_WARN, "uploader",
-                  segment.records_gone ? "segment was let go and is lost"
-                                       : "segment is built again",
+        log_event(LOG_LEVEL_WARN, "uploader", "segment is built again",
                   "stream=%s from=%llu to=%llu reason=\"%s\"", segment.stream,
                   (unsigned long long)segment.from, (unsigned long long)segment.to, reason);
         segment.generation++;

@@ -11,8 +11,8 @@
  *            again. Built files are a cache in <spool>/sealed/, named by
  *            uploader_local_name; they go once their announcement is put.
  * Receipts   a hint: the greatest next counts. "missing" and "refused" send a segment
- *            back to SEALED under the next generation, or, when its records are gone,
- *            declare it lost. An announcement that nobody answers for
+ *            back to SEALED under the next generation (who builds it declares it lost
+ *            when its records are gone). An announcement that nobody answers for
  *            announce_repeat_ms is put again, the stream's oldest first.
  * Threads    one: the one that rolls and trims (spool.h).
  * Errors     a stream that fails is logged, waits with full jitter and is tried again;

@@ -332,6 +332,42 @@ static void malformed_block_is_lost_by_position(void **state)
     bench_free(&bench);
 }
 
+/* What was let go under pressure has no records to build from. Asked for again, or cut by
+ * a receipt, it must be announced as lost: an announcement that accounts for nothing is
+ * refused, and its stream would wait for ever. */
+static void records_let_go_are_announced_as_lost(void **state)
+{
+    (void)state;
+    struct error err;
+    struct bench bench;
+    struct announcement announcement;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    size_t count = 0;
+    bench_init(&bench);
+    open_spool(&bench);
+    for (uint64_t i = 0; i < 10; i++)
+        add_event(&bench, i, noon_ms, "a.com", "USA");
+    append(&bench, buf_slice(&bench.batch.rows));
+    seal(&bench);
+    build(&bench, &announcement);
+    announcement_free(&announcement);
+    must(spool_list_segments(bench.spool, bench.stream, &arena, &segments, &count, &err), &err);
+    segments[0].state = SEGMENT_ANNOUNCED;
+    must(spool_update_segment(bench.spool, &segments[0], &err), &err);
+    must(spool_let_go(bench.spool, 64 << 20, &err), &err);
+    must(spool_trim(bench.spool, bench.stream, 4, 1, &err), &err);
+    build(&bench, &announcement);
+    assert_int_equal(announcement.from, 4);
+    assert_int_equal(announcement.events, 0);
+    assert_int_equal(announcement.lost_count, 1);
+    assert_int_equal(announcement.lost[0].events, 6);
+    assert_string_equal(announcement.lost[0].reason, "records_gone");
+    announcement_free(&announcement);
+    arena_free(&arena);
+    bench_free(&bench);
+}
+
 /* A rebuild after a crash must make the bytes that were put before it, or their name is
  * taken by other bytes and every file lies there twice. */
 static void same_segment_gives_the_same_bytes(void **state)
@@ -367,6 +403,7 @@ int main(void)
         cmocka_unit_test(rows_outside_the_range_are_left_out),
         cmocka_unit_test(many_slices_share_their_days_file),
         cmocka_unit_test(malformed_block_is_lost_by_position),
+        cmocka_unit_test(records_let_go_are_announced_as_lost),
         cmocka_unit_test(same_segment_gives_the_same_bytes),
     };
     return cmocka_run_group_tests_name("agent/roller", tests, NULL, NULL);
