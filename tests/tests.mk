@@ -92,10 +92,10 @@ readers: all $(INTEROP) ## foreign readers and writers over what single modules 
 	@echo "3 suites of foreign readers passed, 0 failed"
 
 e2e: all ## the real programs, judged by PyIceberg, DuckDB and pyarrow
-	$(PYTHON) tests/e2e/run.py
+	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/e2e/run.py
 
 kills: all ## SIGKILL at each named point of agent and committer; KILLS=20 random ones besides
-	$(PYTHON) tests/crash/kill_matrix.py --random $(or $(KILLS),20)
+	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/crash/kill_matrix.py --random $(or $(KILLS),20)
 
 crash: scenarios simulation kills ## both, longer: make crash SCHEDULES=20000 KILLS=200
 

@@ -29,7 +29,8 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
-from lake import BUILD, ROOT, Lake, damage  # noqa: E402
+import lake as programs  # noqa: E402
+from lake import ROOT, Lake, damage  # noqa: E402
 
 SOURCES = ["agent", "cloud", "lib", "spool", "uploader"]
 PASSES = (1, 2, 3, 7)
@@ -239,7 +240,7 @@ def control():
 
 
 def spawn(program, *arguments):
-    return subprocess.Popen([os.path.join(BUILD, program), *arguments], stdin=subprocess.DEVNULL,
+    return subprocess.Popen([os.path.join(programs.BUILD, program), *arguments], stdin=subprocess.DEVNULL,
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -307,6 +308,7 @@ def main():
         directory = SCENARIOS_DIRECTORY
     with tempfile.TemporaryDirectory(prefix="bidlake-kill-", dir=directory) as folder:
         os.environ["BIDLAKE_TEST_DIR"] = folder
+        programs.keep_programs(folder)
         kills, failures = matrix(points, options.verbose)
         failures += control()
         if options.random:

@@ -61,6 +61,14 @@ def program(name, *arguments, code=None, fault=None, stdin=None, env=None, prefi
     return result
 
 
+def keep_programs(folder):
+    """Copies the programs, so that one built anew during a long run is not half of it."""
+    global BUILD
+    for name in ("agent", "commit", "table", "gen"):
+        shutil.copy(os.path.join(BUILD, f"bidlake-{name}"), folder)
+    BUILD = os.environ["BIDLAKE_BUILD"] = folder
+
+
 def generate(directory, count, seed, start="2026-03-01T22:00:00Z", rate=20):
     """The four tables' NDJSON files for `count` requests, the same for the same seed."""
     program("bidlake-gen", "--out", directory, "--count", count, "--seed", seed, "--start", start,

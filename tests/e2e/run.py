@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 
+from lake import keep_programs
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILE_SECONDS = 240
 MEMORY = "/dev/shm"  # thousands of syncs; BIDLAKE_TEST_DIR chooses a disk instead
@@ -54,7 +56,9 @@ def main():
     files = options.files or sorted(glob.glob(os.path.join(HERE, "test_*.py")))
     files.sort(key=lambda path: (os.path.basename(path) not in FIRST, path))
     passed = failed = 0
-    with concurrent.futures.ThreadPoolExecutor(2) as workers:
+    with tempfile.TemporaryDirectory(prefix="bidlake-programs-") as programs, \
+            concurrent.futures.ThreadPoolExecutor(2) as workers:
+        keep_programs(programs)
         jobs = [workers.submit(run_file, path, options.pattern) for path in files]
         for job in concurrent.futures.as_completed(jobs):
             name, good, bad, output, seconds = job.result()
