@@ -16,7 +16,7 @@
 #include "lib/base/log.h"
 #include "tests/crash/world.h"
 
-enum { STEPS_MIN = 100, STEPS_MORE = 450, CHECK_EVERY = 250, REPORTED_MAX = 20 };
+enum { STEPS_MIN = 100, STEPS_MORE = 350, CHECK_EVERY = 250, REPORTED_MAX = 20 };
 enum { FILLER_BYTES = 20000, SMALL_BUDGET = 1 << 20 };
 
 struct totals {
