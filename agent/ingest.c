@@ -12,7 +12,7 @@
 #include "agent/ingest.h"
 
 #include <pthread.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,13 +33,16 @@ enum {
     IDLE_WAIT_MS = 20,
     BATCH_AGE_MS = 1000, /* a slow pipe's events don't wait longer for their sync */
     PROGRESS_MS = 1000,
+    LINE_BLANKS_MAX = 4096,
 };
 
-static volatile sig_atomic_t stop_asked;
+/* Atomic, not sig_atomic_t: the signal may come to the deliverer's thread. */
+static atomic_bool stop_asked;
+_Static_assert(ATOMIC_BOOL_LOCK_FREE == 2, "a signal handler sets it");
 
 void ingest_stop(void)
 {
-    stop_asked = 1;
+    atomic_store(&stop_asked, true);
 }
 
 struct checkpoint {
@@ -404,7 +407,8 @@ static int ingest_file(struct ingest *ingest, const char *file, struct error *er
 {
     struct input *input = NULL;
     struct checkpoint checkpoint = {0};
-    size_t line_max = (size_t)ingest->options->config->event_bytes_max;
+    /* The blanks around an event (CRLF, indentation) are none of its bytes. */
+    size_t line_max = (size_t)ingest->options->config->event_bytes_max + LINE_BLANKS_MAX;
     shred_batch_reset(&ingest->batch);
     int rc = input_open(&input, file, line_max, err);
     if (rc != OK)
