@@ -184,8 +184,8 @@ static void stream_set(struct inbox_entry *entry, const char *stream)
 static void stream_guess(struct inbox_entry *entry, struct slice bytes)
 {
     json_error_t ignored; /* no JSON at all: then nobody can be told */
-    json_t *document =
-        json_loadb((const char *)bytes.data, bytes.len, JSON_DECODE_INT_AS_REAL, &ignored);
+    json_t *document = json_loadb((const char *)bytes.data, bytes.len,
+                                  JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &ignored);
     const char *stream = json_string_value(json_object_get(document, "stream"));
     if (stream != NULL)
         stream_set(entry, stream);

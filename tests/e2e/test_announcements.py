@@ -193,7 +193,7 @@ class Announcements(unittest.TestCase):
                     json.dump(document, file)
                 refusal = self.refused(lake, word)
                 self.assertEqual(refusal.get("announcement", document), document)
-                if "announcement" in refusal and document.get("stream") == stream:
+                if document.get("stream") == stream:
                     receipt = lake.receipts()[stream]
                     self.assertEqual(receipt["next"], 0)
                     self.assertEqual(receipt["refused"], {"from": 0, "reason": refusal["reason"]})
@@ -275,7 +275,8 @@ class Announcements(unittest.TestCase):
         os.remove(parts[1])
         report = lake.once()
         self.assertEqual((report["taken"], report["waiting"], report["alarms"]), (1, 1, 1))
-        stream = json.load(open(parts[2], encoding="utf-8"))["stream"]
+        with open(parts[2], encoding="utf-8") as file:
+            stream = json.load(file)["stream"]
         lake.table("ledger", "clicks", "--skip", stream, "20")
         self.assertEqual(lake.once()["taken"], 1)
         found = lake.ids("clicks", "click_id")
