@@ -365,22 +365,11 @@ static bool is_time(const char *text, enum time_unit unit)
            made.tm_sec == asked.tm_sec && seconds >= 0 && seconds < end;
 }
 
-/* Only the shape: the codes themselves are known to the shredder, which refuses others
- * when it is opened. */
-static bool is_country(const char *text)
-{
-    size_t len = strlen(text);
-    for (const char *at = text; *at != 0; at++)
-        if (!((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z')))
-            return false;
-    return len == 2 || len == 3;
-}
-
 static bool default_fits(const struct column *column, const struct mapping_column *rule,
                          const char *text)
 {
     if (rule->coercion == COERCE_COUNTRY)
-        return is_country(text);
+        return country_alpha3(slice_cstr(text)) != NULL;
     switch (column->type) {
     case TYPE_BOOLEAN:
         return strcmp(text, "true") == 0 || strcmp(text, "false") == 0 || strcmp(text, "1") == 0 ||

@@ -131,6 +131,10 @@ int mapping_set_load(struct mapping_set *out, const char *const *names, size_t c
 void mapping_set_free(struct mapping_set *set);
 /* By table name; NULL when there is none. */
 const struct mapping *mapping_set_find(const struct mapping_set *set, const char *table);
+/* Upper case alpha-3 for an officially assigned ISO 3166-1 alpha-2 or alpha-3 code in
+ * either case: constant storage, three characters. NULL for all else. */
+const char *country_alpha3(struct slice code);
+
 /* The known name nearest to a wrong one, for "did you mean"; NULL when none is near. */
 const char *nearest_name(const char *wrong, const char *const *names, size_t count);
 

@@ -86,9 +86,12 @@ static int add_named(struct mapping_set *set, const char *name, struct error *er
         return rc;
     if (strchr(name, '/') != NULL)
         return add_preset(set, name, err);
+    static const char *const families[] = {"openrtb"};
+    const char *near = nearest_name(name, families, 1);
     return error_set(err, ERROR_INPUT,
-                     "unknown tables \"%.100s\": it is openrtb, openrtb/NAME or a .yaml file",
-                     name);
+                     "unknown tables \"%.100s\"%s%s%s; it is openrtb, openrtb/NAME or a .yaml file",
+                     name, near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
+                     near != NULL ? "\"?" : "");
 }
 
 int mapping_set_load(struct mapping_set *out, const char *const *names, size_t count,

@@ -6,7 +6,7 @@
 #include "lib/shred/coerce.h"
 
 #include "lib/base/assert.h"
-#include "lib/shred/country.h"
+#include "lib/schema/mapping.h"
 #include "lib/shred/decimal.h"
 #include "lib/shred/instant.h"
 #include "lib/shred/text.h"

@@ -477,7 +477,7 @@ static void defaults_fit_their_types(void **state)
          "9223372036854775808 -9223372036854775809 99999999999999999999 --1"},
         {"double", "1 -1.5 1e3 2E-3", "1. .5 1e 1e400 inf nan +1 0x1p3 1e+3 1,5"},
         {"boolean", "true false 1 0", "yes no TRUE 2"},
-        {"country", "USA us Deu", "U USAA U1 12"},
+        {"country", "USA us Deu", "U USAA U1 12 ZZ XK UK"},
         {"timestamptz",
          "0 1767225600000 2026-01-01T00:00:00Z 2026-01-01T00:00:00.123456+02:00 "
          "1970-01-01T01:00:00+01:00",

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "lib/shred/country.h"
+#include "lib/schema/mapping.h"
 #include "tests/unit/lib_shred_support.h"
 
 /* One value under the key "v"; what the column makes of it; what it counts as lost. */

@@ -4,7 +4,7 @@
  * user-assigned codes (UK, EU, XK) are no codes. Lookups go by binary search: over the
  * pairs for alpha-2, over by_alpha3 for alpha-3.
  */
-#include "lib/shred/country.h"
+#include "lib/schema/mapping.h"
 
 #include <stdint.h>
 
