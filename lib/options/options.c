@@ -46,6 +46,20 @@ void options_init(const struct option_table *table, void *fields)
     }
 }
 
+/* A text's `min` may hold the words it can be, parted by '|'. */
+static bool is_choice(const struct option *option, const char *value)
+{
+    size_t len = strlen(value);
+    const char *words = option->min;
+    while (*words != 0) {
+        size_t word = strcspn(words, "|");
+        if (word == len && memcmp(words, value, len) == 0)
+            return true;
+        words += word + (words[word] == '|');
+    }
+    return option->min[0] == 0;
+}
+
 /* ---- file ---- */
 
 static int load_option(const struct option *option, void *fields, const struct yaml_tree *tree,
@@ -62,6 +76,9 @@ static int load_option(const struct option *option, void *fields, const struct y
     }
     const char *text = NULL;
     int rc = yaml_to_text(tree, node, option->key, &text, err);
+    if (rc == OK && !is_choice(option, text))
+        return yaml_error(tree, node->line, err, "%s: \"%.100s\" is not known; it can be %s",
+                          option->key, text, option->min);
     if (rc == OK)
         *text_field(fields, option) = arena_copy_cstr(arena, slice_cstr(text));
     return rc;
@@ -78,6 +95,7 @@ static int load_names(struct option_names *out, const struct yaml_tree *tree, st
         return rc;
     out->names = arena_alloc(arena, list->count + 1, sizeof *out->names);
     out->count = list->count;
+    out->origin = arena_printf(arena, "%s:%d: tables", tree->name, list->line);
     for (size_t i = 0; rc == OK && i < list->count; i++) {
         const char *text = NULL;
         rc = yaml_to_text(tree, &list->entries[i].value, "a table", &text, err);
@@ -126,7 +144,8 @@ static int set_number(const struct option *option, void *fields, const char *fla
 {
     int64_t number = 0;
     if (!yaml_number_parse(unit_of(option), value, &number))
-        return error_set(err, ERROR_INPUT, "%s: not a number with a unit: %s (like %s)", flag,
+        return error_set(err, ERROR_INPUT, "%s: not a %s: %s (like %s)", flag,
+                         option->kind == OPTION_count ? "whole number" : "number with a unit",
                          value, option->otherwise);
     if (number < own_number(option, option->min) || number > own_number(option, option->max))
         return error_set(err, ERROR_INPUT, "%s: %s is not between %s and %s", flag, value,
@@ -150,6 +169,9 @@ int options_set_flag(const struct option_table *table, void *fields, const char 
             continue;
         if (option->kind != OPTION_text)
             return set_number(option, fields, flag, value, err);
+        if (!is_choice(option, value))
+            return error_set(err, ERROR_INPUT, "%s: \"%.100s\" is not known; it can be %s", flag,
+                             value, option->min);
         *text_field(fields, option) = arena_copy_cstr(arena, slice_cstr(value));
         return OK;
     }
@@ -165,6 +187,7 @@ void option_names_split(struct option_names *out, const char *text, struct arena
 {
     out->names = arena_alloc(arena, strlen(text) + 1, sizeof *out->names);
     out->count = 0;
+    out->origin = NULL;
     while (*text != 0) {
         size_t len = strcspn(text, ",");
         if (len > 0)
@@ -180,14 +203,18 @@ int options_next_argument(int argc, char **argv, int *at, const char *const *swi
     const char *argument = argv[*at];
     *flag = NULL;
     *value = NULL;
-    if (strncmp(argument, "--", 2) != 0)
+    if (argument[0] != '-' || argument[1] == 0)
         return OK;
+    if (argument[1] != '-')
+        return error_set(err, ERROR_INPUT, "unknown flag %s (a file of that name: ./%s)", argument,
+                         argument);
     const char *equals = strchr(argument, '=');
     size_t len = equals != NULL ? (size_t)(equals - argument) : strlen(argument);
     *flag = arena_copy_cstr(arena, slice_of(argument, len));
     for (size_t i = 0; i < switch_count; i++) {
-        if (strcmp(*flag, switches[i]) == 0 && equals == NULL)
-            return OK;
+        if (strcmp(*flag, switches[i]) != 0)
+            continue;
+        return equals == NULL ? OK : error_set(err, ERROR_INPUT, "%s takes no value", *flag);
     }
     *value = equals != NULL ? equals + 1 : NULL;
     if (*value == NULL && *at + 1 < argc)

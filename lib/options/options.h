@@ -46,6 +46,7 @@ struct option_table {
 struct option_names {
     size_t count;
     const char **names;
+    const char *origin; /* file:line of the list; NULL: flags or the default */
 };
 
 /* Sets every field to its default. */

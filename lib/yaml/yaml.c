@@ -274,8 +274,6 @@ int yaml_tree_load(struct yaml_tree *out, const char *path, struct error *err)
     int rc = file_read(path, YAML_BYTES_MAX, &text, err);
     if (rc == OK)
         rc = yaml_tree_parse(out, path, buf_slice(&text), err);
-    else
-        rc = error_wrap(err, "%s", path);
     buf_free(&text);
     return rc;
 }

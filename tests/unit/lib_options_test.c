@@ -4,27 +4,34 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "lib/base/file.h"
+#include "lib/base/memory.h"
 #include "lib/options/options.h"
 
 struct values {
     const char *name;
+    const char *mode;
     int64_t size;
     int64_t age_ms;
 };
 
 static const struct option rows[] = {
     {OPTION_text, offsetof(struct values, name), "name", "none", "", "", "a name"},
+    {OPTION_text, offsetof(struct values, mode), "mode", "slow", "slow|fast", "", "how"},
     {OPTION_bytes, offsetof(struct values, size), "spool.bytes", "1MiB", "1KiB", "1GiB", "a size"},
     {OPTION_ms, offsetof(struct values, age_ms), "roll.age", "60s", "1s", "1h", "an age"},
 };
 static const char *const flags[] = {"--json"};
-static const struct option_table table = {
-    .options = rows, .count = 3, .other_flags = flags, .other_flag_count = 1};
+static const struct option_table table = {.options = rows,
+                                          .count = sizeof rows / sizeof rows[0],
+                                          .other_flags = flags,
+                                          .other_flag_count = 1};
 
 static int load(const char *text, struct values *values, struct option_names *names,
                 struct arena *arena, struct error *err)
@@ -97,12 +104,57 @@ static void unknown_flag_names_the_nearest(void **state)
     arena_free(&arena);
 }
 
+/* A word that the program doesn't know must not be run as if it were the default. */
+static void words_out_of_a_choice_are_refused(void **state)
+{
+    (void)state;
+    struct error err;
+    struct arena arena = {0};
+    struct values values;
+    struct option_names names = {0};
+    expect_refusal("name: x\nmode: fas\n", ":2: mode: \"fas\" is not known; it can be slow|fast");
+    expect_refusal("mode: \"\"\n", ":1: mode");
+    assert_int_equal(load("mode: fast\n", &values, &names, &arena, &err), OK);
+    assert_string_equal(values.mode, "fast");
+    assert_int_equal(options_set_flag(&table, &values, "--mode", "slo", &arena, &err), ERROR_INPUT);
+    assert_int_equal(options_set_flag(&table, &values, "--mode", "slow", &arena, &err), OK);
+    arena_free(&arena);
+}
+
+static int next(const char *argument, struct error *err)
+{
+    char *argv[] = {"program", "command", memory_copy_cstr(argument), "value"};
+    struct arena arena = {0};
+    const char *flag = NULL;
+    const char *value = NULL;
+    int at = 2;
+    int rc = options_next_argument(4, argv, &at, flags, 1, &arena, &flag, &value, err);
+    arena_free(&arena);
+    free(argv[2]);
+    return rc;
+}
+
+/* A mistyped flag must not be taken for a file, nor a switch's value be ignored. */
+static void mistyped_flags_are_no_arguments(void **state)
+{
+    (void)state;
+    struct error err;
+    assert_int_equal(next("-x", &err), ERROR_INPUT);
+    assert_non_null(strstr(err.text, "unknown flag -x"));
+    assert_int_equal(next("--json=yes", &err), ERROR_INPUT);
+    assert_non_null(strstr(err.text, "--json takes no value"));
+    assert_int_equal(next("-", &err), OK);
+    assert_int_equal(next("--json", &err), OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flags_win_over_file_over_default),
         cmocka_unit_test(slips_name_line_and_nearest_key),
         cmocka_unit_test(unknown_flag_names_the_nearest),
+        cmocka_unit_test(words_out_of_a_choice_are_refused),
+        cmocka_unit_test(mistyped_flags_are_no_arguments),
     };
     return cmocka_run_group_tests_name("lib/options", tests, NULL, NULL);
 }
