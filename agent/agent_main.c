@@ -125,11 +125,19 @@ static int run_command(const char *name, const struct command_line *line)
 {
     if (strcmp(name, "ingest") == 0)
         return command_ingest(line);
+    if ((strcmp(name, "check") == 0 || strcmp(name, "spool") == 0) && line->argument_count > 0) {
+        fprintf(stderr, "bidlake-agent: unexpected argument %s\n", line->arguments[0]);
+        return EXIT_USAGE;
+    }
     if (strcmp(name, "check") == 0)
         return command_check(line);
     if (strcmp(name, "spool") == 0)
         return command_spool(line);
-    return usage_error("unknown command; known are ingest, check, spool");
+    fprintf(stderr,
+            "bidlake-agent: unknown command %.100s; known are ingest, check, spool\n"
+            "Try: bidlake-agent --help\n",
+            name);
+    return EXIT_USAGE;
 }
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/memory.h"
 #include "lib/json/json.h"
+#include "lib/objstore/objstore.h"
 
 static json_t *counters_json(const struct ingest_report *report, const struct mapping *mapping)
 {
@@ -131,10 +132,24 @@ static const struct mapping *find_table(const struct mapping_set *set, const cha
     for (size_t i = 0; names != NULL && i < set->count; i++)
         names[i] = set->mappings[i].schema.table;
     const char *near = names != NULL ? nearest_name(table, names, set->count) : NULL;
-    error_set(err, ERROR_INPUT, "no table %s%s%s%s", table, near != NULL ? "; did you mean " : "",
-              near != NULL ? near : "", near != NULL ? "?" : "");
+    struct buf known = {0};
+    for (size_t i = 0; names != NULL && near == NULL && i < set->count; i++)
+        buf_printf(&known, "%s%s", i > 0 ? ", " : "", names[i]);
+    error_set(err, ERROR_INPUT, "no table %s; %s %s%s", table,
+              near != NULL ? "did you mean" : "known are", near != NULL ? near : buf_cstr(&known),
+              near != NULL ? "?" : "");
+    buf_free(&known);
     free(names);
     return NULL;
+}
+
+/* A warehouse of a kind that nobody knows is a mistake of usage, not a failure. */
+static int check_warehouse(const char *url, struct error *err)
+{
+    struct objstore *store = NULL;
+    int rc = objstore_open(&store, url, NULL, err);
+    objstore_close(store);
+    return rc == ERROR_INPUT ? rc : OK;
 }
 
 int command_ingest(const struct command_line *line)
@@ -155,6 +170,10 @@ int command_ingest(const struct command_line *line)
     }
     const struct mapping *mapping = NULL;
     int rc = mapping_set_load(&set, line->config.tables.names, line->config.tables.count, &err);
+    if (rc != OK && line->config.tables.origin != NULL)
+        rc = error_wrap(&err, "%s", line->config.tables.origin);
+    if (rc == OK)
+        rc = check_warehouse(line->config.warehouse, &err);
     if (rc == OK)
         mapping = find_table(&set, line->arguments[0], &err);
     if (mapping == NULL) {

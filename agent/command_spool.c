@@ -175,6 +175,18 @@ static int check_spool(const struct agent_config *config, bool *running, struct 
     return rc == ERROR_CONFLICT ? OK : rc;
 }
 
+static void print_checked(const struct agent_config *config, size_t table_count, bool running)
+{
+    struct buf text = {0};
+    json_t *out = json_pack("{s:b, s:I, s:s, s:b, s:s}", "ok", 1, "tables", (json_int_t)table_count,
+                            "spool", config->spool_directory, "spool_in_use", (int)running, "store",
+                            config->warehouse);
+    json_encode(out, &text);
+    puts(buf_cstr(&text));
+    buf_free(&text);
+    json_decref(out);
+}
+
 int command_check(const struct command_line *line)
 {
     struct error err;
@@ -185,18 +197,32 @@ int command_check(const struct command_line *line)
               stderr);
         return EXIT_USAGE;
     }
-    if (mapping_set_load(&set, line->config.tables.names, line->config.tables.count, &err) != OK) {
+    int rc = mapping_set_load(&set, line->config.tables.names, line->config.tables.count, &err);
+    if (rc != OK) {
+        if (line->config.tables.origin != NULL)
+            rc = error_wrap(&err, "%s", line->config.tables.origin);
         fprintf(stderr, "bidlake-agent: %s\n", err.text);
         return EXIT_USAGE;
     }
-    printf("configuration: ok, %zu tables\n", set.count);
+    size_t table_count = set.count;
     mapping_set_free(&set);
+    if (!line->json)
+        printf("configuration: ok, %zu tables\n", table_count);
     if (check_spool(&line->config, &running, &err) != OK)
         return fail(&err);
-    printf("spool %s: ok%s\n", line->config.spool_directory,
-           running ? " (another agent has it open)" : "");
-    if (check_store(&line->config, &err) != OK)
+    if (!line->json)
+        printf("spool %s: ok%s\n", line->config.spool_directory,
+               running ? " (another agent has it open)" : "");
+    rc = check_store(&line->config, &err);
+    if (rc == ERROR_INPUT) {
+        fprintf(stderr, "bidlake-agent: %s\n", err.text);
+        return EXIT_USAGE;
+    }
+    if (rc != OK)
         return fail(&err);
-    printf("store %s: ok\n", line->config.warehouse);
+    if (line->json)
+        print_checked(&line->config, table_count, running);
+    else
+        printf("store %s: ok\n", line->config.warehouse);
     return EXIT_DONE;
 }

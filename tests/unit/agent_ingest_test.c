@@ -173,6 +173,28 @@ static void full_spool_is_sealed_before_its_time(void **state)
     site_free(&site);
 }
 
+/* Blanks around an event are none of its bytes: a file with CRLF must not lose the events
+ * that are exactly as large as the limit allows, and one byte more must not get in. */
+static void blanks_around_an_event_do_not_count(void **state)
+{
+    (void)state;
+    struct site site;
+    struct ingest_report report;
+    site_init(&site);
+    site.config.event_bytes_max = 1024;
+    const char *path = path_in(&site, "crlf");
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    fprintf(file, "  {\"id\":\"%0*d\"} \r\n", 1024 - 9, 1);
+    fprintf(file, "{\"id\":\"%0*d\"}\r\n", 1024 - 8, 2);
+    fclose(file);
+    assert_int_equal(run(&site, &path, 1, &report), OK);
+    assert_int_equal(report.events, 1);
+    assert_int_equal(report.refused_by_reason[REFUSED_SIZE], 1);
+    ingest_report_free(&report);
+    site_free(&site);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +202,7 @@ int main(void)
         cmocka_unit_test(missing_file_does_not_keep_the_others_out),
         cmocka_unit_test(file_is_taken_once_and_goes_on_when_it_grew),
         cmocka_unit_test(full_spool_is_sealed_before_its_time),
+        cmocka_unit_test(blanks_around_an_event_do_not_count),
     };
     return cmocka_run_group_tests_name("agent/ingest", tests, NULL, NULL);
 }
