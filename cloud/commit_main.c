@@ -113,6 +113,16 @@ static void print_json(const struct commit_report *r, const char *error)
     json_decref(object);
 }
 
+static void print_text(const struct commit_report *r, const char *command)
+{
+    printf("%s: %zu announcements taken, %" PRIu64 " events, %" PRIu64 " rows, %zu files, "
+           "%zu snapshots\n",
+           command, r->taken, r->events, r->rows, r->files, r->snapshots);
+    if (r->waiting + r->refused + r->missing + r->alarms + r->tables_failed > 0)
+        printf("%zu waiting, %zu refused, %zu with missing files, %zu alarms, %zu tables failed\n",
+               r->waiting, r->refused, r->missing, r->alarms, r->tables_failed);
+}
+
 static int run_init(const struct service *service, const struct config *config,
                     const struct mapping_set *mappings, struct commit_report *report,
                     struct error *err)
@@ -147,25 +157,33 @@ static int run(const char *command, struct config *config, struct error *err)
     int64_t start_ms = clock_mono_ms(&clock_system);
     int rc = mapping_set_load(&mappings, config->tables.names, config->tables.count, err);
     if (rc != OK) {
+        if (config->tables.origin != NULL)
+            rc = error_wrap(err, "%s", config->tables.origin);
         fprintf(stderr, "bidlake-commit: %s\n", err->text);
         return EXIT_USAGE;
     }
     config->catalog_must_exist = strcmp(command, "init") != 0;
     rc = service_open(&service, config, err);
+    bool opened = rc == OK;
     if (rc == OK && strcmp(command, "init") == 0)
         rc = run_init(&service, config, &mappings, &report, err);
     else if (rc == OK)
         rc = run_once(&service, config, &mappings, &report, err);
     log_notes(&report);
-    log_turn(&report, clock_mono_ms(&clock_system) - start_ms);
+    if (opened)
+        log_turn(&report, clock_mono_ms(&clock_system) - start_ms);
     if (rc != OK)
         fprintf(stderr, "bidlake-commit: %s\n", err->text);
     if (config->json)
         print_json(&report, rc != OK ? err->text : NULL);
+    else if (opened)
+        print_text(&report, command);
     commit_report_free(&report);
     mapping_set_free(&mappings);
     service_close(&service);
-    return rc == OK ? EXIT_DONE : EXIT_FAILED;
+    /* A warehouse or catalog of a kind that nobody knows is a mistake of configuration. */
+    bool usage = !opened && rc == ERROR_INPUT;
+    return rc == OK ? EXIT_DONE : usage ? EXIT_USAGE : EXIT_FAILED;
 }
 
 int main(int argc, char **argv)
@@ -182,8 +200,15 @@ int main(int argc, char **argv)
             return EXIT_DONE;
         }
     }
-    if (argc < 2 || (strcmp(argv[1], "init") != 0 && strcmp(argv[1], "once") != 0)) {
+    if (argc < 2) {
         print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "init") != 0 && strcmp(argv[1], "once") != 0) {
+        fprintf(stderr,
+                "bidlake-commit: unknown command %.100s; known are init, once\n"
+                "Try: bidlake-commit --help\n",
+                argv[1]);
         return EXIT_USAGE;
     }
     int rc = fault_from_environment(&err);

@@ -7,6 +7,7 @@
 
 #include "cloud/view.h"
 #include "lib/base/fault.h"
+#include "lib/schema/mapping.h"
 
 struct command {
     const char *name;
@@ -60,6 +61,8 @@ static int run(const struct command *command, struct config *config, struct erro
     err->text[0] = 0;
     config->catalog_must_exist = true; /* looking must not make one where a volume is missing */
     int rc = service_open(&service, config, err);
+    if (rc == ERROR_INPUT) /* a warehouse or catalog of a kind that nobody knows */
+        status = EXIT_USAGE;
     if (rc == OK && command == NULL)
         status = command_ls(&service, config, err);
     else if (rc == OK) {
@@ -77,6 +80,19 @@ static int run(const struct command *command, struct config *config, struct erro
 static int usage_error(const char *text)
 {
     fprintf(stderr, "bidlake-table: %s\nTry: bidlake-table --help\n", text);
+    return EXIT_USAGE;
+}
+
+static int unknown_command(const char *name)
+{
+    enum { COUNT = sizeof commands / sizeof commands[0] };
+    const char *names[COUNT + 1] = {"ls"};
+    for (size_t i = 0; i < COUNT; i++)
+        names[i + 1] = commands[i].name;
+    const char *near = nearest_name(name, names, COUNT + 1);
+    fprintf(stderr, "bidlake-table: no such command: %.100s%s%s%s\nTry: bidlake-table --help\n",
+            name, near != NULL ? "; did you mean " : "", near != NULL ? near : "",
+            near != NULL ? "?" : "");
     return EXIT_USAGE;
 }
 
@@ -103,7 +119,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             command = &commands[i];
     if (command == NULL && strcmp(argv[1], "ls") != 0)
-        return usage_error("no such command");
+        return unknown_command(argv[1]);
     if (fault_from_environment(&err) != OK || config_parse(&config, argc, argv, &err) != OK)
         return usage_error(err.text);
     size_t wanted_min = command != NULL ? command->arguments_min : 0;
