@@ -465,8 +465,18 @@ static int file_require(const char *path, struct error *err)
         return OK;
     if (errno != ENOENT)
         return error_errno(err, path);
-    return error_set(err, ERROR_INPUT,
-                     "catalog %s: no such file; bidlake-commit init makes a new one", path);
+    /* The machine lacks it (a volume that is not mounted): a failure, no mistake of usage. */
+    return error_set(err, ERROR_IO, "catalog %s: no such file; bidlake-commit init makes a new one",
+                     path);
+}
+
+/* A V0 file has no column iceberg_type. */
+static void version_probe(struct sqlite_catalog *catalog)
+{
+    sqlite3_stmt *probe = NULL;
+    catalog->v0 = sqlite3_prepare_v2(catalog->db, "SELECT iceberg_type FROM iceberg_tables LIMIT 0",
+                                     -1, &probe, NULL) != SQLITE_OK;
+    sqlite3_finalize(probe);
 }
 
 static int schema_prepare(struct sqlite_catalog *catalog, struct error *err)
@@ -485,10 +495,6 @@ static int schema_prepare(struct sqlite_catalog *catalog, struct error *err)
         rollback(catalog);
         return rc;
     }
-    sqlite3_stmt *probe = NULL;
-    catalog->v0 = sqlite3_prepare_v2(catalog->db, "SELECT iceberg_type FROM iceberg_tables LIMIT 0",
-                                     -1, &probe, NULL) != SQLITE_OK;
-    sqlite3_finalize(probe);
     return OK;
 }
 
@@ -514,9 +520,10 @@ int catalog_sqlite_open(struct catalog **out, const char *path,
     }
     sqlite3_extended_result_codes(catalog->db, 1);
     sqlite3_busy_timeout(catalog->db, wait_ms > INT32_MAX ? INT32_MAX : (int)wait_ms);
-    rc = schema_prepare(catalog, err);
+    rc = options->only_read ? OK : schema_prepare(catalog, err);
     if (rc != OK)
         goto out;
+    version_probe(catalog);
     if (stat(path, &at) != 0) {
         rc = error_errno(err, path);
         goto out;
