@@ -472,7 +472,14 @@ static int set_snapshot_ref(struct apply *apply, const json_t *update)
     if (metadata_snapshot_borrow(apply->document, id) == NULL)
         return error_set(apply->err, ERROR_INPUT, "ref %.100s: no snapshot %lld", name,
                          (long long)id);
-    json_t *ref = json_pack("{s:I,s:s}", "snapshot-id", (json_int_t)id, "type", type);
+    /* What others keep in it stays; the limits are those of the update alone. */
+    json_t *ref = json_copy(json_object_get(json_object_get(apply->document, "refs"), name));
+    if (ref == NULL)
+        ref = json_object();
+    json_object_set_new(ref, "snapshot-id", json_integer((json_int_t)id));
+    json_object_set_new(ref, "type", json_string(type));
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        json_object_del(ref, limits[i]);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         json_t *limit = json_object_get(update, limits[i]);
         if (limit == NULL || json_is_null(limit))

@@ -145,6 +145,32 @@ static void snapshots_current_only_within_a_call_are_not_logged(void **state)
     json_decref(metadata);
 }
 
+/* What a later version keeps in a ref must not vanish with our next commit; a limit that the
+ * update leaves out must. */
+static void unknown_keys_of_a_ref_survive(void **state)
+{
+    (void)state;
+    json_t *metadata = test_table();
+    assert_int_equal(append(&metadata, 1, 1, 2000001), OK);
+    json_t *main_ref = json_object_get(json_object_get(metadata, "refs"), "main");
+    json_object_set_new(main_ref, "later", json_integer(7));
+    json_object_set_new(main_ref, "max-ref-age-ms", json_integer(9));
+    assert_int_equal(append(&metadata, 2, 2, 2000002), OK);
+    main_ref = json_object_get(json_object_get(metadata, "refs"), "main");
+    assert_int_equal(json_integer_value(json_object_get(main_ref, "later")), 7);
+    assert_int_equal(json_integer_value(json_object_get(main_ref, "snapshot-id")), 2);
+    assert_int_equal(json_integer_value(json_object_get(main_ref, "max-ref-age-ms")), 9);
+    assert_int_equal(apply(&metadata,
+                           "[{\"action\":\"set-snapshot-ref\",\"ref-name\":\"main\",\"type\":"
+                           "\"branch\",\"snapshot-id\":2}]",
+                           2000003),
+                     OK);
+    main_ref = json_object_get(json_object_get(metadata, "refs"), "main");
+    assert_int_equal(json_integer_value(json_object_get(main_ref, "later")), 7);
+    assert_null(json_object_get(main_ref, "max-ref-age-ms"));
+    json_decref(metadata);
+}
+
 /* Expiry that leaves a gap in the log, or a ref to nothing, breaks time travel and loads. */
 static void removed_snapshots_take_what_names_them(void **state)
 {
@@ -363,6 +389,7 @@ int main(void)
         cmocka_unit_test(new_table_is_complete),
         cmocka_unit_test(appends_keep_the_logs),
         cmocka_unit_test(snapshots_current_only_within_a_call_are_not_logged),
+        cmocka_unit_test(unknown_keys_of_a_ref_survive),
         cmocka_unit_test(removed_snapshots_take_what_names_them),
         cmocka_unit_test(metadata_log_obeys_its_property),
         cmocka_unit_test(equal_schemas_and_specs_are_reused),
