@@ -68,6 +68,7 @@ struct catalog_options {
     const struct clock *clock; /* NULL: the system's */
     int64_t busy_timeout_ms;   /* 0: 10,000: how long to wait for a locked file */
     bool must_exist;           /* a catalog that isn't there is ERROR_INPUT, not made */
+    bool only_read;            /* no lock is waited for, nothing is made; commits may fail */
 };
 
 /* "sqlite:PATH". The file is made when it isn't there, unless it must be. */

@@ -113,7 +113,8 @@ int service_open(struct service *out, const struct config *config, struct error 
         struct catalog_options catalog_options = {.name = config->catalog_name,
                                                   .store = out->store,
                                                   .busy_timeout_ms = config->busy_ms,
-                                                  .must_exist = config->catalog_must_exist};
+                                                  .must_exist = config->catalog_must_exist,
+                                                  .only_read = config->catalog_only_read};
         rc = catalog_open(&out->catalog, config->catalog_spec, &catalog_options, err);
     }
     if (rc != OK)

@@ -35,6 +35,7 @@ struct config {
     struct option_names tables; /* preset families, presets, mapping files */
     const char *catalog_spec;   /* --catalog, or made of type and path */
     bool catalog_must_exist;    /* set by the program: only init makes a catalog */
+    bool catalog_only_read;
     bool json;
     const char *by; /* --by COLUMN; NULL */
     bool skip;      /* --skip */

@@ -164,6 +164,20 @@ static bool is_named(const json_t *metadata, json_int_t id)
     return false;
 }
 
+/* The snapshot with that id, looked for downwards from index *at, where it is left: a parent
+ * stands before its child, mostly just before, so a walk to the first costs one pass. */
+static const json_t *ancestor_find(const json_t *snapshots, size_t *at, json_int_t id)
+{
+    size_t count = json_array_size(snapshots);
+    for (size_t tried = 0; tried < count; tried++) {
+        *at = *at > 0 ? *at - 1 : count - 1;
+        const json_t *snapshot = json_array_get(snapshots, *at);
+        if (json_integer_value(json_object_get(snapshot, "snapshot-id")) == id)
+            return snapshot;
+    }
+    return NULL;
+}
+
 json_t *snapshots_to_drop(const struct committer *committer, const json_t *metadata,
                           int64_t parent_id)
 {
@@ -171,8 +185,10 @@ json_t *snapshots_to_drop(const struct committer *committer, const json_t *metad
     int64_t age_ms = committer->snapshots_age_ms > 0 ? committer->snapshots_age_ms : default_age_ms;
     int64_t before_ms = clock_wall_ms(committer_clock(committer)) - age_ms;
     json_t *ids = json_array();
-    const json_t *snapshot = metadata_snapshot_borrow(metadata, parent_id);
-    size_t all = json_array_size(json_object_get(metadata, "snapshots"));
+    const json_t *snapshots = json_object_get(metadata, "snapshots");
+    size_t all = json_array_size(snapshots);
+    size_t at = all;
+    const json_t *snapshot = ancestor_find(snapshots, &at, parent_id);
     /* The one being made and its parent are the newest two. */
     for (size_t i = 1; i <= all && snapshot != NULL && is_ours(snapshot); i++) {
         const json_t *id = json_object_get(snapshot, "snapshot-id");
@@ -182,7 +198,7 @@ json_t *snapshots_to_drop(const struct committer *committer, const json_t *metad
             !is_named(metadata, json_integer_value(id)))
             json_array_append_new(ids, json_copy((json_t *)(uintptr_t)id));
         snapshot =
-            parent == NULL ? NULL : metadata_snapshot_borrow(metadata, json_integer_value(parent));
+            parent == NULL ? NULL : ancestor_find(snapshots, &at, json_integer_value(parent));
     }
     return ids;
 }

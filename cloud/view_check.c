@@ -336,9 +336,10 @@ static void ledger_check(struct checking *c)
     if (rc == OK &&
         ledger_snapshot_id(state.ledger) != metadata_current_snapshot_id(state.loaded.metadata) &&
         metadata_snapshot_borrow(state.loaded.metadata, ledger_snapshot_id(state.ledger)) == NULL)
-        printf("note: the ledger was written with snapshot %" PRId64
-               ", which is no longer kept; others have committed since\n",
-               ledger_snapshot_id(state.ledger));
+        fprintf(stderr,
+                "bidlake-table: the ledger was written with snapshot %" PRId64
+                ", which is no longer kept; others have committed since\n",
+                ledger_snapshot_id(state.ledger));
     commit_report_free(&report);
     table_state_free(&state);
     contract_state_free(&contract);

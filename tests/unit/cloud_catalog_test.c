@@ -194,6 +194,31 @@ static void locked_file_waits_then_says_so(void **state)
     catalog_table_free(&base);
 }
 
+/* To look is allowed while somebody writes: a reader that takes the write lock stands in the
+ * way of commits, and waits for them. */
+static void reader_waits_for_no_lock(void **state)
+{
+    struct place *p = *state;
+    struct catalog_options options = {
+        .store = p->store, .busy_timeout_ms = 50, .must_exist = true, .only_read = true};
+    struct catalog *reader = NULL;
+    struct catalog_names names;
+    struct error err;
+    sqlite3 *other = NULL;
+    init_well(p);
+    assert_int_equal(sqlite3_open(p->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    char *spec = memory_printf("sqlite:%s", p->path);
+    assert_int_equal(catalog_open(&reader, spec, &options, &err), OK);
+    assert_int_equal(catalog_list_tables(reader, "db", &names, &err), OK);
+    assert_int_equal(names.count, 1);
+    catalog_names_free(&names);
+    catalog_close(reader);
+    free(spec);
+    assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(other);
+}
+
 static void replace_file(struct place *p)
 {
     char *moved = memory_printf("%s.moved", p->path);
@@ -387,6 +412,7 @@ int main(void)
         T(row_is_what_other_clients_read),
         T(stale_base_is_a_conflict),
         T(locked_file_waits_then_says_so),
+        T(reader_waits_for_no_lock),
         T(replaced_file_is_an_error),
         T(file_replaced_during_a_commit),
         T(old_form_is_used_as_it_is),
