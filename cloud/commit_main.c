@@ -189,7 +189,7 @@ static int run(const char *command, struct config *config, struct error *err)
 int main(int argc, char **argv)
 {
     struct error err;
-    struct config config;
+    struct config config = {0};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             print_help(stdout);
@@ -218,6 +218,7 @@ int main(int argc, char **argv)
         rc = error_set(&err, ERROR_INPUT, "unexpected argument %s", config.arguments[0]);
     if (rc != OK) {
         fprintf(stderr, "bidlake-commit: %s\n", err.text);
+        config_free(&config);
         return EXIT_USAGE;
     }
     int status = run(argv[1], &config, &err);

@@ -100,7 +100,7 @@ static int unknown_command(const char *name)
 int main(int argc, char **argv)
 {
     struct error err;
-    struct config config;
+    struct config config = {0};
     const struct command *command = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
@@ -121,8 +121,10 @@ int main(int argc, char **argv)
             command = &commands[i];
     if (command == NULL && strcmp(argv[1], "ls") != 0)
         return unknown_command(argv[1]);
-    if (fault_from_environment(&err) != OK || config_parse(&config, argc, argv, &err) != OK)
+    if (fault_from_environment(&err) != OK || config_parse(&config, argc, argv, &err) != OK) {
+        config_free(&config);
         return usage_error(err.text);
+    }
     size_t wanted_min = command != NULL ? command->arguments_min : 0;
     size_t wanted_max = command != NULL ? command->arguments_max : 0;
     if (config.skip)
