@@ -77,16 +77,26 @@ static const uint8_t by_alpha3[COUNTRY_COUNT] = {
     214, 216, 217, 218, 219, 221, 220, 223, 225, 222, 224, 226, 227, 228, 230, 229, 231, 233,
     232, 234, 235, 236, 237, 238, 239, 240, 241, 242, 243, 244, 246, 247, 248};
 
+/* A code as a number, in the order of its letters. */
+static uint32_t code_number(const char *code, size_t len)
+{
+    uint32_t number = 0;
+    for (size_t i = 0; i < len; i++)
+        number = number << 8 | (uint8_t)code[i];
+    return number;
+}
+
 static const struct country *find_alpha2(const char *code)
 {
+    uint32_t wanted = code_number(code, 2);
     size_t low = 0;
     size_t high = COUNTRY_COUNT;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        int order = memcmp(code, countries[middle].alpha2, 2);
-        if (order == 0)
+        uint32_t number = code_number(countries[middle].alpha2, 2);
+        if (wanted == number)
             return &countries[middle];
-        if (order < 0)
+        if (wanted < number)
             high = middle;
         else
             low = middle + 1;
@@ -96,15 +106,16 @@ static const struct country *find_alpha2(const char *code)
 
 static const struct country *find_alpha3(const char *code)
 {
+    uint32_t wanted = code_number(code, 3);
     size_t low = 0;
     size_t high = COUNTRY_COUNT;
     while (low < high) {
         size_t middle = (low + high) / 2;
         const struct country *country = &countries[by_alpha3[middle]];
-        int order = memcmp(code, country->alpha3, 3);
-        if (order == 0)
+        uint32_t number = code_number(country->alpha3, 3);
+        if (wanted == number)
             return country;
-        if (order < 0)
+        if (wanted < number)
             high = middle;
         else
             low = middle + 1;

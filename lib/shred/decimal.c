@@ -113,14 +113,38 @@ static struct decimal parse(struct slice text)
     return out;
 }
 
+/* Nothing but at most 18 digits: what most integers are. */
+static inline bool plain_digits(struct slice text, uint64_t *out)
+{
+    uint64_t number = 0;
+    if (text.len == 0 || text.len > 18)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned digit = (unsigned)text.data[i] - '0';
+        if (digit > 9)
+            return false;
+        number = number * 10 + digit;
+    }
+    *out = number;
+    return true;
+}
+
 bool decimal_is_zero(struct slice text)
 {
+    uint64_t plain;
+    if (plain_digits(text, &plain))
+        return plain == 0;
     struct decimal value = parse(text);
     return value.mantissa == 0 && !value.long_mantissa;
 }
 
 bool decimal_to_i64(struct slice text, int64_t *out)
 {
+    uint64_t plain;
+    if (plain_digits(text, &plain)) {
+        *out = (int64_t)plain;
+        return true;
+    }
     struct decimal value = parse(text);
     if (value.mantissa == 0 && !value.long_mantissa) {
         *out = 0;

@@ -39,6 +39,8 @@ struct maker {
 
 enum view { VIEW_SCALAR, VIEW_OBJECT, VIEW_ARRAY };
 
+enum { TABLE_TRIES = 64 };
+
 /* Room for one more entry of an array with `count` of them. */
 static void *grow(void *array, size_t count, size_t *cap, size_t size)
 {
@@ -247,48 +249,44 @@ static void make_elements(struct maker *maker, size_t node)
     plan->nodes[node].array_level = level;
 }
 
-static uint64_t key_tail(const uint8_t *key, size_t len)
+/* Puts the node's edges into its empty table; false when two wanted the same entry. */
+static bool fill_table(struct plan *plan, const struct plan_node *node)
 {
-    return len > 8 ? get_u64le(key + len - 8) : 0;
+    bool alone = true;
+    for (uint32_t i = 0; i <= node->table_mask; i++)
+        plan->table[node->table + i] = (struct plan_entry){.edge = PLAN_NONE};
+    for (uint32_t i = 0; i < node->edges.count; i++) {
+        const struct plan_edge *edge = &plan->edges[node->edges.from + i];
+        uint64_t tail = plan_tail((const uint8_t *)edge->key, edge->key_len);
+        uint32_t at = plan_hash(node, edge->word, tail, edge->key_len);
+        for (; plan->table[node->table + at].edge != PLAN_NONE; at = (at + 1) & node->table_mask)
+            alone = false;
+        plan->table[node->table + at] =
+            (struct plan_entry){.word = edge->word,
+                                .tail = tail,
+                                .len = (uint32_t)edge->key_len,
+                                .edge = (int32_t)(node->edges.from + i)};
+    }
+    return alone;
 }
 
 static void make_table(struct maker *maker, struct plan_node *node)
 {
     struct plan *plan = maker->plan;
-    node->table_bits = 1;
-    while ((1u << node->table_bits) < node->edges.count * 2)
-        node->table_bits++;
-    uint32_t size = 1u << node->table_bits;
+    uint8_t bits = 2;
+    while ((1u << bits) < node->edges.count * 4)
+        bits++;
+    node->table_shift = (uint8_t)(64 - bits);
+    node->table_mask = (1u << bits) - 1;
     node->table = (uint32_t)plan->table_count;
-    for (uint32_t i = 0; i < size; i++) {
+    for (uint32_t i = 0; i <= node->table_mask; i++) {
         plan->table = grow(plan->table, plan->table_count, &maker->cap_table, sizeof *plan->table);
-        plan->table[plan->table_count++] = PLAN_NONE;
+        plan->table_count++;
     }
-    for (uint32_t i = 0; i < node->edges.count; i++) {
-        const struct plan_edge *edge = &plan->edges[node->edges.from + i];
-        uint64_t tail = key_tail((const uint8_t *)edge->key, edge->key_len);
-        uint32_t at = plan_hash(edge->word, tail, edge->key_len, node->table_bits);
-        while (plan->table[node->table + at] != PLAN_NONE)
-            at = (at + 1) & (size - 1);
-        plan->table[node->table + at] = (int32_t)(node->edges.from + i);
-    }
-}
-
-const struct plan_edge *plan_find(const struct plan *plan, const struct plan_node *node,
-                                  const uint8_t *key, size_t len)
-{
-    uint64_t word = plan_word(key, len);
-    uint32_t at = plan_hash(word, key_tail(key, len), len, node->table_bits);
-    for (;;) {
-        int32_t found = plan->table[node->table + at];
-        if (found == PLAN_NONE)
-            return NULL;
-        const struct plan_edge *edge = &plan->edges[found];
-        if (edge->word == word && edge->key_len == len &&
-            (len <= 8 || memcmp(edge->key + 8, key + 8, len - 8) == 0))
-            return edge;
-        at = (at + 1) & ((1u << node->table_bits) - 1);
-    }
+    node->table_factor = 0x9e3779b97f4a7c15u;
+    for (int i = 0; i < TABLE_TRIES && !fill_table(plan, node); i++)
+        node->table_factor = (node->table_factor * 0xd1342543de82ef95u + (uint64_t)i) | 1;
+    fill_table(plan, node);
 }
 
 /* All slots that values at or below a node may set, and the levels opened there. */

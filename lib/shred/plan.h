@@ -46,6 +46,15 @@ struct plan_edge {
     bool explodes[PLAN_LEVELS];
 };
 
+/* What a lookup compares, apart from the edges: a key of 16 bytes or less is told by its
+ * first and last eight and its length. */
+struct plan_entry {
+    uint64_t word;
+    uint64_t tail; /* plan_tail */
+    uint32_t len;
+    int32_t edge; /* PLAN_NONE: free */
+};
+
 struct plan_element {
     uint32_t index;
     int32_t node;
@@ -56,10 +65,13 @@ struct plan_node {
     struct plan_range scalar;
     struct plan_range object;
     struct plan_range array;
-    /* Object: a hash table of 2^bits entries in `table`, each an edge or PLAN_NONE. */
+    /* Object: a hash table of 2^(64 - shift) entries from `table` on, under a factor by
+     * which each key has its own entry, if one was found. */
     struct plan_range edges;
+    uint64_t table_factor;
     uint32_t table;
-    uint8_t table_bits;
+    uint32_t table_mask;
+    uint8_t table_shift;
     /* Array: the elements that are named, ascending, then all others. */
     struct plan_range elements;
     int32_t other_element;
@@ -93,7 +105,7 @@ struct plan {
     size_t element_count;
     struct plan_slot *slots;
     size_t slot_count;
-    int32_t *table;
+    struct plan_entry *table;
     size_t table_count;
 };
 
@@ -109,15 +121,34 @@ static inline uint64_t plan_word(const uint8_t *text, size_t len)
     return len >= 8 ? word : len == 0 ? 0 : word & (~(uint64_t)0 >> (64 - 8 * len));
 }
 
-/* `tail`: the last eight bytes of a key longer than eight, else 0. */
-static inline uint32_t plan_hash(uint64_t word, uint64_t tail, size_t len, unsigned bits)
+/* The key's last eight bytes, if it is longer than that. */
+static inline uint64_t plan_tail(const uint8_t *key, size_t len)
 {
-    uint64_t mixed = (word ^ (tail << 7 | tail >> 57) ^ len) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)((mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9u >> (64 - bits));
+    return len > 8 ? get_u64le(key + len - 8) : 0;
+}
+
+static inline uint32_t plan_hash(const struct plan_node *node, uint64_t word, uint64_t tail,
+                                 size_t len)
+{
+    return (uint32_t)((word ^ (tail << 7 | tail >> 57) ^ len) * node->table_factor >>
+                      node->table_shift);
 }
 
 /* The edge of that key, or NULL. Eight bytes from `key` on must be readable. */
-const struct plan_edge *plan_find(const struct plan *plan, const struct plan_node *node,
-                                  const uint8_t *key, size_t len);
+static inline const struct plan_edge *
+plan_find(const struct plan *plan, const struct plan_node *node, const uint8_t *key, size_t len)
+{
+    uint64_t word = plan_word(key, len);
+    uint64_t tail = plan_tail(key, len);
+    uint32_t at = plan_hash(node, word, tail, len);
+    for (;; at = (at + 1) & node->table_mask) {
+        const struct plan_entry *entry = &plan->table[node->table + at];
+        if (entry->edge == PLAN_NONE)
+            return NULL;
+        if (entry->word == word && entry->len == len && entry->tail == tail &&
+            (len <= 16 || memcmp(plan->edges[entry->edge].key + 8, key + 8, len - 8) == 0))
+            return &plan->edges[entry->edge];
+    }
+}
 
 #endif

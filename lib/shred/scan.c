@@ -121,21 +121,6 @@ const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at)
     }
 }
 
-const uint8_t *scan_key(struct scan *scan, const uint8_t *at, const uint8_t **close,
-                        unsigned *flags)
-{
-    if (*at != '"')
-        return scan_fail(scan, at, "expected a key in quotes");
-    at = scan_string(scan, at + 1, flags);
-    if (at == NULL)
-        return NULL;
-    *close = at;
-    at = scan_blanks(at + 1);
-    if (*at != ':')
-        return scan_fail(scan, at, "expected ':' after a key");
-    return scan_blanks(at + 1);
-}
-
 /* The stack of open containers is a word: a bit for each, set for an object. */
 _Static_assert(SCAN_DEPTH_MAX <= 64, "open containers are bits of a word");
 

@@ -17,6 +17,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "lib/base/bytes.h"
 #include "lib/shred/shred.h"
@@ -51,10 +54,10 @@ static inline const uint8_t *scan_blanks(const uint8_t *at)
     return at;
 }
 
-/* The first '"', '\\' or byte below 0x20; *flags gets STRING_HIGH when a byte from
+/* Stops at the first '"', '\\' or byte below 0x20; *flags gets STRING_HIGH when a byte from
  * 0x80 on came before it. Eight bytes a step: a byte's top bit ends set where the
  * test holds, and a borrow only disturbs bytes behind the first hit. */
-static inline const uint8_t *scan_plain(const uint8_t *at, unsigned *flags)
+static inline const uint8_t *scan_plain_words(const uint8_t *at, unsigned *flags)
 {
     const uint64_t ones = 0x0101010101010101u;
     const uint64_t tops = ones << 7;
@@ -77,6 +80,36 @@ static inline const uint8_t *scan_plain(const uint8_t *at, unsigned *flags)
     return at;
 }
 
+/* The same, sixteen bytes a step where the processor's base set has that. */
+#ifdef __SSE2__
+static inline const uint8_t *scan_plain(const uint8_t *at, unsigned *flags)
+{
+    const __m128i quote = _mm_set1_epi8('"');
+    const __m128i slash = _mm_set1_epi8('\\');
+    const __m128i control = _mm_set1_epi8(0x1f);
+    unsigned high = 0;
+    for (;; at += 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)at);
+        __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(x, quote), _mm_cmpeq_epi8(x, slash));
+        hits = _mm_or_si128(hits, _mm_cmpeq_epi8(_mm_min_epu8(x, control), x));
+        unsigned found = (unsigned)_mm_movemask_epi8(hits);
+        unsigned tops = (unsigned)_mm_movemask_epi8(x);
+        if (found != 0) {
+            unsigned n = (unsigned)__builtin_ctz(found);
+            if ((high | (tops & ((1u << n) - 1))) != 0)
+                *flags |= STRING_HIGH;
+            return at + n;
+        }
+        high |= tops;
+    }
+}
+#else
+static inline const uint8_t *scan_plain(const uint8_t *at, unsigned *flags)
+{
+    return scan_plain_words(at, flags);
+}
+#endif
+
 /* After a quote or an escape has stopped scan_plain: goes on to the closing quote. */
 const uint8_t *scan_string_slow(struct scan *scan, const uint8_t *at, unsigned *flags);
 
@@ -92,8 +125,20 @@ const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at);
 
 /* `at` is at the key's opening quote; *close gets its closing one; the result is the
  * first byte of the member's value. */
-const uint8_t *scan_key(struct scan *scan, const uint8_t *at, const uint8_t **close,
-                        unsigned *flags);
+static inline const uint8_t *scan_key(struct scan *scan, const uint8_t *at, const uint8_t **close,
+                                      unsigned *flags)
+{
+    if (*at != '"')
+        return scan_fail(scan, at, "expected a key in quotes");
+    at = scan_string(scan, at + 1, flags);
+    if (at == NULL)
+        return NULL;
+    *close = at;
+    at = scan_blanks(at + 1);
+    if (*at != ':')
+        return scan_fail(scan, at, "expected ':' after a key");
+    return scan_blanks(at + 1);
+}
 
 /* Any value that begins at `at`, within `depth` open containers; the result is
  * behind it. */

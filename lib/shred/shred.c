@@ -32,6 +32,7 @@ _Static_assert((int)EVENT_ROWS_MAX == (int)WALK_INSTANCES_MAX, "each row is an i
 /* A column as the row builder sees it. */
 struct build_column {
     struct coercion_rule rule;
+    bool text; /* plain strings are taken as they stand */
     bool required;
     bool has_default;
     struct cell fallback;
@@ -141,6 +142,8 @@ static int prepare_columns(struct shredder *shredder, struct error *err)
                                                            .unit = from->unit,
                                                            .domain = from->domain,
                                                            .domain_count = from->domain_count};
+        shredder->columns[i].text =
+            column->type == TYPE_STRING && !column->list && from->coercion == COERCE_TYPE;
         shredder->columns[i].required = column->required && column->fill == FILL_NONE;
         int rc = prepare_default(shredder, i, err);
         if (rc != OK)
@@ -239,6 +242,11 @@ static bool cell_from_path(struct shredder *shredder, size_t column, struct plan
     uint32_t lost = 0;
     if (slot->kind == VALUE_NONE)
         return false;
+    if (slot->kind == VALUE_STRING && slot->flags == 0 && shredder->columns[column].text) {
+        out->kind = CELL_BYTES; /* as coerce would have it */
+        out->bytes = slice_of(shredder->text + slot->at, slot->len);
+        return true;
+    }
     struct value value = {.kind = slot->kind,
                           .flags = slot->flags,
                           .bytes = slice_of(shredder->text + slot->at, slot->len)};
@@ -306,17 +314,16 @@ static bool cell_from_lookup(struct shredder *shredder, size_t column,
     return cell_from_text(shredder, column, text, VALUE_STRING, out);
 }
 
-static bool cell_from_source(struct shredder *shredder, size_t column,
+static bool cell_from_beside(struct shredder *shredder, size_t column,
                              const struct plan_source *source, struct cell *out)
 {
     const struct shred_context *context = shredder->context;
     switch (source->kind) {
-    case SOURCE_PATH:
-        return cell_from_path(shredder, column, source->slot, out);
     case SOURCE_RECEIVED_AT:
         return cell_from_time(shredder, column, context->received_at_us, out);
     case SOURCE_TIME:
         return cell_from_time(shredder, column, context->source_time_us, out);
+    case SOURCE_PATH:
     case SOURCE_STREAM: /* the roller knows these */
     case SOURCE_POSITION:
         return false;
@@ -358,8 +365,11 @@ static void fill_cell(struct shredder *shredder, size_t column)
     struct cell *cell = &shredder->cells[column];
     cell->kind = CELL_NULL;
     bool found = false;
-    for (uint32_t i = 0; i < sources.count && !found; i++)
-        found = cell_from_source(shredder, column, &shredder->plan.sources[sources.from + i], cell);
+    for (uint32_t i = 0; i < sources.count && !found; i++) {
+        const struct plan_source *source = &shredder->plan.sources[sources.from + i];
+        found = source->kind == SOURCE_PATH ? cell_from_path(shredder, column, source->slot, cell)
+                                            : cell_from_beside(shredder, column, source, cell);
+    }
     if (!found) {
         cell->kind = CELL_NULL;
         if (how->has_default) {

@@ -98,12 +98,10 @@ static void forget_below(struct walk *walk, const struct plan_edge *edge)
         walk->levels[slots[i].level].current[slots[i].index] = (struct slot){0};
 }
 
-static const struct plan_edge *find_key(struct walk *walk, const struct plan_node *node,
-                                        const uint8_t *key, const uint8_t *close, unsigned flags)
+/* A key that has to be decoded first. */
+static const struct plan_edge *find_odd_key(struct walk *walk, const struct plan_node *node,
+                                            const uint8_t *key, size_t len)
 {
-    size_t len = (size_t)(close - key);
-    if (flags == 0)
-        return plan_find(walk->plan, node, key, len);
     static const uint8_t padding[8];
     buf_reset(&walk->key);
     text_put_unescaped(slice_of(key, len), &walk->key);
@@ -114,6 +112,17 @@ static const struct plan_edge *find_key(struct walk *walk, const struct plan_nod
 
 static const uint8_t *walk_value(struct walk *walk, const struct plan_node *node,
                                  const uint8_t *at);
+
+/* Most of what no column wants is a string or a number: no call for these. */
+static inline const uint8_t *skip_value(struct scan *scan, const uint8_t *at, unsigned depth)
+{
+    if (*at == '"') {
+        unsigned flags = 0;
+        at = scan_string(scan, at + 1, &flags);
+        return at == NULL ? NULL : at + 1;
+    }
+    return *at == '{' || *at == '[' ? scan_skip(scan, at, depth) : scan_scalar(scan, at);
+}
 
 /* `at` is behind the '{'; the result is behind the '}'. */
 static const uint8_t *walk_members(struct walk *walk, const struct plan_node *node,
@@ -126,14 +135,16 @@ static const uint8_t *walk_members(struct walk *walk, const struct plan_node *no
     for (;;) {
         unsigned flags = 0;
         const uint8_t *key = at + 1;
-        const uint8_t *close;
+        const uint8_t *close = key;
         at = scan_key(&walk->scan, at, &close, &flags);
         if (at == NULL)
             return NULL;
-        const struct plan_edge *edge = find_key(walk, node, key, close, flags);
+        size_t len = (size_t)(close - key);
+        const struct plan_edge *edge =
+            flags == 0 ? plan_find(walk->plan, node, key, len) : find_odd_key(walk, node, key, len);
         if (edge == NULL) {
             walk->unmapped_fields++;
-            at = scan_skip(&walk->scan, at, walk->depth);
+            at = skip_value(&walk->scan, at, walk->depth);
         } else {
             uint64_t *was = &walk->edge_was[edge - walk->plan->edges];
             if (*was == object)
