@@ -70,6 +70,8 @@ struct ingest {
     int64_t received_at_us; /* never goes back */
     int64_t batch_due_ms;   /* monotonic: when the batch is old enough */
     bool broken;            /* spool or deliverer failed: no input can be taken */
+    bool half_line;         /* the file ends in a line that was refused and may grow */
+    struct input_line half; /* its place */
     int64_t progress_at_ms;
     pthread_t deliverer;
     bool delivering;
@@ -295,6 +297,16 @@ static bool is_blank(struct slice text)
     return true;
 }
 
+/* Behind the last line that was taken or refused. A refused line without a line end may be
+ * the first half of an event: it is looked at again by the run that finds it grown. */
+static void note_place(const struct ingest *ingest, const struct input *input,
+                       struct checkpoint *checkpoint)
+{
+    checkpoint->offset = ingest->half_line ? ingest->half.offset : input_offset(input);
+    checkpoint->line = ingest->half_line ? ingest->half.number - 1 : input_line_number(input);
+    checkpoint->ended = checkpoint->ended && !ingest->half_line;
+}
+
 static void take_line(struct ingest *ingest, const char *file, const struct input_line *line)
 {
     struct shred_context context = {.received_at_us = ingest->received_at_us,
@@ -303,6 +315,7 @@ static void take_line(struct ingest *ingest, const char *file, const struct inpu
                                     .partition = -1,
                                     .offset = -1};
     struct refusal refusal;
+    uint64_t refused_before = ingest->report->refused;
     if (line->too_long) {
         refusal = (struct refusal){.reason = REFUSED_SIZE, .line = 1, .column = 1};
         snprintf(refusal.text, sizeof refusal.text, "larger than %lld bytes (limits.event_bytes)",
@@ -312,6 +325,8 @@ static void take_line(struct ingest *ingest, const char *file, const struct inpu
                !shredder_event(ingest->shredder, line->text, &context, &ingest->batch, &refusal)) {
         note_refusal(ingest, file, line->number, &refusal);
     }
+    ingest->half_line = line->unterminated && ingest->report->refused > refused_before;
+    ingest->half = *line;
 }
 
 static void new_batch_time(struct ingest *ingest)
@@ -357,8 +372,7 @@ static bool batch_is_due(const struct ingest *ingest, bool silent, bool read)
 static int flush_lines(struct ingest *ingest, const char *file, struct input *input,
                        struct checkpoint *checkpoint, struct error *err)
 {
-    checkpoint->offset = input_offset(input);
-    checkpoint->line = input_line_number(input);
+    note_place(ingest, input, checkpoint);
     int rc = flush_batch(ingest, checkpoint, err);
     new_batch_time(ingest);
     show_progress(ingest, file, input, checkpoint, false);
@@ -410,6 +424,7 @@ static int ingest_file(struct ingest *ingest, const char *file, struct error *er
     /* The blanks around an event (CRLF, indentation) are none of its bytes. */
     size_t line_max = (size_t)ingest->options->config->event_bytes_max + LINE_BLANKS_MAX;
     shred_batch_reset(&ingest->batch);
+    ingest->half_line = false;
     int rc = input_open(&input, file, line_max, err);
     if (rc != OK)
         return rc;
@@ -434,8 +449,7 @@ static int ingest_file(struct ingest *ingest, const char *file, struct error *er
     if (rc == OK || (rc == ERROR_INPUT && !ingest->broken)) {
         /* What came before a damaged place is kept, and so is the place. */
         struct error flush_err;
-        checkpoint.offset = input_offset(input);
-        checkpoint.line = input_line_number(input);
+        note_place(ingest, input, &checkpoint);
         int flush_rc = flush_batch(ingest, &checkpoint, &flush_err);
         if (rc == OK && flush_rc != OK) {
             *err = flush_err;

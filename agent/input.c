@@ -302,6 +302,8 @@ static void cut_line(struct input *input, size_t end, bool line_end, struct inpu
     *out = (struct input_line){
         .text = slice_of(input->text.data + input->at, too_long ? input->line_bytes_max : len),
         .number = ++input->line_number,
+        .offset = input->offset,
+        .unterminated = !line_end,
         .too_long = too_long};
     advance(input, len + (line_end ? 1 : 0));
     input->offset += input->dropped;

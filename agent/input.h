@@ -21,6 +21,8 @@ struct input;
 struct input_line {
     struct slice text; /* without its line end; until the next call */
     uint64_t number;   /* from 1 */
+    uint64_t offset;   /* where it begins in the plain text */
+    bool unterminated; /* the last one, without a line end: its writer may not be done */
     bool too_long;     /* longer than bytes_max: text is its beginning, the rest is not kept */
 };
 

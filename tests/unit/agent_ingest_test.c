@@ -154,6 +154,32 @@ static void file_is_taken_once_and_goes_on_when_it_grew(void **state)
     site_free(&site);
 }
 
+/* A file that is still being written may end in half an event. It is refused and named, as
+ * it stands; once its writer is done it must be taken, not passed over. */
+static void half_a_last_line_is_taken_when_it_is_whole(void **state)
+{
+    (void)state;
+    struct site site;
+    struct ingest_report report;
+    site_init(&site);
+    const char *files[] = {write_clicks(&site, "one", 0, 2)};
+    FILE *file = fopen(files[0], "ae");
+    assert_non_null(file);
+    fputs("{\"id\":\"cut", file);
+    fflush(file);
+    assert_int_equal(run(&site, files, 1, &report), OK);
+    assert_int_equal(report.events, 2);
+    assert_int_equal(report.refused, 1);
+    ingest_report_free(&report);
+    fputs("\"}\n", file);
+    fclose(file);
+    assert_int_equal(run(&site, files, 1, &report), OK);
+    assert_int_equal(report.events, 1);
+    assert_int_equal(report.refused, 0);
+    ingest_report_free(&report);
+    site_free(&site);
+}
+
 /* A spool that is full of records that nobody sealed yet must not wait for roll.age (up to
  * an hour) before it delivers them and has room again. */
 static void full_spool_is_sealed_before_its_time(void **state)
@@ -201,6 +227,7 @@ int main(void)
         cmocka_unit_test(failed_append_leaves_nothing_for_the_next_file),
         cmocka_unit_test(missing_file_does_not_keep_the_others_out),
         cmocka_unit_test(file_is_taken_once_and_goes_on_when_it_grew),
+        cmocka_unit_test(half_a_last_line_is_taken_when_it_is_whole),
         cmocka_unit_test(full_spool_is_sealed_before_its_time),
         cmocka_unit_test(blanks_around_an_event_do_not_count),
     };
