@@ -50,6 +50,7 @@ struct committer {
     size_t merge_count;        /* 100 small manifests of a spec become one */
     size_t snapshots_keep;     /* 1,000 of our own */
     int64_t snapshots_age_ms;  /* 7 days, of our own */
+    bool anew;                 /* init: take over a name whose contract names another table */
     unsigned prune_every;      /* 64: one of so many turns that commit also looks for old objects */
 };
 
@@ -104,7 +105,10 @@ int commit_turn_table(const struct committer *committer, const char *table,
 int commit_turn(const struct committer *committer, const char *const *tables, size_t count,
                 struct commit_report *report, struct error *err) MUST_USE;
 
-/* Makes namespace, table, partition specs, sort order, the first ledger and the contract
+/* A contract that names another table than the catalog has (a catalog that was lost, or
+ * isn't mounted, or a table dropped by hand) is ERROR_DENIED, nothing made, unless
+ * committer->anew. Otherwise:
+ * Makes namespace, table, partition specs, sort order, the first ledger and the contract
  * as far as they are not there, in this order, each step harmless to repeat. A table made
  * by others is adopted when it has the mapping's columns with the same types. */
 int commit_init_table(const struct committer *committer, const char *ns,

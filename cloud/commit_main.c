@@ -27,6 +27,7 @@ static void print_help(FILE *out)
           "  --catalog SPEC          sqlite:PATH\n"
           "  --tables A,B            presets or mapping files (default: openrtb)\n"
           "  --json                  the result as one JSON object\n"
+          "  --anew                  init: begin a new table where the contract names another\n"
           "  --help, --version\n"
           "\n"
           "Options, in the configuration and as flags:\n",

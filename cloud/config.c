@@ -11,9 +11,9 @@ static const struct option rows[] = {
 };
 #undef OPTION
 
-static const char *const switches[] = {"--json", "--skip"};
-static const char *const other_flags[] = {"--config", "--catalog", "--tables", "--by",
-                                          "--json",   "--skip",    "--help",   "--version"};
+static const char *const switches[] = {"--json", "--skip", "--anew"};
+static const char *const other_flags[] = {"--config", "--catalog", "--tables", "--by",     "--json",
+                                          "--skip",   "--anew",    "--help",   "--version"};
 
 static const struct option_table options = {
     .options = rows,
@@ -65,6 +65,8 @@ static int parse_pass(struct config *config, int argc, char **argv, bool only_fi
             rc = take_flag(config, flag, value, err);
         else if (strcmp(flag, "--json") == 0)
             config->json = true;
+        else if (strcmp(flag, "--anew") == 0)
+            config->anew = true;
         else
             config->skip = true;
     }
@@ -129,6 +131,7 @@ int service_open(struct service *out, const struct config *config, struct error 
         .announcements_max = (size_t)config->announcements_max,
         .snapshots_age_ms = config->snapshots_age_ms,
         .snapshots_keep = (size_t)config->snapshots_keep,
+        .anew = config->anew,
     };
     return OK;
 }

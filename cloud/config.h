@@ -39,6 +39,7 @@ struct config {
     bool json;
     const char *by; /* --by COLUMN; NULL */
     bool skip;      /* --skip */
+    bool anew;      /* --anew */
     size_t argument_count;
     const char **arguments; /* what is no flag, without the command */
     struct arena arena;     /* of all of it */

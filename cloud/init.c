@@ -47,6 +47,23 @@ static json_t *properties_make(const struct table_schema *schema)
     return properties;
 }
 
+/* Events of agents that know the old table would be parted from those of agents that
+ * learn the new one: a person must say that this is meant. */
+static int other_table_refuse(struct init *init, const struct catalog_table *loaded,
+                              struct error *err)
+{
+    const char *named = init->contract.found ? init->contract.contract.table_uuid : NULL;
+    const char *uuid = loaded->metadata != NULL ? metadata_uuid_borrow(loaded->metadata) : NULL;
+    if (named == NULL || init->committer->anew || (uuid != NULL && strcmp(named, uuid) == 0))
+        return OK;
+    error_set(err, ERROR_DENIED,
+              "the warehouse's contract names table %s, the catalog has %s: is it the right "
+              "catalog? --anew begins a new table under this name",
+              named, uuid != NULL ? uuid : "none");
+    report_note(init->report, NOTE_ALARM, init->table.full, "", 0, "%s", err->text);
+    return (int)err->code;
+}
+
 static int table_create(struct init *init, struct error *err)
 {
     const struct table_schema *schema = &init->mapping->schema;
@@ -54,6 +71,8 @@ static int table_create(struct init *init, struct error *err)
     bool found = false;
     int rc = catalog_load_table(init->committer->catalog, init->table.ns, init->table.name, &made,
                                 &found, err);
+    if (rc == OK)
+        rc = other_table_refuse(init, &made, err);
     catalog_table_free(&made);
     if (rc != OK || found)
         return rc;

@@ -128,8 +128,8 @@ class Lake:
         result = self.agent("ingest", "--quiet", "--json", table, *arguments, code=code, **how)
         return result if code is None else json.loads(result.out)
 
-    def init(self, code=DONE, **how):
-        return program("bidlake-commit", "init", *self.commit_flags(), code=code, **how)
+    def init(self, *arguments, code=DONE, **how):
+        return program("bidlake-commit", "init", *arguments, *self.commit_flags(), code=code, **how)
 
     def once(self, *arguments, code=DONE, **how):
         result = program("bidlake-commit", "once", "--json", *self.commit_flags(), *arguments,

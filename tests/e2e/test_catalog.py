@@ -117,13 +117,16 @@ class Files(WithLake):
         self.assertEqual(self.ids(), EVENTS + collections.Counter(["more"]))
 
     def test_made_anew(self):
-        """A person runs init over a warehouse that was in use: it is an alarm, what was made
-        for the old table is not taken as it is, and what is taken is taken once."""
+        """init finds a warehouse in use and a catalog without its table (a volume that isn't
+        mounted): it must refuse and make nothing. When a person means it, it is an alarm, what
+        was made for the old table is not taken as it is, and what is taken is taken once."""
         self.ready()
         self.lake.once()
         self.lake.ingest("clicks", "-", stdin=MORE)
         os.rename(self.lake.catalog_path, self.lake.path("old.db"))
-        init = self.lake.init(code=None)
+        self.fails(self.lake.init(code=None), "--anew")
+        self.fails(self.lake.once(code=None), "clicks")
+        init = self.lake.init("--anew", code=None)
         self.assertIn("alarm", init.err)
         self.assertIn("another table by this name", init.err)
         self.assertEqual(self.lake.once()["taken"], 0)
