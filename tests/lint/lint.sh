@@ -48,7 +48,7 @@ else
     echo "Makefile:1: clang-format is missing: packaging/install-dependencies.sh build" >>"$found"
 fi
 # shellcheck disable=SC2086
-if command -v shellcheck >/dev/null 2>&1; then
+if [ -n "$scripts" ] && command -v shellcheck >/dev/null 2>&1; then
     shellcheck -f gcc -S warning $scripts >>"$found"
 fi
 
