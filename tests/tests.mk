@@ -124,6 +124,14 @@ demo: ## the whole way, with a report; DEMO_EVENTS=200000 DEMO_DIR=./demo
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) all
 	@BIN=$(BUILD) tests/demo.sh
 
+$(BUILD)/bench/spool_append: $(BUILD)/tests/bench/spool_append.o $(call archives,spool)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+bench-spool: $(BUILD)/bench/spool_append ## durable appends against a bare LMDB loop, on this disk
+	@mkdir -p build/bench
+	$< build/bench
+
 bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; writes build/bench.json
 	@packaging/install-dependencies.sh build test python
 	@$(MAKE) --no-print-directory all
@@ -132,4 +140,4 @@ bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; writes build/ben
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: check readers scenarios simulation e2e kills crash test unit corpus golden fuzz lint demo bench format
+.PHONY: check readers scenarios simulation e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool format

@@ -3,7 +3,7 @@
  * spool_append: batches of 100 events of 1 kB from 1, 8 and 64 senders, against a bare
  * LMDB loop that puts the same bytes, one transaction and one sync a batch. The two are
  * interleaved, five rounds, the median counts. Argument: a directory on the disk to be
- * measured. It needs spool.a, lib_base.a and -llmdb -lmbedcrypto -lm -pthread.
+ * measured. Run by `make bench-spool`.
  */
 #include <lmdb.h>
 #include <pthread.h>
