@@ -22,7 +22,12 @@
 #include "lib/parquet/parquet.h"
 #include "uploader/uploader.h"
 
-enum { ROW_GROUP_ROWS = 250000, SINK_BUFFER = 1 << 20, BUILD_TRIES_MAX = 100 };
+enum {
+    ROW_GROUP_ROWS = 250000,
+    ROW_GROUP_ELEMENTS = 1 << 20, /* of lists: 16 MiB gathered */
+    SINK_BUFFER = 1 << 20,
+    BUILD_TRIES_MAX = 100,
+};
 
 /* All of one build. */
 struct build {
@@ -121,6 +126,22 @@ static int write_group(struct gather *gather, struct parquet_writer *writer,
     return rc == OK ? parquet_writer_end_group(writer, err) : rc;
 }
 
+/* How many of these rows the next row group takes. An event may be made of nothing but
+ * list elements, each four bytes in its image and sixteen when gathered: so they count. */
+static uint32_t group_end(const struct roller_index *index, const struct planned_file *plan,
+                          const struct row_reference *rows, uint32_t count)
+{
+    uint64_t elements = 0;
+    if (plan->element_count <= ROW_GROUP_ELEMENTS)
+        return count;
+    for (uint32_t i = 0; i < count; i++) {
+        elements += roller_index_elements(index, rows[i].row);
+        if (elements > ROW_GROUP_ELEMENTS && i > 0)
+            return i;
+    }
+    return count;
+}
+
 static int write_groups(struct build *build, struct parquet_writer *writer,
                         const struct planned_file *plan, struct error *err)
 {
@@ -133,7 +154,9 @@ static int write_groups(struct build *build, struct parquet_writer *writer,
                 plan->row_count < group_rows ? plan->row_count : group_rows);
     for (uint32_t done = 0; rc == OK && done < plan->row_count;) {
         uint32_t count = plan->row_count - done < group_rows ? plan->row_count - done : group_rows;
-        rc = write_group(&gather, writer, build->index.rows + plan->first_row + done, count, err);
+        const struct row_reference *rows = build->index.rows + plan->first_row + done;
+        count = group_end(&build->index, plan, rows, count);
+        rc = write_group(&gather, writer, rows, count, err);
         done += count;
     }
     gather_free(&gather);

@@ -17,8 +17,9 @@
  *             BUILT only after all are written.
  * Memory      16 bytes a row for the index; above it, while a file is sorted 28 bytes for
  *             each of its rows, and while it is written what roller_gather.h states (16
- *             MiB and the distinct strings) and what parquet.h states for the writer. At
- *             the defaults (1,000,000 rows, groups of 250,000) about 52 MiB.
+ *             MiB, the distinct strings, and 16 MiB more where lists are long) and what
+ *             parquet.h states for the writer. At the defaults (1,000,000 rows, groups of
+ *             250,000) about 52 MiB.
  * Threads     the one that rolls.
  */
 #ifndef AGENT_ROLLER_H

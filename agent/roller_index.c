@@ -28,6 +28,11 @@ void roller_index_init(struct roller_index *index, const struct table_schema *sc
     *index =
         (struct roller_index){.schema = schema, .time_min_us = INT64_MAX, .time_max_us = INT64_MIN};
     row_layout_init(&index->layout, schema);
+    index->list_columns = memory_alloc(schema->column_count, sizeof *index->list_columns);
+    for (size_t i = 0; i < schema->column_count; i++) {
+        if (schema->columns[i].list)
+            index->list_columns[index->list_count++] = i;
+    }
     index->bucket_count = 256;
     index->buckets = memory_alloc(index->bucket_count, sizeof *index->buckets);
 }
@@ -35,6 +40,7 @@ void roller_index_init(struct roller_index *index, const struct table_schema *sc
 void roller_index_free(struct roller_index *index)
 {
     row_layout_free(&index->layout);
+    free(index->list_columns);
     free(index->rows);
     free(index->block_firsts);
     free(index->groups);
@@ -186,6 +192,17 @@ static void note_time(struct roller_index *index, const uint8_t *row)
         index->time_max_us = time_us;
 }
 
+uint64_t roller_index_elements(const struct roller_index *index, const uint8_t *row)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < index->list_count; i++) {
+        size_t column = index->list_columns[i];
+        if (!row_is_null(row, column))
+            count += row_list_count(row_bytes(&index->layout, row, column));
+    }
+    return count;
+}
+
 static void add_row(struct roller_index *index, const uint8_t *row, uint32_t block)
 {
     if (index->row_count == index->row_capacity) {
@@ -194,6 +211,7 @@ static void add_row(struct roller_index *index, const uint8_t *row, uint32_t blo
     }
     uint32_t group = group_of(index, row);
     index->groups[group].image_bytes += row_size(row);
+    index->groups[group].element_count += roller_index_elements(index, row);
     index->groups[group].row_count++;
     index->rows[index->row_count++] =
         (struct row_reference){.row = row, .group = group, .block = block};
@@ -311,6 +329,7 @@ static void plan_files(struct roller_index *index, const struct plan_order *by,
         }
         group->file = (uint32_t)(file - index->files);
         file->row_count += group->row_count;
+        file->element_count += group->element_count;
     }
 }
 

@@ -27,6 +27,7 @@ struct row_reference {
 struct row_group_key {
     struct partition_value values[PARTITION_FIELDS_MAX];
     uint64_t image_bytes;
+    uint64_t element_count; /* of all lists */
     uint32_t row_count;
     uint32_t file; /* which of the files takes it */
 };
@@ -37,13 +38,16 @@ struct planned_file {
     size_t sort_column_count;
     size_t sort_columns[SORT_FIELDS_MAX + PARTITION_FIELDS_MAX];
     int32_t sort_order_id; /* 0: not the table's */
-    uint32_t first_row;    /* within the grouped references */
+    uint64_t element_count;
+    uint32_t first_row; /* within the grouped references */
     uint32_t row_count;
 };
 
 struct roller_index {
     const struct table_schema *schema;
     struct row_layout layout;
+    size_t list_count; /* columns that are lists */
+    size_t *list_columns;
     size_t row_count;
     size_t row_capacity;
     struct row_reference *rows; /* after plan: file by file; after sort: in order */
@@ -75,5 +79,8 @@ void roller_index_plan(struct roller_index *index, uint64_t image_bytes_min);
 
 /* Sorts one file's references by its sort columns, nulls first, ties by position. */
 void roller_index_sort(struct roller_index *index, const struct planned_file *file);
+
+/* Elements of all the lists of one row. */
+uint64_t roller_index_elements(const struct roller_index *index, const uint8_t *row);
 
 #endif

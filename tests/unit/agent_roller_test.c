@@ -332,6 +332,40 @@ static void malformed_block_is_lost_by_position(void **state)
     bench_free(&bench);
 }
 
+/* Events of a megabyte that are all list elements must not take memory without bound when
+ * their column is gathered: row groups are cut by elements as well. */
+static void long_lists_cut_row_groups(void **state)
+{
+    (void)state;
+    enum { EVENTS = 12, ELEMENTS = 200000 };
+    struct bench bench;
+    struct announcement announcement;
+    struct refusal refusal;
+    struct buf text = {0};
+    struct shred_context context = {.received_at_us = noon_ms * 1000,
+                                    .source_time_us = INT64_MIN,
+                                    .partition = -1,
+                                    .offset = -1};
+    bench_init(&bench);
+    open_spool(&bench);
+    buf_put_cstr(&text, "{\"id\":\"1\",\"site\":{\"cat\":[\"\"");
+    for (int i = 1; i < ELEMENTS; i++)
+        buf_put_cstr(&text, ",\"\"");
+    buf_put_cstr(&text, "]}}");
+    for (int i = 0; i < EVENTS; i++)
+        assert_true(
+            shredder_event(bench.shredder, buf_slice(&text), &context, &bench.batch, &refusal));
+    append(&bench, buf_slice(&bench.batch.rows));
+    seal(&bench);
+    build(&bench, &announcement);
+    assert_int_equal(announcement.rows, EVENTS);
+    assert_int_equal(announcement.file_count, 1);
+    assert_int_equal(announcement.files[0].split_count, 3); /* 5, 5 and 2 events */
+    announcement_free(&announcement);
+    buf_free(&text);
+    bench_free(&bench);
+}
+
 /* What was let go under pressure has no records to build from. Asked for again, or cut by
  * a receipt, it must be announced as lost: an announcement that accounts for nothing is
  * refused, and its stream would wait for ever. */
@@ -403,6 +437,7 @@ int main(void)
         cmocka_unit_test(rows_outside_the_range_are_left_out),
         cmocka_unit_test(many_slices_share_their_days_file),
         cmocka_unit_test(malformed_block_is_lost_by_position),
+        cmocka_unit_test(long_lists_cut_row_groups),
         cmocka_unit_test(records_let_go_are_announced_as_lost),
         cmocka_unit_test(same_segment_gives_the_same_bytes),
     };
