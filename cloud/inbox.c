@@ -130,6 +130,14 @@ void inbox_page_free(struct inbox_page *page)
     *page = (struct inbox_page){0};
 }
 
+size_t inbox_stream_end(const struct inbox_page *page, size_t begin)
+{
+    size_t end = begin + 1;
+    while (end < page->count && strcmp(page->entries[end].hash, page->entries[begin].hash) == 0)
+        end++;
+    return end;
+}
+
 int inbox_lowest(const struct committer *committer, const char *table, const char *hash,
                  uint64_t *from, bool *found, struct error *err)
 {

@@ -63,6 +63,8 @@ struct inbox_page {
 int inbox_list(const struct committer *committer, const char *table, const char *after,
                struct inbox_page *out, struct commit_report *report, struct error *err) MUST_USE;
 void inbox_page_free(struct inbox_page *page);
+/* The first entry behind those of the stream that `begin` belongs to. */
+size_t inbox_stream_end(const struct inbox_page *page, size_t begin);
 /* The lowest `from` that a fresh list shows for a stream; *found false: none. */
 int inbox_lowest(const struct committer *committer, const char *table, const char *hash,
                  uint64_t *from, bool *found, struct error *err) MUST_USE;

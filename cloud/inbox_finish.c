@@ -123,14 +123,6 @@ static int stream_receipt(const struct committer *committer, const struct inbox_
     return rc;
 }
 
-static size_t stream_end(const struct inbox_page *page, size_t begin)
-{
-    size_t end = begin + 1;
-    while (end < page->count && strcmp(page->entries[end].hash, page->entries[begin].hash) == 0)
-        end++;
-    return end;
-}
-
 static void entry_count(const struct inbox_entry *entry, const char *table,
                         struct commit_report *report)
 {
@@ -167,7 +159,7 @@ int inbox_finish(const struct committer *committer, const char *table, struct in
         if (in_state(&page->entries[i], ENTRY_REFUSED))
             rc = refused_put(committer, &page->entries[i], err);
     for (size_t i = 0; i < page->count && rc == OK;) {
-        size_t end = stream_end(page, i);
+        size_t end = inbox_stream_end(page, i);
         rc = stream_receipt(committer, page, i, end,
                             stream_index_find(index, page->entries[i].hash), err);
         i = end;

@@ -372,28 +372,14 @@ static json_t *requirements_make(const struct writing *w)
                      w->parent_id >= 0 ? json_integer(w->parent_id) : json_null());
 }
 
-/* `main` keeps the retention that somebody set on it. */
-static json_t *main_make(const struct writing *w)
-{
-    const json_t *refs = json_object_get(w->metadata, "refs");
-    json_t *ref = json_copy(json_object_get(refs, "main"));
-    if (ref == NULL)
-        ref = json_object();
-    json_object_set_new(ref, "action", json_string("set-snapshot-ref"));
-    json_object_set_new(ref, "ref-name", json_string("main"));
-    json_object_set_new(ref, "type", json_string("branch"));
-    json_object_set_new(ref, "snapshot-id", json_integer(w->append->snapshot_id));
-    return ref;
-}
-
 static int swap(struct writing *w, const struct table_state *state, int64_t assigned_rows,
                 struct error *err)
 {
     json_t *requirements = requirements_make(w);
-    json_t *updates =
-        json_pack("[{s:s,s:o},o,{s:s,s:{s:s}}]", "action", "add-snapshot", "snapshot",
-                  snapshot_make(w, assigned_rows), main_make(w), "action", "set-properties",
-                  "updates", "bidlake.ledger", buf_cstr(&w->ledger_key));
+    json_t *updates = json_pack(
+        "[{s:s,s:o},o,{s:s,s:{s:s}}]", "action", "add-snapshot", "snapshot",
+        snapshot_make(w, assigned_rows), metadata_main_update(w->metadata, w->append->snapshot_id),
+        "action", "set-properties", "updates", "bidlake.ledger", buf_cstr(&w->ledger_key));
     ASSERT(requirements != NULL && updates != NULL);
     json_t *dropped = snapshots_to_drop(w->committer, w->metadata, w->parent_id);
     if (json_array_size(dropped) > 0)

@@ -147,20 +147,12 @@ static int stream_decide(struct turn *turn, size_t begin, size_t end, struct err
     return rc;
 }
 
-static size_t stream_end(const struct inbox_page *page, size_t begin)
-{
-    size_t end = begin + 1;
-    while (end < page->count && strcmp(page->entries[end].hash, page->entries[begin].hash) == 0)
-        end++;
-    return end;
-}
-
 static int page_decide(struct turn *turn, struct error *err)
 {
     turn->taken = turn->taken_bytes = turn->taken_files = 0;
     int rc = OK;
     for (size_t i = 0; i < turn->page.count && rc == OK;) {
-        size_t end = stream_end(&turn->page, i);
+        size_t end = inbox_stream_end(&turn->page, i);
         rc = stream_decide(turn, i, end, err);
         i = end;
     }
@@ -343,7 +335,7 @@ static void gap_note(struct turn *turn, size_t begin, size_t end)
 static void gaps_collect(struct turn *turn)
 {
     for (size_t i = 0; i < turn->page.count;) {
-        size_t end = stream_end(&turn->page, i);
+        size_t end = inbox_stream_end(&turn->page, i);
         gap_note(turn, i, end);
         for (; i < end; i++)
             turn->report->waiting += turn->page.entries[i].state == ENTRY_WAITING;

@@ -10,7 +10,8 @@
 
 enum { DECODE_MEMORY_MAX = 1 << 30 };
 
-bool decode_charge(struct decode *decode, size_t count, size_t size)
+/* Counts bytes to be allocated; false, with the cursor failed, when there are too many. */
+static bool charge(struct decode *decode, size_t count, size_t size)
 {
     size_t bytes;
     if (!size_mul(count, size, &bytes) || bytes > decode->memory_left) {
@@ -24,7 +25,7 @@ bool decode_charge(struct decode *decode, size_t count, size_t size)
 
 void *decode_alloc(struct decode *decode, size_t count, size_t size)
 {
-    return decode_charge(decode, count, size) ? arena_alloc(decode->arena, count, size) : NULL;
+    return charge(decode, count, size) ? arena_alloc(decode->arena, count, size) : NULL;
 }
 
 void *decode_grow(struct decode *decode, void *old, size_t count, size_t *cap, size_t size)
@@ -32,10 +33,18 @@ void *decode_grow(struct decode *decode, void *old, size_t count, size_t *cap, s
     if (count < *cap)
         return old;
     size_t more = *cap == 0 ? 16 : *cap;
-    if (!decode_charge(decode, more, size))
+    if (!charge(decode, more, size))
         return NULL;
     *cap += more;
     return memory_resize(old, *cap, size);
+}
+
+bool decode_enter_array(struct decode *decode, const struct avro_type **type)
+{
+    *type = avro_read_branch(&decode->cursor, *type);
+    if ((*type)->kind != AVRO_ARRAY && (*type)->kind != AVRO_NULL)
+        avro_fail(&decode->cursor);
+    return (*type)->kind == AVRO_ARRAY;
 }
 
 void decode_i32(struct decode *decode, const struct avro_type *type, int32_t *out)

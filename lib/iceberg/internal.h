@@ -73,8 +73,6 @@ int metadata_check(const json_t *metadata, struct error *err) MUST_USE;
 /* The member of the list whose `key` is that number; NULL. Borrowed. */
 json_t *find_by_id(const json_t *list, const char *key, int64_t id);
 int64_t object_i64(const json_t *object, const char *key, int64_t otherwise);
-/* Keys that would shadow what the metadata says itself. */
-bool property_is_reserved(const char *key);
 int properties_check(const json_t *properties, struct error *err) MUST_USE;
 
 /* ---- manifests and manifest lists ---- */
@@ -104,12 +102,13 @@ struct decode {
     size_t memory_left;
     bool over; /* memory_left did not do */
 };
-/* Counts bytes allocated elsewhere; false, with the cursor failed, when there are too many. */
-bool decode_charge(struct decode *decode, size_t count, size_t size);
 /* NULL, with the cursor failed, when the bound is met. */
 void *decode_alloc(struct decode *decode, size_t count, size_t size);
 /* A growing array on the heap with room for one more; NULL likewise (and `old` stays). */
 void *decode_grow(struct decode *decode, void *old, size_t count, size_t *cap, size_t size);
+/* Goes into an optional array: false when it is null, or, with the cursor failed, when it
+ * is none. */
+bool decode_enter_array(struct decode *decode, const struct avro_type **type);
 /* A C string of the field; fails the cursor on null or a NUL inside. */
 const char *decode_avro_text(struct decode *decode, const struct avro_type *type);
 

@@ -246,13 +246,8 @@ static void read_summaries(struct decode *decode, struct list_rows *rows,
 {
     struct avro_items items = {0};
     size_t count = 0;
-    type = avro_read_branch(&decode->cursor, type);
-    if (type->kind == AVRO_NULL)
+    if (!decode_enter_array(decode, &type))
         return;
-    if (type->kind != AVRO_ARRAY) {
-        avro_fail(&decode->cursor);
-        return;
-    }
     while (avro_items_next(&decode->cursor, &items)) {
         struct field_summary *grown = decode_grow(decode, rows->summaries, count,
                                                   &rows->summary_cap, sizeof *rows->summaries);

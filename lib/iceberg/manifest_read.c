@@ -135,13 +135,8 @@ static void read_splits(struct decode *decode, struct manifest_rows *rows,
 {
     struct avro_items items = {0};
     size_t count = 0;
-    type = avro_read_branch(&decode->cursor, type);
-    if (type->kind == AVRO_NULL)
+    if (!decode_enter_array(decode, &type))
         return;
-    if (type->kind != AVRO_ARRAY) {
-        avro_fail(&decode->cursor);
-        return;
-    }
     while (avro_items_next(&decode->cursor, &items)) {
         int64_t *grown =
             decode_grow(decode, rows->splits, count, &rows->split_cap, sizeof *rows->splits);

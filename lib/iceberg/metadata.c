@@ -106,7 +106,8 @@ json_t *metadata_main_update(const json_t *metadata, int64_t snapshot_id)
     return update;
 }
 
-bool property_is_reserved(const char *key)
+/* Keys that would shadow what the metadata says itself. */
+static bool property_is_reserved(const char *key)
 {
     static const char *const reserved[] = {
         "format-version",      "uuid",
