@@ -66,8 +66,10 @@ int view_get(const struct view *view, const char *url, struct buf *out, struct e
     return rc;
 }
 
-int view_entries(const struct view *view, const struct manifest_file *manifest, struct arena *arena,
-                 struct manifest_entry **out, size_t *count, struct error *err)
+/* The entries of one manifest, in `arena`. */
+static int entries_of(const struct view *view, const struct manifest_file *manifest,
+                      struct arena *arena, struct manifest_entry **out, size_t *count,
+                      struct error *err)
 {
     struct buf bytes;
     buf_init(&bytes, MANIFEST_BYTES_MAX);
@@ -86,7 +88,7 @@ int view_each(const struct view *view, view_visit *visit, void *context, struct 
         struct manifest_entry *entries = NULL;
         size_t count = 0;
         arena_reset(&arena);
-        rc = view_entries(view, &view->manifests[i], &arena, &entries, &count, err);
+        rc = entries_of(view, &view->manifests[i], &arena, &entries, &count, err);
         for (size_t k = 0; k < count && rc == OK; k++)
             if (entries[k].status != 2)
                 rc = visit(context, &view->manifests[i], &entries[k], err);

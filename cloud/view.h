@@ -31,10 +31,6 @@ void view_close(struct view *view);
 /* Appends the object behind an absolute URL. */
 int view_get(const struct view *view, const char *url, struct buf *out, struct error *err) MUST_USE;
 
-/* The entries of one manifest, in `arena`. */
-int view_entries(const struct view *view, const struct manifest_file *manifest, struct arena *arena,
-                 struct manifest_entry **out, size_t *count, struct error *err) MUST_USE;
-
 /* Live entries of all manifests (delete files too: entry.content). Stops when it fails. */
 typedef int view_visit(void *context, const struct manifest_file *manifest,
                        const struct manifest_entry *entry, struct error *err);

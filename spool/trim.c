@@ -25,8 +25,10 @@ static size_t sweep_bytes(struct spool *spool)
     return file + SWEEP_BYTES_MAX <= info.me_mapsize ? SWEEP_BYTES_MAX : SWEEP_BYTES_TIGHT;
 }
 
-int trim_blocks(struct spool *spool, MDB_txn *txn, struct stream_record *stream, uint64_t from,
-                uint64_t to, bool *more, struct error *err)
+/* Removes the blocks that end within (from, to], a bounded number of them; *more when
+ * some are left. Changes stream->bytes; the record is not written. */
+static int trim_blocks(struct spool *spool, MDB_txn *txn, struct stream_record *stream,
+                       uint64_t from, uint64_t to, bool *more, struct error *err)
 {
     struct range_walk walk = {0};
     size_t count = 0;

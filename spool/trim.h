@@ -7,11 +7,8 @@
 
 #include "spool/store.h"
 
-/* Removes the blocks that end within (from, to], a bounded number of them; *more when
- * some are left. Changes stream->bytes; the record is not written. */
-int trim_blocks(struct spool *spool, MDB_txn *txn, struct stream_record *stream, uint64_t from,
-                uint64_t to, bool *more, struct error *err) MUST_USE;
-/* The same in transactions of its own until none is left. */
+/* Removes the blocks that end within (from, to], in transactions of its own until none is
+ * left. */
 int trim_sweep(struct spool *spool, const char *stream, uint64_t from, uint64_t to,
                struct error *err) MUST_USE;
 

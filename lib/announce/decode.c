@@ -86,7 +86,7 @@ int decode_text(const json_t *object, const char *what, const char *key, size_t 
     return OK;
 }
 
-int decode_text_or_null(const json_t *object, const char *what, const char *key, size_t len_max,
+static int text_or_null(const json_t *object, const char *what, const char *key, size_t len_max,
                         const char **out, struct error *err)
 {
     const json_t *member = json_object_get(object, key);
@@ -99,7 +99,7 @@ int decode_text_or_null(const json_t *object, const char *what, const char *key,
 int decode_uuid_or_null(const json_t *object, const char *what, const char *key, const char **out,
                         struct error *err)
 {
-    int rc = decode_text_or_null(object, what, key, UUID_BYTES, out, err);
+    int rc = text_or_null(object, what, key, UUID_BYTES, out, err);
     if (rc != OK || *out == NULL)
         return rc;
     if (strlen(*out) != UUID_BYTES || strspn(*out, "0123456789abcdefABCDEF-") != UUID_BYTES)

@@ -36,9 +36,6 @@ int decode_time(const json_t *object, const char *what, const char *key, int64_t
 /* Borrowed: 1 to len_max bytes, none of them a control character. */
 int decode_text(const json_t *object, const char *what, const char *key, size_t len_max,
                 const char **out, struct error *err) MUST_USE;
-/* The same; NULL when it is absent or null. */
-int decode_text_or_null(const json_t *object, const char *what, const char *key, size_t len_max,
-                        const char **out, struct error *err) MUST_USE;
 /* NULL when it is absent or null, else 36 characters of hex digits and dashes. */
 int decode_uuid_or_null(const json_t *object, const char *what, const char *key, const char **out,
                         struct error *err) MUST_USE;

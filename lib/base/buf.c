@@ -91,20 +91,6 @@ void buf_put_u64le(struct buf *buf, uint64_t value)
     buf_put(buf, bytes, sizeof bytes);
 }
 
-void buf_put_u32be(struct buf *buf, uint32_t value)
-{
-    uint8_t bytes[4];
-    put_u32be(bytes, value);
-    buf_put(buf, bytes, sizeof bytes);
-}
-
-void buf_put_u64be(struct buf *buf, uint64_t value)
-{
-    uint8_t bytes[8];
-    put_u64be(bytes, value);
-    buf_put(buf, bytes, sizeof bytes);
-}
-
 void buf_put_uvarint(struct buf *buf, uint64_t value)
 {
     uint8_t bytes[10];

@@ -41,8 +41,6 @@ void buf_put_u8(struct buf *buf, uint8_t value);
 void buf_put_u16le(struct buf *buf, uint16_t value);
 void buf_put_u32le(struct buf *buf, uint32_t value);
 void buf_put_u64le(struct buf *buf, uint64_t value);
-void buf_put_u32be(struct buf *buf, uint32_t value);
-void buf_put_u64be(struct buf *buf, uint64_t value);
 
 /* Unsigned LEB128, at most ten bytes. */
 void buf_put_uvarint(struct buf *buf, uint64_t value);

@@ -159,8 +159,4 @@ int manifest_decode(struct manifest_entry **out, size_t *count, struct arena *ar
                     const struct manifest_file *list, struct slice bytes,
                     struct error *err) MUST_USE;
 
-/* A partition value in Iceberg's single-value bytes, for summaries and tools. */
-void partition_value_encode(const struct partition_value *value, const char *result_type,
-                            struct buf *out);
-
 #endif

@@ -170,14 +170,6 @@ void partition_value_bytes(const struct partition_value *value, const struct pri
         buf_put_u64le(out, (uint64_t)value->number);
 }
 
-void partition_value_encode(const struct partition_value *value, const char *result_type,
-                            struct buf *out)
-{
-    struct primitive type;
-    if (primitive_parse(result_type, &type))
-        partition_value_bytes(value, &type, out);
-}
-
 static double number_as_double(const struct partition_value *value, enum partition_form form)
 {
     if (form == FORM_FLOAT) {

@@ -99,13 +99,3 @@ int json_get_i64_or(const json_t *object, const char *what, const char *key, int
         return OK;
     return json_get_i64(object, what, key, out, err);
 }
-
-int json_get_string_or(const json_t *object, const char *what, const char *key,
-                       const char *otherwise, const char **out, struct error *err)
-{
-    const json_t *member = json_object_get(object, key);
-    *out = otherwise;
-    if (member == NULL || json_is_null(member))
-        return OK;
-    return json_get_string(object, what, key, out, err);
-}

@@ -41,7 +41,5 @@ int json_get_bool(const json_t *object, const char *what, const char *key, bool 
 /* The default when it is absent or null. */
 int json_get_i64_or(const json_t *object, const char *what, const char *key, int64_t otherwise,
                     int64_t *out, struct error *err) MUST_USE;
-int json_get_string_or(const json_t *object, const char *what, const char *key,
-                       const char *otherwise, const char **out, struct error *err) MUST_USE;
 
 #endif
