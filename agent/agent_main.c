@@ -47,72 +47,42 @@ static int usage_error(const char *text)
     return EXIT_USAGE;
 }
 
-static void take_switch(struct command_line *line, const char *flag)
+static int take_flag(void *context, const char *flag, const char *value, bool *known,
+                     struct error *err)
 {
+    struct command_line *line = context;
     struct {
         const char *name;
         bool *to;
-    } known[] = {{"--json", &line->json},
-                 {"--again", &line->again},
-                 {"--progress", &line->progress},
-                 {"--check", &line->check}};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (strcmp(flag, known[i].name) == 0)
-            *known[i].to = true;
+    } switches[] = {{"--json", &line->json},
+                    {"--again", &line->again},
+                    {"--progress", &line->progress},
+                    {"--check", &line->check}};
+    if (value != NULL && strcmp(flag, "--spool") == 0)
+        return options_set_flag(&agent_options, &line->config, "--spool-directory", value,
+                                &line->config.arena, err);
+    *known = value == NULL;
+    for (size_t i = 0; *known && i < sizeof switches / sizeof switches[0]; i++) {
+        if (strcmp(flag, switches[i].name) == 0)
+            *switches[i].to = true;
     }
-    if (strcmp(flag, "--quiet") == 0)
+    if (*known && strcmp(flag, "--quiet") == 0)
         log_set_level(LOG_LEVEL_WARN);
-}
-
-/* One flag; the configuration file was read before, so that flags win. */
-static int take_flag(struct command_line *line, const char *flag, const char *value,
-                     struct error *err)
-{
-    struct agent_config *config = &line->config;
-    if (strcmp(flag, "--config") == 0)
-        return OK;
-    if (strcmp(flag, "--tables") == 0) {
-        option_names_split(&config->tables, value, &config->arena);
-        return OK;
-    }
-    if (strcmp(flag, "--spool") == 0)
-        flag = "--spool-directory";
-    return options_set_flag(&agent_options, config, flag, value, &config->arena, err);
-}
-
-/* Two passes over the arguments: the file first, then what wins over it. */
-static int parse_pass(struct command_line *line, int argc, char **argv, bool only_file,
-                      struct error *err)
-{
-    static const char *const switches[] = {"--json", "--again", "--progress", "--check", "--quiet"};
-    struct agent_config *config = &line->config;
-    int rc = OK;
-    for (int i = 2; rc == OK && i < argc; i++) {
-        const char *argument = argv[i];
-        const char *flag = NULL;
-        const char *value = NULL;
-        rc = options_next_argument(argc, argv, &i, switches, sizeof switches / sizeof switches[0],
-                                   &config->arena, &flag, &value, err);
-        if (rc == OK && only_file && flag != NULL && strcmp(flag, "--config") == 0)
-            rc = options_load(&agent_options, config, &config->tables, value, &config->arena, err);
-        if (rc != OK || only_file)
-            continue;
-        if (flag == NULL)
-            line->arguments[line->argument_count++] = argument;
-        else if (value == NULL)
-            take_switch(line, flag);
-        else
-            rc = take_flag(line, flag, value, err);
-    }
-    return rc;
+    return OK;
 }
 
 static int parse(struct command_line *line, int argc, char **argv, struct error *err)
 {
-    int rc = parse_pass(line, argc, argv, true, err);
-    if (rc == OK)
-        rc = parse_pass(line, argc, argv, false, err);
-    return rc == OK ? agent_config_finish(&line->config, err) : rc;
+    struct agent_config *config = &line->config;
+    struct option_line options = {.fields = config,
+                                  .tables = &config->tables,
+                                  .arena = &config->arena,
+                                  .take = take_flag,
+                                  .context = line,
+                                  .arguments = line->arguments};
+    int rc = options_parse(&agent_options, &options, argc, argv, err);
+    line->argument_count = options.argument_count;
+    return rc == OK ? agent_config_finish(config, err) : rc;
 }
 
 static void on_signal(int number)

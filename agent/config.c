@@ -16,6 +16,7 @@ static const struct option rows[] = {
 /* Keys of the daemon's file (DESIGN 12) that an ingest has no use for: one file serves
  * both, so they are known, and what lies below them is the daemon's to judge. */
 static const char *const other_keys[] = {"listen", "operations"};
+static const char *const switches[] = {"--json", "--again", "--progress", "--check", "--quiet"};
 static const char *const other_flags[] = {"--config", "--spool",  "--tables", "--json",
                                           "--again",  "--check",  "--quiet",  "--progress",
                                           "--help",   "--version"};
@@ -27,6 +28,8 @@ const struct option_table agent_options = {
     .other_key_count = sizeof other_keys / sizeof other_keys[0],
     .other_flags = other_flags,
     .other_flag_count = sizeof other_flags / sizeof other_flags[0],
+    .switches = switches,
+    .switch_count = sizeof switches / sizeof switches[0],
 };
 
 void agent_config_init(struct agent_config *out)

@@ -20,6 +20,8 @@ static const struct option_table options = {
     .count = sizeof rows / sizeof rows[0],
     .other_flags = other_flags,
     .other_flag_count = sizeof other_flags / sizeof other_flags[0],
+    .switches = switches,
+    .switch_count = sizeof switches / sizeof switches[0],
 };
 
 void config_free(struct config *config)
@@ -28,49 +30,24 @@ void config_free(struct config *config)
     *config = (struct config){0};
 }
 
-/* One flag; the file was read before, so that flags win. */
-static int take_flag(struct config *config, const char *flag, const char *value, struct error *err)
+static int take_flag(void *context, const char *flag, const char *value, bool *known,
+                     struct error *err)
 {
-    if (strcmp(flag, "--config") == 0)
-        return OK;
-    if (strcmp(flag, "--tables") == 0)
-        option_names_split(&config->tables, value, &config->arena);
+    struct config *config = context;
+    (void)err;
+    if (value == NULL && strcmp(flag, "--json") == 0)
+        config->json = true;
+    else if (value == NULL && strcmp(flag, "--anew") == 0)
+        config->anew = true;
+    else if (value == NULL)
+        config->skip = true;
     else if (strcmp(flag, "--catalog") == 0)
         config->catalog_spec = value;
     else if (strcmp(flag, "--by") == 0)
         config->by = value;
     else
-        return options_set_flag(&options, config, flag, value, &config->arena, err);
+        *known = false;
     return OK;
-}
-
-/* Two passes over the arguments: the file first, then what wins over it. */
-static int parse_pass(struct config *config, int argc, char **argv, bool only_file,
-                      struct error *err)
-{
-    int rc = OK;
-    for (int i = 2; rc == OK && i < argc; i++) {
-        const char *argument = argv[i];
-        const char *flag = NULL;
-        const char *value = NULL;
-        rc = options_next_argument(argc, argv, &i, switches, sizeof switches / sizeof switches[0],
-                                   &config->arena, &flag, &value, err);
-        if (rc == OK && only_file && flag != NULL && strcmp(flag, "--config") == 0)
-            rc = options_load(&options, config, &config->tables, value, &config->arena, err);
-        if (rc != OK || only_file)
-            continue;
-        if (flag == NULL)
-            config->arguments[config->argument_count++] = argument;
-        else if (value != NULL)
-            rc = take_flag(config, flag, value, err);
-        else if (strcmp(flag, "--json") == 0)
-            config->json = true;
-        else if (strcmp(flag, "--anew") == 0)
-            config->anew = true;
-        else
-            config->skip = true;
-    }
-    return rc;
 }
 
 static int config_finish(struct config *config, struct error *err)
@@ -93,9 +70,14 @@ int config_parse(struct config *out, int argc, char **argv, struct error *err)
     *out = (struct config){.tables = {.count = 1, .names = default_tables}};
     options_init(&options, out);
     out->arguments = arena_alloc(&out->arena, (size_t)argc + 1, sizeof *out->arguments);
-    int rc = parse_pass(out, argc, argv, true, err);
-    if (rc == OK)
-        rc = parse_pass(out, argc, argv, false, err);
+    struct option_line line = {.fields = out,
+                               .tables = &out->tables,
+                               .arena = &out->arena,
+                               .take = take_flag,
+                               .context = out,
+                               .arguments = out->arguments};
+    int rc = options_parse(&options, &line, argc, argv, err);
+    out->argument_count = line.argument_count;
     return rc == OK ? config_finish(out, err) : rc;
 }
 

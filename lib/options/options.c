@@ -222,6 +222,50 @@ int options_next_argument(int argc, char **argv, int *at, const char *const *swi
     return *value != NULL ? OK : error_set(err, ERROR_INPUT, "%s wants a value", *flag);
 }
 
+static int take_flag(const struct option_table *table, struct option_line *line, const char *flag,
+                     const char *value, struct error *err)
+{
+    bool known = true;
+    if (strcmp(flag, "--config") == 0)
+        return OK; /* read before, so that flags win */
+    if (strcmp(flag, "--tables") == 0) {
+        option_names_split(line->tables, value, line->arena);
+        return OK;
+    }
+    int rc = line->take(line->context, flag, value, &known, err);
+    return rc != OK || known ? rc
+                             : options_set_flag(table, line->fields, flag, value, line->arena, err);
+}
+
+static int parse_pass(const struct option_table *table, struct option_line *line, int argc,
+                      char **argv, bool only_file, struct error *err)
+{
+    int rc = OK;
+    for (int i = 2; rc == OK && i < argc; i++) {
+        const char *argument = argv[i];
+        const char *flag = NULL;
+        const char *value = NULL;
+        rc = options_next_argument(argc, argv, &i, table->switches, table->switch_count,
+                                   line->arena, &flag, &value, err);
+        if (rc == OK && only_file && flag != NULL && strcmp(flag, "--config") == 0)
+            rc = options_load(table, line->fields, line->tables, value, line->arena, err);
+        if (rc != OK || only_file)
+            continue;
+        if (flag == NULL)
+            line->arguments[line->argument_count++] = argument;
+        else
+            rc = take_flag(table, line, flag, value, err);
+    }
+    return rc;
+}
+
+int options_parse(const struct option_table *table, struct option_line *line, int argc, char **argv,
+                  struct error *err)
+{
+    int rc = parse_pass(table, line, argc, argv, true, err);
+    return rc == OK ? parse_pass(table, line, argc, argv, false, err) : rc;
+}
+
 void options_print_help(const struct option_table *table)
 {
     for (size_t i = 0; i < table->count; i++) {

@@ -37,9 +37,12 @@ struct option_table {
     /* Keys of the file that are no rows and are not looked at here ("listen"). */
     const char *const *other_keys;
     size_t other_key_count;
-    /* Flags that the program takes itself ("--json"): known names for messages. */
+    /* Flags that the program takes itself ("--by"): known names for messages. */
     const char *const *other_flags;
     size_t other_flag_count;
+    /* Of these, the ones without a value ("--json"). */
+    const char *const *switches;
+    size_t switch_count;
 };
 
 /* A list of names under the key "tables" of the file, or "--tables a,b". */
@@ -69,6 +72,26 @@ void option_names_split(struct option_names *out, const char *text, struct arena
 int options_next_argument(int argc, char **argv, int *at, const char *const *switches,
                           size_t switch_count, struct arena *arena, const char **flag,
                           const char **value, struct error *err) MUST_USE;
+
+/* A program's flags beside its table: a switch comes with value NULL. *known false: it is
+ * not the program's own. */
+typedef int option_take(void *context, const char *flag, const char *value, bool *known,
+                        struct error *err);
+
+struct option_line {
+    void *fields;
+    struct option_names *tables;
+    struct arena *arena;
+    option_take *take;
+    void *context;
+    const char **arguments; /* room for argc: what is no flag, in order */
+    size_t argument_count;
+};
+
+/* The command line from argv[2] on: first the file of --config, then what wins over it:
+ * --tables, the program's own flags, the table's. */
+int options_parse(const struct option_table *table, struct option_line *line, int argc, char **argv,
+                  struct error *err) MUST_USE;
 
 /* One line an option, for --help. */
 void options_print_help(const struct option_table *table);
