@@ -120,7 +120,7 @@ lint: ## layers, lengths, banned calls, format; and that lint finds them
 	@tests/lint/lint_test.sh
 
 demo: ## the whole way, with a report; DEMO_EVENTS=200000 DEMO_DIR=./demo
-	@packaging/install-dependencies.sh build
+	@packaging/install-dependencies.sh build test python
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) all
 	@BIN=$(BUILD) tests/demo.sh
 
