@@ -24,9 +24,11 @@ DEPS_uploader := lib/base lib/json lib/schema lib/objstore lib/announce spool
 DEPS_agent := lib/base lib/json lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
 	lib/announce spool uploader
 DEPS_agent/gen := lib/base
-DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce
+DEPS_cloud/catalog := lib/base lib/iceberg lib/objstore
+DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
+	cloud/catalog
 MODULES := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
-	lib/objstore lib/announce spool uploader agent agent/gen cloud
+	lib/objstore lib/announce spool uploader agent agent/gen cloud/catalog cloud
 
 PROGRAMS := bidlake-agent bidlake-commit bidlake-table bidlake-gen
 MAIN_bidlake-agent := agent/agent_main

@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cloud/catalog.h"
+#include "cloud/catalog/catalog.h"
 #include "lib/announce/announce.h"
 #include "lib/base/clock.h"
 #include "lib/base/error.h"

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/catalog_client.h"
 #include "cloud/snapshot_tidy.h"
 #include "lib/base/arena.h"
 #include "lib/base/assert.h"
@@ -456,7 +455,7 @@ int snapshot_append(const struct committer *committer, const struct table_name *
     w.format_version = (int)metadata_format_version(w.metadata);
     append->snapshot_id = snapshot_id_new(&w);
     committer_uuid(committer, w.uuid);
-    client_metadata_directory(w.metadata, &w.directory);
+    metadata_directory(w.metadata, &w.directory);
 
     int rc = manifests_write(&w, err);
     if (rc == OK)

@@ -67,6 +67,9 @@ const char *metadata_property_borrow(const json_t *metadata, const char *key); /
 json_t *metadata_current_schema_borrow(const json_t *metadata);
 json_t *metadata_spec_borrow(const json_t *metadata, int64_t spec_id); /* NULL */
 
+/* Appends the URL of the directory for metadata files, manifests and manifest lists. */
+void metadata_directory(const json_t *metadata, struct buf *out);
+
 /* The name of the metadata file after `location` ("00012-<uuid>.metadata.json"; the
  * first for NULL), without directory. */
 void metadata_file_name(const char *location, const char *uuid, struct buf *out);

@@ -172,6 +172,19 @@ void metadata_encode(const json_t *metadata, struct buf *out)
     json_encode(metadata, out);
 }
 
+void metadata_directory(const json_t *metadata, struct buf *out)
+{
+    const char *path = metadata_property_borrow(metadata, "write.metadata.path");
+    if (path == NULL) {
+        buf_printf(out, "%s/metadata", metadata_location_borrow(metadata));
+        return;
+    }
+    size_t len = strlen(path);
+    while (len > 0 && path[len - 1] == '/')
+        len--;
+    buf_put(out, path, len);
+}
+
 void metadata_file_name(const char *location, const char *uuid, struct buf *out)
 {
     long long next = 0;

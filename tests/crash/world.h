@@ -16,8 +16,8 @@
 #include <stdint.h>
 
 #include "agent/pipeline.h"
-#include "cloud/catalog.h"
-#include "cloud/catalog_memory.h"
+#include "cloud/catalog/catalog.h"
+#include "cloud/catalog/memory.h"
 #include "cloud/commit.h"
 #include "lib/announce/announce.h"
 #include "lib/base/random.h"

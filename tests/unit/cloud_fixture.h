@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "cloud/catalog_memory.h"
+#include "cloud/catalog/memory.h"
 #include "cloud/commit.h"
 #include "lib/base/digest.h"
 #include "lib/base/memory.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * catalog_memory.h: the catalog of the tests. Metadata files lie in the objstore it
+ * memory.h: the catalog of the tests. Metadata files lie in the objstore it
  * is given; the pointers lie here, shared by all handles. A hook before each
  * operation can make it fail, lose its answer, apply it late, answer from the load
  * before last, or hand over to another actor. Threads: one.
@@ -8,7 +8,7 @@
 #ifndef CLOUD_CATALOG_MEMORY_H
 #define CLOUD_CATALOG_MEMORY_H
 
-#include "cloud/catalog.h"
+#include "cloud/catalog/catalog.h"
 
 enum catalog_operation { CATALOG_LOAD, CATALOG_CREATE, CATALOG_COMMIT };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * catalog_client.h: what catalogs share whose client writes the metadata file
+ * client.h: what catalogs share whose client writes the metadata file
  * (sqlite, memory): read one, write the next one. The pointer is the catalog's own.
  *
  * A metadata file is put with PUT_IF_ABSENT under a name with a fresh UUID before the
@@ -9,16 +9,13 @@
 #ifndef CLOUD_CATALOG_CLIENT_H
 #define CLOUD_CATALOG_CLIENT_H
 
-#include "cloud/catalog.h"
+#include "cloud/catalog/catalog.h"
 
 int catalog_sqlite_open(struct catalog **out, const char *path,
                         const struct catalog_options *options, struct error *err) MUST_USE;
 
 int client_metadata_read(struct objstore *store, const char *location, json_t **out,
                          struct error *err) MUST_USE;
-
-/* Appends the URL of the directory for metadata files, manifests and manifest lists. */
-void client_metadata_directory(const json_t *metadata, struct buf *out);
 
 /* Puts `metadata` as the file after `base_location` (NULL: the first); *location is the
  * caller's. `uuid` makes the name unique. */

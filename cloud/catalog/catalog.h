@@ -14,8 +14,8 @@
  *          points at does not read. ERROR_DENIED: a person must act.
  * Threads  a handle belongs to one thread.
  */
-#ifndef CLOUD_CATALOG_H
-#define CLOUD_CATALOG_H
+#ifndef CLOUD_CATALOG_CATALOG_H
+#define CLOUD_CATALOG_CATALOG_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -4,12 +4,12 @@
  * table as it is when the request is applied, not by the pointer that the client read.
  * So a request that was lost on the way and arrives late is judged late.
  */
-#include "cloud/catalog_memory.h"
+#include "cloud/catalog/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/catalog_client.h"
+#include "cloud/catalog/client.h"
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
 #include "lib/base/random.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cloud/catalog.h"
+#include "cloud/catalog/catalog.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/catalog_client.h"
+#include "cloud/catalog/client.h"
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cloud/catalog_client.h"
+#include "cloud/catalog/client.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,19 +28,6 @@ int client_metadata_read(struct objstore *store, const char *location, json_t **
     return rc == OK ? OK : error_wrap(err, "metadata %s", location);
 }
 
-void client_metadata_directory(const json_t *metadata, struct buf *out)
-{
-    const char *path = metadata_property_borrow(metadata, "write.metadata.path");
-    if (path == NULL) {
-        buf_printf(out, "%s/metadata", metadata_location_borrow(metadata));
-        return;
-    }
-    size_t len = strlen(path);
-    while (len > 0 && path[len - 1] == '/')
-        len--;
-    buf_put(out, path, len);
-}
-
 int client_metadata_write(struct objstore *store, const json_t *metadata, const char *base_location,
                           const char *uuid, char **location, struct error *err)
 {
@@ -50,7 +37,7 @@ int client_metadata_write(struct objstore *store, const json_t *metadata, const 
     int rc = OK;
     char key[OBJSTORE_KEY_MAX + 1];
 
-    client_metadata_directory(metadata, &url);
+    metadata_directory(metadata, &url);
     buf_put_cstr(&url, "/");
     metadata_file_name(base_location, uuid, &url);
     if (!objstore_key_of(store, buf_cstr(&url), key)) {

@@ -22,7 +22,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cloud/catalog_client.h"
+#include "cloud/catalog/client.h"
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
 #include "lib/base/file.h"
