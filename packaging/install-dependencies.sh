@@ -5,6 +5,7 @@
 #
 #   packaging/install-dependencies.sh build     compilers, libraries, clang-format
 #   packaging/install-dependencies.sh test      what make test needs besides
+#   packaging/install-dependencies.sh bench     what make bench compares with and draws by
 #   packaging/install-dependencies.sh python    foreign readers, into .cache/venv
 #   packaging/install-dependencies.sh list      the names for this system, nothing installed
 #
@@ -40,6 +41,11 @@ strace                strace
 zstd                  zstd
 gzip                  gzip
 '
+bench_packages='
+g++                   gcc-c++
+libsimdjson-dev       simdjson-devel
+gnuplot-nox           gnuplot-minimal
+'
 
 # Readers that are not ours, at the versions that the tests know.
 python_pins='pyarrow==26.0.1
@@ -68,6 +74,7 @@ names() {
     case $1 in
     build) list=$build_packages ;;
     test) list=$test_packages ;;
+    bench) list=$bench_packages ;;
     esac
     case $(system) in
     debian) printf '%s' "$list" | awk 'NF { print $1 }' ;;
@@ -180,14 +187,15 @@ install_python() {
 [ $# -gt 0 ] || set -- help
 for mode in "$@"; do
     case $mode in
-    build | test) install_packages "$mode" ;;
+    build | test | bench) install_packages "$mode" ;;
     python) install_python ;;
     list)
         names build
         names test
+        names bench
         ;;
     *)
-        sed -n '4,13s/^# \{0,1\}//p' "$0" >&2
+        sed -n '4,14s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac

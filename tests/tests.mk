@@ -132,8 +132,8 @@ bench-spool: $(BUILD)/bench/spool_append ## durable appends against a bare LMDB 
 	@mkdir -p build/bench
 	$< build/bench
 
-bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; writes build/bench.json
-	@packaging/install-dependencies.sh build test python
+bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; build/bench.json and pictures
+	@packaging/install-dependencies.sh build test bench python
 	@$(MAKE) --no-print-directory all
 	@.cache/venv/bin/python tests/bench/bench.py --build $(BUILD)
 

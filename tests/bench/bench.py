@@ -9,8 +9,9 @@ our files are. Counted are CPU seconds, user and system, of whole processes (of 
 the COPY), since wall time says nothing on a shared machine. All outputs must hold the same
 rows, or the run fails.
 
-usage: bench.py [--build DIR] [--runs N] [--count N] [--keep]
-Prints a report, writes DIR/../bench.json. Exit: 0 done, 1 the outputs differ or a step failed.
+usage: bench.py [--build DIR] [--runs N] [--count N] [--no-curve] [--keep]
+Then the curve of curve.py. Prints a report, writes bench.json and draws stages.svg and
+curves.svg (draw.py) into DIR/... Exit: 0 done, 1 the outputs differ or a step failed.
 """
 import argparse
 import glob
@@ -19,18 +20,17 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
-import time
 
 import duckdb
 
+import curve
+import draw
+from measure import SEED, Failed, make_input, run_bidlake, run_measured, warm
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-SEED = 20260131
-START = "2026-01-31T12:00:00Z"
 COUNT = 340_000  # requests of about 960 bytes
 FILE_BYTES_MIN = 300_000_000
-POLL_SECONDS = 0.02
 WAYS = ("bidlake", "duckdb", "duckdb_sorted")
 
 # Percent of a run that a stage may take; None: has no share of its own, goes with the
@@ -45,116 +45,7 @@ COLUMNS = ("request_id", "imp_id", "imp_banner_w", "imp_banner_h", "imp_bidfloor
            "is_gdpr", "event_timestamp", "received_at")
 
 
-class Failed(Exception):
-    pass
-
-
-def run_measured(arguments, log):
-    """Output, CPU seconds, peak memory of one process; anonymous memory by sampling, since
-    the resident set counts the spool's map too."""
-    with open(log, "w+b") as err, open(log + ".out", "w+b") as out:
-        process = subprocess.Popen(arguments, stdout=out, stderr=err)
-        anonymous = 0
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid != 0:
-                break
-            anonymous = max(anonymous, anonymous_bytes(process.pid))
-            time.sleep(POLL_SECONDS)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        text = out.read().decode()
-        if process.returncode != 0:
-            err.seek(0)
-            raise Failed(f"{' '.join(arguments)}: exit {process.returncode}\n"
-                         f"{err.read().decode(errors='replace')[-2000:]}")
-    return {"text": text, "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "user_seconds": usage.ru_utime, "peak_rss_bytes": usage.ru_maxrss * 1024,
-            "peak_anonymous_bytes": anonymous}
-
-
-def anonymous_bytes(pid):
-    try:
-        with open(f"/proc/{pid}/status") as status:
-            for line in status:
-                if line.startswith("RssAnon:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
-
-
-# -- the input ---------------------------------------------------------------------------
-
-def make_input(build, folder, count):
-    """The file and what the generator says is in it; made anew when the generator changed."""
-    generator = os.path.join(build, "bidlake-gen")
-    path = os.path.join(folder, f"bid_requests-{SEED}-{count}.ndjson")
-    summary = path + ".json"
-    fresh = (os.path.exists(summary) and
-             os.path.getmtime(summary) > os.path.getmtime(generator))
-    if not fresh:
-        arguments = [generator, "--table", "bid_requests", "--count", str(count), "--seed",
-                     str(SEED), "--start", START, "--events-per-second", "0", "--json"]
-        with open(path, "wb") as out, open(summary + ".new", "wb") as err:
-            subprocess.run(arguments, stdout=out, stderr=err, check=True)
-        os.rename(summary + ".new", summary)
-    with open(summary) as text:
-        return path, json.load(text)
-
-
-def warm(path):
-    """All read it from the page cache: the bench is about CPU."""
-    with open(path, "rb") as source:
-        while source.read(1 << 22):
-            pass
-
-
 # -- one run of each ---------------------------------------------------------------------
-
-def run_bidlake(build, folder, source):
-    work = os.path.join(folder, "bidlake")
-    shutil.rmtree(work, ignore_errors=True)
-    os.makedirs(work)
-    warehouse = ["--warehouse", "file://" + os.path.join(work, "warehouse")]
-    catalog = ["--catalog", "sqlite:" + os.path.join(work, "catalog.db")]
-    commit = os.path.join(build, "bidlake-commit")
-    init = [commit, "init", *warehouse, *catalog]
-    run_measured(init, os.path.join(work, "init"))
-    ingest = run_measured(
-        [os.path.join(build, "bidlake-agent"), "ingest", "bid_requests", source, *warehouse,
-         "--spool", os.path.join(work, "spool"), "--json", "--quiet"],
-        os.path.join(work, "ingest"))
-    once = run_measured([commit, "once", *warehouse, *catalog, "--json"],
-                        os.path.join(work, "commit"))
-    report, committed = json.loads(ingest["text"]), json.loads(once["text"])
-    if committed["files"] != report["files"] or committed["rows"] != report["rows"]:
-        raise Failed(f"announced {report['files']} files, {report['rows']} rows; "
-                     f"committed {committed['files']}, {committed['rows']}")
-    files = glob.glob(os.path.join(work, "warehouse/db/bid_requests/data/**/*.parquet"),
-                      recursive=True)
-    return {"cpu_seconds": ingest["cpu_seconds"] + once["cpu_seconds"],
-            "ingest_cpu_seconds": ingest["cpu_seconds"],
-            "ingest_user_seconds": ingest["user_seconds"],
-            "commit_cpu_seconds": once["cpu_seconds"],
-            "seconds": report["seconds"],
-            "peak_rss_bytes": max(ingest["peak_rss_bytes"], once["peak_rss_bytes"]),
-            "peak_anonymous_bytes": max(ingest["peak_anonymous_bytes"],
-                                        once["peak_anonymous_bytes"]),
-            "output_bytes": sum(os.path.getsize(name) for name in files), "files": files,
-            "report": report, "stages": stages_of(report, ingest, once)}
-
-
-def stages_of(report, ingest, once):
-    cpu = report["stages_cpu_seconds"]
-    stages = {"read": cpu["read"], "shred": cpu["shred"], "spool": cpu["spool"],
-              "index + sort": cpu["index"] + cpu["sort"], "encode": cpu["encode"],
-              "zstd": cpu["zstd"], "write": cpu["write"], "upload": cpu["upload"]}
-    # Start, exit, waiting, the spool's own writer thread, trimming.
-    stages["rest of ingest"] = max(0.0, ingest["cpu_seconds"] - sum(stages.values()))
-    stages["commit"] = once["cpu_seconds"]
-    return stages
-
 
 def run_duckdb(folder, source, ordered):
     target = os.path.join(folder, "duckdb_sorted.parquet" if ordered else "duckdb.parquet")
@@ -290,11 +181,15 @@ def bench(options):
                         "rows": checked["rows"], "floor_micros": checked["floors"]},
               "ways": summarize(runs, size), "stages": stage_table(runs["bidlake"]),
               "files": len(runs["bidlake"][-1]["files"])}
+    print_report(result)
     if not options.keep:
         shutil.rmtree(os.path.join(folder, "bidlake"))
         for name in glob.glob(os.path.join(folder, "duckdb*.parquet")):
             os.remove(name)
-    return result, os.path.join(os.path.dirname(folder), "bench.json")
+    if options.curve:
+        curve.print_header()
+        result["curve"] = curve.measure(options.build, folder)
+    return result, os.path.dirname(folder)
 
 
 def main():
@@ -302,17 +197,20 @@ def main():
     parser.add_argument("--build", default="build/release", help="where the programs are")
     parser.add_argument("--runs", type=int, default=int(os.environ.get("BENCH_RUNS", "5")))
     parser.add_argument("--count", type=int, default=COUNT, help="requests to generate")
+    parser.add_argument("--no-curve", dest="curve", action="store_false",
+                        help="without the runs of 10 MB to 3 GB")
     parser.add_argument("--keep", action="store_true", help="leave the outputs in build/bench")
     options = parser.parse_args()
     try:
-        result, path = bench(options)
+        result, folder = bench(options)
     except Failed as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1
+    path = os.path.join(folder, "bench.json")
     with open(path, "w") as out:
         json.dump(result, out, indent=1)
         out.write("\n")
-    print_report(result)
+    print("\nwritten:", " ".join(os.path.relpath(name) for name in [path, *draw.draw(result, folder)]))
     return 0
 
 
