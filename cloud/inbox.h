@@ -76,7 +76,9 @@ void inbox_refuse(struct inbox_entry *entry, const char *reason);
 void inbox_entry_drop(struct inbox_entry *entry); /* the announcement's memory */
 
 /* Sees to it that each file is there with its bytes; one that is old is copied to its
- * next name first. ENTRY_MISSING, ENTRY_REFUSED where it is so. */
+ * next name first, which is not yet synced (report->copied
+ * grows). ENTRY_MISSING, ENTRY_REFUSED where
+ * it is so. */
 int inbox_check_files(const struct committer *committer, const char *table,
                       struct inbox_entry *entry, struct commit_report *report,
                       struct error *err) MUST_USE;

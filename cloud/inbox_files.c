@@ -63,8 +63,8 @@ static int copy_to_next(struct asking *a, const char **path, struct error *err)
         at = arena_copy_cstr(&a->entry->announcement.arena, buf_slice(&next));
         buf_reset(&a->key);
         key_of_data_file(a->table, at, &a->key);
-        rc = objstore_copy(a->committer->store, buf_cstr(&source), buf_cstr(&a->key), PUT_IF_ABSENT,
-                           err);
+        rc = objstore_copy(a->committer->store, buf_cstr(&source), buf_cstr(&a->key),
+                           PUT_IF_ABSENT | PUT_UNSYNCED, err);
         if (rc != OK && rc != ERROR_CONFLICT) {
             rc = error_wrap(err, "copy to %s", buf_cstr(&a->key));
             goto out;

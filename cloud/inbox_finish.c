@@ -14,6 +14,11 @@
 #include "lib/base/memory.h"
 #include "lib/json/json.h"
 
+/* So many refusals of a page are put durably one by one; more share one sync. */
+enum { PLAIN_PUTS_MAX = 8 };
+
+/* Not synced: a receipt is a hint. One that a power cut takes, or cuts, comes again with the
+ * announcement that asks for it. */
 int receipt_put(const struct committer *committer, const struct receipt *receipt, struct error *err)
 {
     struct buf key = {0};
@@ -22,7 +27,7 @@ int receipt_put(const struct committer *committer, const struct receipt *receipt
     key_of_receipt(receipt->stream, &key);
     receipt_encode(receipt, &bytes);
     int rc =
-        objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&bytes), PUT_ALWAYS, err);
+        objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&bytes), PUT_UNSYNCED, err);
     if (rc != OK)
         rc = error_wrap(err, "put %s", buf_cstr(&key));
     buf_free(&key);
@@ -59,7 +64,7 @@ static void refused_encode(const struct inbox_entry *entry, struct slice bytes, 
 
 /* To refused/ under the same hash and range; the inbox object goes after the receipt. */
 static int refused_put(const struct committer *committer, const struct inbox_entry *entry,
-                       struct error *err)
+                       enum put_condition condition, struct error *err)
 {
     struct buf key = {0};
     struct buf bytes = {0};
@@ -73,7 +78,7 @@ static int refused_put(const struct committer *committer, const struct inbox_ent
     if (rc == OK && info.found) {
         refused_encode(entry, buf_slice(&bytes), clock_wall_ms(committer_clock(committer)),
                        &object);
-        rc = objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&object), PUT_ALWAYS,
+        rc = objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&object), condition,
                                 err);
     }
     if (rc != OK)
@@ -87,6 +92,23 @@ static int refused_put(const struct committer *committer, const struct inbox_ent
 static bool in_state(const struct inbox_entry *entry, enum entry_state state)
 {
     return !entry->finished && entry->state == state;
+}
+
+/* All that the page has refused, on disk before anybody hears of it. */
+static int refusals_put(const struct committer *committer, const struct inbox_page *page,
+                        struct error *err)
+{
+    size_t count = 0;
+    int rc = OK;
+    for (size_t i = 0; i < page->count; i++)
+        count += in_state(&page->entries[i], ENTRY_REFUSED);
+    bool share = count > PLAIN_PUTS_MAX;
+    for (size_t i = 0; i < page->count && rc == OK; i++)
+        if (in_state(&page->entries[i], ENTRY_REFUSED))
+            rc = refused_put(committer, &page->entries[i], share ? PUT_UNSYNCED : PUT_ALWAYS, err);
+    if (rc == OK && share)
+        rc = objstore_sync(committer->store, err);
+    return rc == OK && count > 0 ? fault_point("commit.refused_written", err) : rc;
 }
 
 /* The receipt of one stream from its entries [begin, end). */
@@ -154,10 +176,7 @@ static void entry_count(const struct inbox_entry *entry, const char *table,
 int inbox_finish(const struct committer *committer, const char *table, struct inbox_page *page,
                  const struct stream_index *index, struct commit_report *report, struct error *err)
 {
-    int rc = OK;
-    for (size_t i = 0; i < page->count && rc == OK; i++)
-        if (in_state(&page->entries[i], ENTRY_REFUSED))
-            rc = refused_put(committer, &page->entries[i], err);
+    int rc = refusals_put(committer, page, err);
     for (size_t i = 0; i < page->count && rc == OK;) {
         size_t end = inbox_stream_end(page, i);
         rc = stream_receipt(committer, page, i, end,

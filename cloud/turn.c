@@ -14,6 +14,7 @@
 
 #include "cloud/check.h"
 #include "cloud/inbox.h"
+#include "lib/base/fault.h"
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 
@@ -42,7 +43,8 @@ struct turn {
     size_t taken; /* by this attempt */
     size_t taken_bytes;
     size_t taken_files;
-    bool committed; /* in this turn, at least once */
+    bool committed;       /* in this turn, at least once */
+    size_t copies_synced; /* of report->copied */
     bool has_first_head;
     int64_t first_head_ms; /* monotonic */
     size_t gap_count;
@@ -161,6 +163,17 @@ static int page_decide(struct turn *turn, struct error *err)
 
 /* ---- one attempt ---- */
 
+/* Copies of old files are made without a sync each: they have it before a manifest says so. */
+static int copies_sync(struct turn *turn, struct error *err)
+{
+    if (turn->report->copied == turn->copies_synced)
+        return OK;
+    int rc = objstore_sync(turn->committer->store, err);
+    if (rc == OK)
+        turn->copies_synced = turn->report->copied;
+    return rc == OK ? fault_point("commit.copies_synced", err) : rc;
+}
+
 static bool entry_is_taken(const struct inbox_entry *entry)
 {
     return !entry->finished && entry->state == ENTRY_TAKEN;
@@ -235,6 +248,8 @@ static int attempt(struct turn *turn, bool *refused, struct error *err)
     turn->append.snapshot_id = 0;
     heads_forget_old(turn);
     rc = page_decide(turn, err);
+    if (rc == OK)
+        rc = copies_sync(turn, err);
     if (rc != OK || turn->taken == 0)
         return rc;
     ledger_move(turn);
@@ -489,7 +504,7 @@ static int prune(struct turn *turn, struct error *err)
 int commit_turn_table(const struct committer *committer, const char *table,
                       struct commit_report *report, struct error *err)
 {
-    struct turn turn = {.committer = committer, .report = report};
+    struct turn turn = {.committer = committer, .report = report, .copies_synced = report->copied};
     int rc = table_name_parse(&turn.table, table, err);
     if (rc == OK)
         rc = contract_state_read(committer, table, &turn.contract, err);

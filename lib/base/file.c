@@ -36,6 +36,14 @@ int file_sync(int fd, struct error *err)
     return fsync(fd) == 0 ? OK : error_errno(err, "fsync");
 }
 
+int file_sync_filesystem(int fd, struct error *err)
+{
+    int rc = fault_point("file.sync_filesystem", err);
+    if (rc != OK)
+        return rc;
+    return syncfs(fd) == 0 ? OK : error_errno(err, "syncfs");
+}
+
 int file_sync_directory(const char *path, struct error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

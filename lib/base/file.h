@@ -20,6 +20,9 @@ int file_write_all(int fd, struct slice bytes, struct error *err) MUST_USE;
 
 /* fsync of a file or a directory that is open. */
 int file_sync(int fd, struct error *err) MUST_USE;
+/* All that was written to the file system on which fd lies, by whomever (syncfs). Linux
+ * before 5.8 doesn't report here what failed to be written back. */
+int file_sync_filesystem(int fd, struct error *err) MUST_USE;
 int file_sync_directory(const char *path, struct error *err) MUST_USE;
 
 /* The whole file behind what `out` holds; ERROR_LIMIT when it is longer than

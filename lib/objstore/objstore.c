@@ -313,6 +313,12 @@ int objstore_copy(struct objstore *store, const char *from, const char *to,
     return rc == OK ? OK : error_wrap(err, "copy %.150s to %.150s", from, to);
 }
 
+int objstore_sync(struct objstore *store, struct error *err)
+{
+    int rc = store->ops->sync != NULL ? store->ops->sync(store->impl, err) : OK;
+    return rc == OK ? OK : error_wrap(err, "sync %.200s", store->url);
+}
+
 int objstore_probe(struct objstore *store, const char *key, struct error *err)
 {
     struct slice bytes = slice_cstr("bidlake probe\n");

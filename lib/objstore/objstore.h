@@ -8,7 +8,8 @@
  * segments, up to 900 bytes; others are ERROR_INPUT.
  *
  * Durability  a put that returned OK survives a power cut, whole or not at all;
- *             a reader never sees half an object.
+ *             a reader never sees half an object. One that was put with
+ *             PUT_UNSYNCED does so once an objstore_sync behind it returned OK.
  * Errors      ERROR_RETRY: transient or unknown: a put may have been applied.
  *             ERROR_CONFLICT: PUT_IF_ABSENT and the key exists.
  *             ERROR_DENIED, ERROR_INPUT, ERROR_IO, ERROR_LIMIT as in error.h.
@@ -35,6 +36,10 @@ struct objstore;
 enum put_condition {
     PUT_ALWAYS,
     PUT_IF_ABSENT, /* fails with ERROR_CONFLICT when the key exists */
+    /* Beside either of them (|): until the next objstore_sync a power cut may leave of it
+     * the old bytes, the new ones, some of them or none. For hints, which anybody may lose,
+     * and for many objects that one sync then makes durable. Stores in a cloud don't care. */
+    PUT_UNSYNCED = 2,
 };
 
 /* Body: `file` (a path, read from offset 0 for `file_size` bytes; large ones go in
@@ -84,6 +89,8 @@ struct objstore_ops {
     int (*remove)(void *impl, const char *key, struct error *err);
     int (*copy)(void *impl, const char *from, const char *to, enum put_condition condition,
                 struct error *err);
+    /* NULL: whatever was put is durable. */
+    int (*sync)(void *impl, struct error *err);
     void (*close)(void *impl);
 };
 
@@ -125,6 +132,10 @@ void objstore_list_free(struct objstore_list *list);
 int objstore_remove(struct objstore *store, const char *key, struct error *err) MUST_USE;
 int objstore_copy(struct objstore *store, const char *from, const char *to,
                   enum put_condition condition, struct error *err) MUST_USE;
+
+/* Makes durable whatever was put, copied or found to exist with PUT_UNSYNCED before. It may
+ * wait for what others wrote to the same disk: for a few objects plain puts are cheaper. */
+int objstore_sync(struct objstore *store, struct error *err) MUST_USE;
 
 /* Puts `key` twice with PUT_IF_ABSENT and removes it: ERROR_INPUT when the store
  * lets the second one through (DESIGN 2: such a store is refused). */

@@ -6,6 +6,8 @@
  * name (renameat2 with RENAME_NOREPLACE, or link where the file system has no such
  * thing), syncs the directory. So a name is absent or stands for whole bytes, and
  * what a crash leaves behind lies where no list looks; it is cleared at a later open.
+ * With PUT_UNSYNCED all syncs are left out, and one syncfs of the whole file system stands
+ * for them later.
  *
  * A directory's own name must be on disk too before a put may say OK, also when
  * another process made it a moment ago and has not synced it yet. So the first put
@@ -81,13 +83,15 @@ static bool synced_swap(struct file_store *store, struct slice directory, bool a
     return known;
 }
 
-/* Makes `segment` in `parent`, where it isn't there, and its name durable. */
+/* Makes `segment` in `parent`, where it isn't there, and with `durable` its name durable. */
 static int directory_make(struct file_store *store, int parent, const char *segment,
-                          struct slice directory, struct error *err)
+                          struct slice directory, bool durable, struct error *err)
 {
     bool made = mkdirat(parent, segment, 0755) == 0;
     if (!made && errno != EEXIST)
         return failed(err, "make directory");
+    if (!durable)
+        return OK;
     if (!made && synced_swap(store, directory, false))
         return OK;
     int rc = file_sync(parent, err);
@@ -120,11 +124,14 @@ static int directory_enter(int parent, const char *segment, int *out, struct err
     return failed(err, "open directory");
 }
 
+enum directory_use { DIRECTORY_FIND, DIRECTORY_MAKE, DIRECTORY_MAKE_DURABLE };
+
 /* Opens the directory of the key's last segment and gives that segment's name.
- * *out < 0 with OK: it isn't there (never with `make`). */
-static int directory_open(struct file_store *store, const char *key, bool make, int *out,
-                          const char **name, struct error *err)
+ * *out < 0 with OK: it isn't there (only with DIRECTORY_FIND). */
+static int directory_open(struct file_store *store, const char *key, enum directory_use use,
+                          int *out, const char **name, struct error *err)
 {
+    bool make = use != DIRECTORY_FIND;
     const char *at = key;
     int rc = root_open(store, out, err);
     for (const char *slash; rc == OK && *out >= 0 && (slash = strchr(at, '/')) != NULL;) {
@@ -139,7 +146,8 @@ static int directory_open(struct file_store *store, const char *key, bool make, 
         memcpy(segment, at, len);
         segment[len] = 0;
         if (make)
-            rc = directory_make(store, *out, segment, slice_of(key, (size_t)(slash - key)), err);
+            rc = directory_make(store, *out, segment, slice_of(key, (size_t)(slash - key)),
+                                use == DIRECTORY_MAKE_DURABLE, err);
         if (rc == OK)
             rc = directory_enter(*out, segment, &next, err);
         if (rc == OK && next < 0 && make)
@@ -172,7 +180,7 @@ static int object_open(struct file_store *store, const char *key, int *out,
     struct stat found;
     *out = -1;
     *info = (struct objstore_info){.store_time_ms = clock_wall_ms(store->clock)};
-    int rc = directory_open(store, key, false, &directory, &name, err);
+    int rc = directory_open(store, key, DIRECTORY_FIND, &directory, &name, err);
     if (rc != OK || directory < 0)
         return rc;
     /* Not blocking: somebody may have put a pipe there. */
@@ -339,7 +347,7 @@ static int body_write(const struct objstore_body *body, int to, uint32_t *checks
 static int move_into_place(const struct temporary *temporary, int directory, const char *name,
                            enum put_condition condition)
 {
-    if (condition == PUT_ALWAYS)
+    if ((condition & PUT_IF_ABSENT) == 0)
         return renameat(temporary->root, temporary->name, directory, name);
     if (renameat2(temporary->root, temporary->name, directory, name, RENAME_NOREPLACE) == 0)
         return 0;
@@ -348,9 +356,15 @@ static int move_into_place(const struct temporary *temporary, int directory, con
     return linkat(temporary->root, temporary->name, directory, name, 0);
 }
 
-/* The bytes are written and synced: gives them their name. A conflict is answered
- * only once the name that stands there is on disk: the caller may find that the
- * object is its own, from before a crash, and go on as after OK. */
+/* A conflict is answered only once the name that stands there is on disk: the caller may
+ * find that the object is its own, from before a crash, and go on as after OK. */
+static int conflict(int directory, enum put_condition condition, struct error *err)
+{
+    int rc = (condition & PUT_UNSYNCED) != 0 ? OK : file_sync(directory, err);
+    return rc == OK ? error_set(err, ERROR_CONFLICT, "the object exists") : rc;
+}
+
+/* The bytes are written, and synced if they are to be: gives them their name. */
 static int publish(const struct temporary *temporary, int directory, const char *name,
                    enum put_condition condition, struct error *err)
 {
@@ -358,14 +372,12 @@ static int publish(const struct temporary *temporary, int directory, const char 
     if (rc != OK)
         return rc;
     if (move_into_place(temporary, directory, name, condition) < 0) {
-        if (errno != EEXIST)
-            return failed(err, "rename");
-        rc = file_sync(directory, err);
-        return rc == OK ? error_set(err, ERROR_CONFLICT, "the object exists") : rc;
+        return errno == EEXIST ? conflict(directory, condition, err) : failed(err, "rename");
     }
     rc = fault_point("objstore.put.published", err);
-    if (rc == OK)
-        rc = file_sync(directory, err);
+    if (rc != OK || (condition & PUT_UNSYNCED) != 0)
+        return rc;
+    rc = file_sync(directory, err);
     if (rc == OK)
         rc = fault_point("objstore.put.synced", err);
     return rc;
@@ -387,13 +399,13 @@ static int object_write(struct file_store *store, const char *key, const struct 
     struct temporary temporary = {.root = -1, .fd = -1};
     if (strncmp(key, TEMPORARY_DIRECTORY "/", strlen(TEMPORARY_DIRECTORY) + 1) == 0)
         return error_set(err, ERROR_INPUT, TEMPORARY_DIRECTORY " is the store's own");
-    int rc = directory_open(store, key, true, &directory, &name, err);
+    bool durable = (condition & PUT_UNSYNCED) == 0;
+    int rc = directory_open(store, key, durable ? DIRECTORY_MAKE_DURABLE : DIRECTORY_MAKE,
+                            &directory, &name, err);
     if (rc != OK)
         goto out;
-    if (condition == PUT_IF_ABSENT && name_exists(directory, name)) {
-        rc = file_sync(directory, err); /* as in publish */
-        if (rc == OK)
-            rc = error_set(err, ERROR_CONFLICT, "the object exists");
+    if ((condition & PUT_IF_ABSENT) != 0 && name_exists(directory, name)) {
+        rc = conflict(directory, condition, err);
         goto out;
     }
     rc = temporary_open(store, &temporary, err);
@@ -402,7 +414,7 @@ static int object_write(struct file_store *store, const char *key, const struct 
     if (rc == OK && expected != NULL && checksum != *expected)
         rc = error_set(err, ERROR_CORRUPT, "the bytes have checksum %08x, %08x was announced",
                        checksum, *expected);
-    if (rc == OK)
+    if (rc == OK && durable)
         rc = file_sync(temporary.fd, err);
     if (rc == OK)
         rc = publish(&temporary, directory, name, condition, err);
@@ -446,13 +458,26 @@ static int file_remove(void *impl, const char *key, struct error *err)
 {
     int directory = -1;
     const char *name = NULL;
-    int rc = directory_open(impl, key, false, &directory, &name, err);
+    int rc = directory_open(impl, key, DIRECTORY_FIND, &directory, &name, err);
     if (rc != OK || directory < 0)
         return rc;
     /* Not synced: an object that comes back after a power cut is removed again. */
     if (unlinkat(directory, name, 0) < 0 && errno != ENOENT && errno != EISDIR)
         rc = failed(err, "unlink");
     close(directory);
+    return rc;
+}
+
+/* Directories that are only known to be there are not added to `synced` by it: who puts
+ * durably below them later pays their sync once. */
+static int file_sync_all(void *impl, struct error *err)
+{
+    int root = -1;
+    int rc = root_open(impl, &root, err);
+    if (rc == OK)
+        rc = file_sync_filesystem(root, err);
+    if (root >= 0)
+        close(root);
     return rc;
 }
 
@@ -588,7 +613,7 @@ static int file_list(void *impl, const char *prefix, const char *after, size_t c
     const char *rest = NULL;
     struct lister lister = {
         .prefix = prefix, .after = after, .wanted = count_max + (count_max < SIZE_MAX), .out = out};
-    int rc = directory_open(impl, prefix, false, &directory, &rest, err);
+    int rc = directory_open(impl, prefix, DIRECTORY_FIND, &directory, &rest, err);
     if (rc != OK || directory < 0)
         return rc;
     lister.path_len = (size_t)(rest - prefix);
@@ -618,6 +643,7 @@ static const struct objstore_ops file_ops = {
     .list = file_list,
     .remove = file_remove,
     .copy = file_copy,
+    .sync = file_sync_all,
     .close = file_close,
 };
 

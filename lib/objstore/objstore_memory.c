@@ -129,7 +129,7 @@ static bool is_present(const struct memory_store *store, const char *key)
 static bool apply_put(struct memory_store *store, const char *key, uint8_t *data, size_t len,
                       enum put_condition condition)
 {
-    if (condition == PUT_IF_ABSENT && is_present(store, key)) {
+    if ((condition & PUT_IF_ABSENT) != 0 && is_present(store, key)) {
         free(data);
         return false;
     }

@@ -18,6 +18,7 @@ has a hole.
 """
 import argparse
 import collections
+import glob
 import json
 import os
 import random
@@ -163,7 +164,20 @@ class Damage(Scenario):
         self.once()
 
 
-SCENARIOS = [Daily, Pressure, Damage]
+class Weekend(Scenario):
+    """The committer was away for two days: files are old, and junk lies in the inbox."""
+
+    def steps(self):
+        self.ingest(self.events(100), self.events(100))
+        ago = time.time() - 2 * 86400
+        for path in glob.glob(f"{self.lake.warehouse}/db/clicks/data/**/*.parquet", recursive=True):
+            os.utime(path, (ago, ago))
+        for number in range(12):
+            self.lake.write(f"warehouse/_bidlake/inbox/db.clicks/{number:032x}/{0:020}.json", "junk")
+        self.once()
+
+
+SCENARIOS = [Daily, Pressure, Damage, Weekend]
 
 
 def quiet(lake):

@@ -103,6 +103,7 @@ class Lake:
         return os.path.join(self.directory, *parts)
 
     def write(self, name, content):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
         with open(self.path(name), "wb") as file:
             file.write(content if isinstance(content, bytes) else content.encode())
         return self.path(name)

@@ -491,6 +491,55 @@ static void killed_put_is_not_listed(void **state)
     assert_holds(place, "db/k", "whole");
 }
 
+struct syncs {
+    unsigned each;
+    unsigned all;
+};
+
+static int count_syncs(void *context, const char *name, struct error *err)
+{
+    struct syncs *syncs = context;
+    (void)err;
+    syncs->each += strcmp(name, "file.sync") == 0;
+    syncs->all += strcmp(name, "file.sync_filesystem") == 0;
+    return OK;
+}
+
+/* A hint must not wait for the disk; one sync makes any number of objects durable; and what
+ * was left unsynced, a directory's name too, is no excuse for a durable put that follows. */
+static void unsynced_puts_share_one_sync(void **state)
+{
+    struct place *place = *state;
+    struct syncs syncs = {0};
+    fault_install(count_syncs, &syncs);
+    assert_int_equal(put(place, "a/b/1", "one", PUT_UNSYNCED), OK);
+    assert_int_equal(put(place, "a/b/1", "two", PUT_UNSYNCED), OK);
+    assert_int_equal(put(place, "a/b/1", "x", PUT_IF_ABSENT | PUT_UNSYNCED), ERROR_CONFLICT);
+    assert_int_equal(put(place, "a/c/1", "new", PUT_IF_ABSENT | PUT_UNSYNCED), OK);
+    assert_int_equal(objstore_copy(place->store, "a/b/1", "a/b/2", PUT_UNSYNCED, &place->err), OK);
+    assert_int_equal(syncs.each, 0);
+    assert_holds(place, "a/b/1", "two");
+    assert_holds(place, "a/b/2", "two");
+    assert_holds(place, "a/c/1", "new");
+    assert_int_equal(temporary_count(place), 0);
+    assert_int_equal(objstore_sync(place->store, &place->err), OK);
+    assert_int_equal(syncs.all, 1);
+    assert_int_equal(syncs.each, 0);
+    assert_int_equal(put(place, "a/b/3", "safe", PUT_ALWAYS), OK);
+    assert_int_equal(syncs.each, 4); /* names of a and b, the bytes, their name */
+    assert_int_equal(put(place, "a/b/3", "x", PUT_IF_ABSENT), ERROR_CONFLICT);
+    assert_int_equal(syncs.each, 5);
+}
+
+/* Who asks for a sync must hear that it failed. */
+static void failed_sync_is_told(void **state)
+{
+    struct place *place = *state;
+    struct nth_fault fault = {.left = 1};
+    fault_install(fail_nth, &fault);
+    assert_int_equal(objstore_sync(place->store, &place->err), ERROR_IO);
+}
+
 /* A full disk is a limit that a person lifts, not a reason to set anything aside. */
 static void full_disk_is_a_limit(void **state)
 {
@@ -532,6 +581,8 @@ int main(void)
         TEST(one_of_many_wins_each_name),
         TEST(failed_put_leaves_all_or_nothing),
         TEST(killed_put_is_not_listed),
+        TEST(unsynced_puts_share_one_sync),
+        TEST(failed_sync_is_told),
         TEST(full_disk_is_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

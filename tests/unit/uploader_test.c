@@ -379,6 +379,42 @@ static void receipt_trims(void **state)
     lake_free(&lake);
 }
 
+/* Receipts are not synced: after a power cut one may be empty or cut. It must not hold up
+ * what is built meanwhile, nor the repeat that brings a new one. */
+static void receipt_cut_by_a_power_cut_is_none(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct error err;
+    struct arena arena = {0};
+    struct buf key = {0};
+    static const char *const cut[] = {"", "{\"v\":1,\"stre"};
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    step(&lake);
+    key_of_receipt(lake.fixture.stream, &key);
+    for (size_t i = 0; i < 2; i++) {
+        must(objstore_put_bytes(lake.other, buf_cstr(&key), slice_cstr(cut[i]), PUT_ALWAYS, &err),
+             &err);
+        add_segment(&lake, 4);
+        build(&lake);
+        lake.now_ms += POLL_MS;
+        step(&lake);
+        assert_int_equal(puts_of_inbox(&lake), 2 + i);
+    }
+    lake.now_ms += REPEAT_MS;
+    step(&lake);
+    assert_int_equal(puts_of_inbox(&lake), 4);
+    put_receipt(&lake, (struct receipt){.next = 3, .committed_at_ms = lake.now_ms});
+    lake.now_ms += REPEAT_MS; /* beyond the longest wait after a failure */
+    step(&lake);
+    assert_int_equal(stream_of(lake.fixture.spool, lake.fixture.stream, &arena).next, 3);
+    buf_free(&key);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
 /* Somebody else writes under our stream: to trim by it would drop records that no table
  * has. The alarm is counted once, not at each look. */
 static void receipt_beyond_the_announced_is_an_alarm(void **state)
@@ -538,6 +574,7 @@ int main(void)
         cmocka_unit_test(taken_name_gives_the_next_n),
         cmocka_unit_test(cache_that_is_gone_or_damaged_is_built_again),
         cmocka_unit_test(receipt_trims),
+        cmocka_unit_test(receipt_cut_by_a_power_cut_is_none),
         cmocka_unit_test(receipt_beyond_the_announced_is_an_alarm),
         cmocka_unit_test(missing_is_built_again_under_the_next_generation),
         cmocka_unit_test(later_refusals_are_heard_no_more_often_than_announcements_repeat),

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a turn asks of its store: how often it waits for a disk, and that nothing is built
+ * on what a power cut could still take away.
+ */
+#include "tests/unit/cloud_fixture.h"
+
+/* A store over the fixture's that knows what a power cut would take. */
+struct watched {
+    struct objstore *inner;
+    size_t durable_puts;
+    size_t syncs;
+    size_t unsynced_refusals;
+    size_t unsynced_copies;
+    size_t at_risk; /* steps that were taken on what was not durable */
+};
+
+static bool begins(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static int watched_put(void *impl, const char *key, const struct objstore_body *body, uint32_t sum,
+                       enum put_condition condition, struct error *err)
+{
+    struct watched *w = impl;
+    bool unsynced = (condition & PUT_UNSYNCED) != 0;
+    bool receipt = begins(key, "_bidlake/receipts/");
+    bool refusal = begins(key, "_bidlake/refused/");
+    w->durable_puts += !unsynced;
+    w->unsynced_refusals += unsynced && refusal;
+    w->at_risk += unsynced && !receipt && !refusal;    /* manifests, lists, ledgers */
+    w->at_risk += receipt && w->unsynced_refusals > 0; /* its agent lets go of it */
+    w->at_risk += strstr(key, "/metadata/") != NULL && w->unsynced_copies > 0;
+    return objstore_put(w->inner, key, body, sum, condition, err);
+}
+
+static int watched_head(void *impl, const char *key, struct objstore_info *out, struct error *err)
+{
+    return objstore_head(((struct watched *)impl)->inner, key, out, err);
+}
+
+static int watched_get(void *impl, const char *key, int64_t offset, uint64_t len, size_t bytes_max,
+                       struct buf *out, struct objstore_info *info, struct error *err)
+{
+    struct watched *w = impl;
+    if (offset == 0 && len == 0)
+        return objstore_get(w->inner, key, bytes_max, out, info, err);
+    return objstore_get_range(w->inner, key, offset, len, out, info, err);
+}
+
+static int watched_list(void *impl, const char *prefix, const char *after, size_t count_max,
+                        struct objstore_list *out, struct error *err)
+{
+    return objstore_list(((struct watched *)impl)->inner, prefix, after, count_max, out, err);
+}
+
+static int watched_remove(void *impl, const char *key, struct error *err)
+{
+    struct watched *w = impl;
+    w->at_risk += w->unsynced_refusals > 0;
+    return objstore_remove(w->inner, key, err);
+}
+
+static int watched_copy(void *impl, const char *from, const char *to, enum put_condition condition,
+                        struct error *err)
+{
+    struct watched *w = impl;
+    w->durable_puts += (condition & PUT_UNSYNCED) == 0;
+    w->unsynced_copies += (condition & PUT_UNSYNCED) != 0;
+    return objstore_copy(w->inner, from, to, condition, err);
+}
+
+static int watched_sync(void *impl, struct error *err)
+{
+    struct watched *w = impl;
+    w->syncs++;
+    w->unsynced_refusals = w->unsynced_copies = 0;
+    return objstore_sync(w->inner, err);
+}
+
+static void watched_close(void *impl)
+{
+    (void)impl;
+}
+
+static const struct objstore_ops watched_ops = {
+    .scheme = "memory",
+    .put = watched_put,
+    .head = watched_head,
+    .get = watched_get,
+    .list = watched_list,
+    .remove = watched_remove,
+    .copy = watched_copy,
+    .sync = watched_sync,
+    .close = watched_close,
+};
+
+static void watched_turn(struct fixture *f, struct watched *out)
+{
+    *out = (struct watched){.inner = f->store};
+    struct objstore *store = objstore_wrap(&watched_ops, out, "memory:");
+    struct committer committer = f->committer;
+    committer.store = store;
+    assert_int_equal(turn_by(f, &committer), OK);
+    assert_int_equal(out->at_risk, 0);
+    objstore_close(store);
+}
+
+static void announce_streams(struct fixture *f, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char *stream = memory_printf("edge-%u/" EPOCH_1 "/" TABLE, i);
+        announce(f, stream, 0, 10);
+        free(stream);
+    }
+}
+
+/* Where a sync takes 10 ms, one a receipt would be 10 s a turn. */
+static void syncs_do_not_grow_with_announcements(void **state)
+{
+    struct fixture *f = *state;
+    struct watched few;
+    struct watched many;
+    announce_streams(f, 2);
+    watched_turn(f, &few);
+    assert_int_equal(f->report.taken, 2);
+    announce_streams(f, 200);
+    watched_turn(f, &many);
+    assert_int_equal(f->report.taken, 198);
+    assert_int_equal(f->report.dead, 2);
+    assert_true(few.durable_puts > 0);
+    assert_int_equal(many.durable_puts, few.durable_puts);
+    assert_int_equal(many.syncs, 0);
+    assert_int_equal(receipt_next(f, "edge-150/" EPOCH_1 "/" TABLE), 10);
+}
+
+static void junk_streams(struct fixture *f, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct buf key = {0};
+        struct error err;
+        char *stream = memory_printf("junk-%u/" EPOCH_1 "/" TABLE, i);
+        key_of_announcement(TABLE, stream, 0, &key);
+        assert_int_equal(
+            objstore_put_bytes(f->store, buf_cstr(&key), slice_cstr("junk"), PUT_ALWAYS, &err), OK);
+        buf_free(&key);
+        free(stream);
+    }
+}
+
+/* What is refused is removed from the inbox: its copy must be safe by then. A flood of it
+ * must not hold up the others for a sync each. */
+static void refusals_are_safe_before_they_leave(void **state)
+{
+    struct fixture *f = *state;
+    struct watched few;
+    struct watched many;
+    junk_streams(f, 3);
+    watched_turn(f, &few);
+    assert_int_equal(f->report.refused, 3);
+    assert_int_equal(few.durable_puts, 3);
+    assert_int_equal(few.syncs, 0); /* not a whole disk's writes for a few */
+    junk_streams(f, 200);
+    watched_turn(f, &many);
+    assert_int_equal(f->report.refused, 200);
+    assert_int_equal(many.durable_puts, 0);
+    assert_int_equal(many.syncs, 1);
+    assert_true(is_refused(f, "junk-77/" EPOCH_1 "/" TABLE, 0));
+}
+
+/* After a day without a committer all files are copied: one sync for all, and before
+ * anything names them. */
+static void copies_are_safe_before_they_are_named(void **state)
+{
+    struct fixture *f = *state;
+    struct watched w;
+    announce_streams(f, 50);
+    fixture_pass_ms(f, 25 * HOUR_MS);
+    watched_turn(f, &w);
+    assert_int_equal(f->report.copied, 50);
+    assert_int_equal(f->report.taken, 50);
+    assert_int_equal(w.syncs, 1);
+    assert_true(w.durable_puts < 10);
+    assert_int_equal(rows_in_table(f), 500);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(syncs_do_not_grow_with_announcements),
+        TEST(refusals_are_safe_before_they_leave),
+        TEST(copies_are_safe_before_they_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
