@@ -45,7 +45,10 @@ CRASH_SHARED := $(filter-out %_main.c %_test.c,$(wildcard tests/crash/*.c))
 CRASH_PARTS := $(CRASH_SHARED:%.c=$(BUILD)/%.o) $(sort $(call archives,agent) \
 	$(call archives,cloud))
 SCENARIOS := $(patsubst tests/crash/%.c,$(BUILD)/crash/%,$(wildcard tests/crash/scenarios_*_test.c))
-SCHEDULES ?= 2000
+SCHEDULES ?= 10000
+SOAK_SCHEDULES ?= 1000000
+SOAK_FIRST ?= 100000
+SIMULATION_JOBS ?= 2
 
 $(BUILD)/crash/simulation: $(BUILD)/tests/crash/simulation_main.o $(CRASH_PARTS)
 	@mkdir -p $(@D)
@@ -60,9 +63,14 @@ $(SCENARIOS): $(BUILD)/crash/%: $(BUILD)/tests/crash/%.o $(CRASH_PARTS)
 scenarios: $(SCENARIOS) ## the protocol's named scenarios
 	@tests/run_all.sh $^
 
-simulation: $(BUILD)/crash/simulation ## SCHEDULES=2000 seeded schedules, and that broken parts are found
+simulation: $(BUILD)/crash/simulation ## SCHEDULES=10000 seeded schedules, and that broken parts are found
 	@$< --control 300
-	@$< --schedules $(SCHEDULES)
+	@$< --schedules $(SCHEDULES) --jobs $(SIMULATION_JOBS)
+
+soak: $(BUILD)/crash/simulation ## SOAK_SCHEDULES=1000000 of them on all cores; goes on where it stopped
+	@mkdir -p build/soak
+	@nice -n 19 $< --schedules $(SOAK_SCHEDULES) --first $(SOAK_FIRST) --jobs 0 \
+		--state build/soak/from-$(SOAK_FIRST)
 
 # Makes a table for tests/interop/iceberg_manifest.py, and reads PyIceberg's.
 $(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call archives,lib/iceberg)
@@ -140,4 +148,4 @@ bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; build/bench.json
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: check readers scenarios simulation e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool format
+.PHONY: check readers scenarios simulation soak e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool format

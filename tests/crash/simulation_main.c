@@ -2,33 +2,25 @@
  *
  * simulation: runs schedules of the world, one a seed, and checks the invariants.
  *
- *   simulation --schedules 2000 [--first SEED] [--break store|catalog|receipts]
+ *   simulation --schedules 2000 [--first SEED] [--jobs N] [--break store|catalog|receipts]
+ *   simulation --schedules 1000000 --jobs 0 --state FILE    long, and goes on where it was
  *   simulation --seed SEED            one schedule, told step by step
  *   simulation --control SCHEDULES    the checks must find each broken part within so many
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "tests/crash/simulation_jobs.h"
 #include "tests/crash/world.h"
 
 enum { STEPS_MIN = 100, STEPS_MORE = 350, CHECK_EVERY = 250, REPORTED_MAX = 20 };
 enum { FILLER_BYTES = 20000, SMALL_BUDGET = 1 << 20 };
-
-struct totals {
-    uint64_t schedules;
-    uint64_t events;
-    uint64_t lost;
-    uint64_t operations;
-    uint64_t crashes;
-    uint64_t faults;
-    uint64_t mischiefs;
-    uint64_t failures;
-};
 
 static const char *const control_names[] = {"", "store", "catalog", "receipts"};
 
@@ -120,12 +112,25 @@ static int run_controls(uint64_t schedules)
     return rc;
 }
 
-static int run_many(uint64_t first, uint64_t schedules, bool trace, enum world_control control)
+static enum world_control broken; /* of run_one: a seed has no other argument */
+static bool told;
+
+static void run_one(uint64_t seed, struct totals *totals)
+{
+    run(seed, told, broken, totals);
+}
+
+static int run_many(const struct jobs_options *options)
 {
     struct totals totals = {0};
     int64_t start_ns = clock_mono_ns();
-    for (uint64_t i = 0; i < schedules; i++)
-        run(first + i, trace, control, &totals);
+    bool fine = true;
+    if (options->jobs == 1 && options->state == NULL) {
+        for (uint64_t i = 0; i < options->schedules; i++)
+            run_one(options->first + i, &totals);
+    } else {
+        fine = jobs_run(options, &totals);
+    }
     double seconds = (double)(clock_mono_ns() - start_ns) / 1e9;
     printf("%" PRIu64 " schedules in %.1f s (%.0f a minute): %" PRIu64 " events, %" PRIu64
            " of them counted as lost, %" PRIu64 " operations, %" PRIu64 " faults, %" PRIu64
@@ -133,46 +138,53 @@ static int run_many(uint64_t first, uint64_t schedules, bool trace, enum world_c
            totals.schedules, seconds, 60.0 * (double)totals.schedules / seconds, totals.events,
            totals.lost, totals.operations, totals.faults, totals.crashes, totals.mischiefs,
            totals.failures);
-    return totals.failures == 0 ? 0 : 1;
+    return fine && totals.failures == 0 ? 0 : 1;
 }
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: simulation --schedules COUNT [--first SEED] [--break PART]\n"
+    fprintf(stderr, "usage: simulation --schedules COUNT [--first SEED] [--jobs N] [--state FILE]\n"
+                    "                  [--break store|catalog|receipts]\n"
                     "       simulation --seed SEED | --control SCHEDULES\n");
     return 2;
 }
 
+static bool control_parse(const char *name)
+{
+    for (int c = CONTROL_STORE; c <= CONTROL_RECEIPTS; c++)
+        broken = strcmp(name, control_names[c]) == 0 ? (enum world_control)c : broken;
+    return broken != CONTROL_NONE;
+}
+
 int main(int argc, char **argv)
 {
-    uint64_t first = 1;
-    uint64_t schedules = 1;
-    bool trace = false;
+    struct jobs_options options = {.first = 1, .schedules = 1, .jobs = 1, .run = run_one};
     bool controls = false;
-    enum world_control control = CONTROL_NONE;
     if (argc % 2 == 0)
         return usage();
+    mallopt(M_TRIM_THRESHOLD, 1 << 30); /* what one schedule gives back the next one takes */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20); /* but LMDB's lists need not be zeroed by hand */
     for (int i = 1; i + 1 < argc; i += 2) {
         uint64_t value = strtoull(argv[i + 1], NULL, 10);
         if (strcmp(argv[i], "--seed") == 0) {
-            first = value;
-            trace = true;
+            options.first = value;
+            told = true;
         } else if (strcmp(argv[i], "--schedules") == 0) {
-            schedules = value;
+            options.schedules = value;
         } else if (strcmp(argv[i], "--first") == 0) {
-            first = value;
+            options.first = value;
+        } else if (strcmp(argv[i], "--jobs") == 0) {
+            options.jobs = (unsigned)value;
+        } else if (strcmp(argv[i], "--state") == 0) {
+            options.state = argv[i + 1];
         } else if (strcmp(argv[i], "--control") == 0) {
             controls = true;
-            schedules = value;
-        } else if (strcmp(argv[i], "--break") == 0) {
-            for (int c = CONTROL_STORE; c <= CONTROL_RECEIPTS; c++)
-                control =
-                    strcmp(argv[i + 1], control_names[c]) == 0 ? (enum world_control)c : control;
-        } else {
+            options.schedules = value;
+        } else if (strcmp(argv[i], "--break") != 0 || !control_parse(argv[i + 1])) {
             return usage();
         }
     }
-    if (!trace)
+    if (!told)
         log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
-    return controls ? run_controls(schedules) : run_many(first, schedules, trace, control);
+    return controls ? run_controls(options.schedules) : run_many(&options);
 }

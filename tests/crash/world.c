@@ -121,14 +121,28 @@ static void must(int rc, const struct error *err)
     ASSERT(rc == OK);
 }
 
+/* Parsed once a process: the worlds of all seeds share them, and nobody writes to them. */
+static void load_mapping(struct world *world, size_t generation, size_t table)
+{
+    static struct mapping parsed[MAPPINGS_MAX][TABLES_MAX];
+    static uint64_t keys[MAPPINGS_MAX][TABLES_MAX];
+    struct mapping *mapping = &parsed[generation][table];
+    struct error err;
+    if (keys[generation][table] == 0) {
+        must(mapping_parse(mapping, "simulation", slice_cstr(mapping_texts[generation][table]),
+                           &err),
+             &err);
+        keys[generation][table] = table_schema_key(&mapping->schema);
+    }
+    world->mapping[generation][table] = *mapping; /* borrowed */
+    world->schema_key[generation][table] = keys[generation][table];
+}
+
 static void load_mappings(struct world *world)
 {
-    struct error err;
     for (size_t i = 0; i < world->table_count; i++) {
         for (size_t k = 0; k < MAPPINGS_MAX; k++)
-            must(mapping_parse(&world->mapping[k][i], "simulation", slice_cstr(mapping_texts[k][i]),
-                               &err),
-                 &err);
+            load_mapping(world, k, i);
         snprintf(world->table[i], sizeof world->table[i], "db.%s",
                  world->mapping[0][i].schema.table);
     }
@@ -199,8 +213,6 @@ void world_close(struct world *world)
         free(world->actors[i].standing);
     }
     for (size_t i = 0; i < world->table_count; i++) {
-        for (size_t k = 0; k < MAPPINGS_MAX; k++)
-            mapping_free(&world->mapping[k][i]);
         free(world->location[i]);
     }
     catalog_close(world->plain_catalog);

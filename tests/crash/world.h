@@ -111,7 +111,8 @@ struct world {
     struct objstore *plain_store; /* without faults, for checks and mischief */
     struct catalog *plain_catalog;
     struct mapping mapping[MAPPINGS_MAX][TABLES_MAX]; /* the second has a column more */
-    bool grown[TABLES_MAX];                           /* the table has that column, too */
+    uint64_t schema_key[MAPPINGS_MAX][TABLES_MAX];
+    bool grown[TABLES_MAX]; /* the table has that column, too */
     char table[TABLES_MAX][64];
     char *location[TABLES_MAX]; /* of the metadata last looked at */
     size_t table_count;
@@ -206,6 +207,7 @@ struct catalog *world_broken_catalog(struct catalog *inner);
 
 struct agent_life {
     struct actor *actor;
+    size_t mapping; /* the generation it started with */
     struct spool *spool;
     struct pipeline *pipeline;
     struct shredder *shredder[TABLES_MAX];

@@ -39,7 +39,7 @@ static int open_tables(struct agent_life *life, struct error *err)
     struct world *world = life->actor->world;
     int rc = OK;
     for (size_t i = 0; rc == OK && i < world->table_count; i++) {
-        const struct mapping *mapping = &world->mapping[life->actor->mapping][i];
+        const struct mapping *mapping = &world->mapping[life->mapping][i];
         struct shred_options shred = {0};
         rc = shredder_open(&life->shredder[i], mapping, &shred, err);
         if (rc == OK)
@@ -55,7 +55,7 @@ int agent_life_begin(struct agent_life *life, struct actor *actor, struct error 
 {
     struct world *world = actor->world;
     struct spool_options spool;
-    *life = (struct agent_life){.actor = actor};
+    *life = (struct agent_life){.actor = actor, .mapping = actor->mapping};
     actor->lifetimes++;
     attach_store(actor);
     world_spool_options(actor, &spool);
@@ -122,8 +122,8 @@ static void add_event(struct agent_life *life, size_t table, const struct shred_
         &text, "{\"id\":\"%llx\",\"country\":\"%s\",\"ts\":%lld,\"filler\":\"FILLER",
         (unsigned long long)random_next(&world->random), countries[random_below(&world->random, 4)],
         (long long)(context->received_at_us / 1000 - (int64_t)random_below(&world->random, 5000)));
-    for (size_t i = 0; i < world->filler; i++)
-        buf_put_u8(&text, 'x');
+    uint8_t *filler = buf_extend(&text, world->filler);
+    memset(filler, 'x', world->filler);
     buf_put_cstr(&text, "\"}");
     bool taken = shredder_event(life->shredder[table], buf_slice(&text), context, batch, &refusal);
     ASSERT(taken);
@@ -132,7 +132,7 @@ static void add_event(struct agent_life *life, size_t table, const struct shred_
 
 int agent_life_append(struct agent_life *life, size_t table, unsigned count, struct error *err)
 {
-    const struct mapping *mapping = &life->actor->world->mapping[life->actor->mapping][table];
+    const struct world *world = life->actor->world;
     struct shred_batch batch = {0};
     struct shred_context context = {.received_at_us = clock_wall_us(&life->actor->clock),
                                     .source_time_us = INT64_MIN,
@@ -144,7 +144,7 @@ int agent_life_append(struct agent_life *life, size_t table, unsigned count, str
         add_event(life, table, &context, &batch);
     struct spool_batch append = {.stream = life->stream[table],
                                  .schema = buf_slice(&life->schema[table]),
-                                 .schema_key = table_schema_key(&mapping->schema),
+                                 .schema_key = world->schema_key[life->mapping][table],
                                  .rows = buf_slice(&batch.rows),
                                  .event_count = batch.event_count,
                                  .row_count = batch.row_count,
