@@ -38,6 +38,8 @@ test_packages='
 python3               python3
 python3-venv          python3-pip
 strace                strace
+libfuse3-dev          fuse3-devel
+e2fsprogs             e2fsprogs
 zstd                  zstd
 gzip                  gzip
 '

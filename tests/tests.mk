@@ -72,6 +72,8 @@ soak: $(BUILD)/crash/simulation ## SOAK_SCHEDULES=1000000 of them on all cores; 
 	@nice -n 19 $< --schedules $(SOAK_SCHEDULES) --first $(SOAK_FIRST) --jobs 0 \
 		--state build/soak/from-$(SOAK_FIRST)
 
+include tests/crash/faults.mk
+
 # Makes a table for tests/interop/iceberg_manifest.py, and reads PyIceberg's.
 $(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call archives,lib/iceberg)
 	@mkdir -p $(@D)
@@ -110,9 +112,9 @@ crash: scenarios simulation kills ## both, longer: make crash SCHEDULES=20000 KI
 test: ## installs what is missing, builds, runs all tests
 	@packaging/install-dependencies.sh build test python
 	@$(MAKE) --no-print-directory -j2 WERROR=-Werror all $(UNIT) $(FUZZ) $(SCENARIOS) $(INTEROP) \
-		$(BUILD)/crash/simulation
+		$(BUILD)/crash/simulation $(POWER)
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation kills
+	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation kills power-cut
 
 corpus: $(FUZZ) ## each decoder over the inputs that were found
 	@tests/fuzz/corpus.sh $(FUZZ)

@@ -1,0 +1,20 @@
+# Power cuts on a disk of our own making, and other faults from outside of the programs.
+POWER := $(addprefix $(BUILD)/crash/power/,disk replay spool nosync.so)
+
+$(BUILD)/crash/power/disk: tests/crash/power/disk_main.c tests/crash/power/log.h
+	@mkdir -p $(@D)
+	$(COMPILE) $(shell pkg-config --cflags fuse3) -o $@ $< $(LDFLAGS) $(shell pkg-config --libs fuse3)
+
+$(BUILD)/crash/power/nosync.so: tests/crash/power/nosync.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) -shared -fPIC -o $@ $< -ldl
+
+$(BUILD)/crash/power/%: $(BUILD)/tests/crash/power/%_main.o $(call archives,spool)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+power-cut: all $(POWER) ## CUTS=120 power cuts under spool and lake; root, or POWER_CUT=skip
+	BIDLAKE_BUILD=$(BUILD) POWER_TOOLS=$(BUILD)/crash/power $(PYTHON) tests/crash/power_cut.py \
+		--cuts $(or $(CUTS),120) --lake-cuts $(or $(LAKE_CUTS),12)
+
+.PHONY: power-cut
