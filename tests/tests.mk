@@ -142,6 +142,13 @@ bench-spool: $(BUILD)/bench/spool_append ## durable appends against a bare LMDB 
 	@mkdir -p build/bench
 	$< build/bench
 
+$(BUILD)/bench/slow_sync.so: tests/bench/slow_sync.c
+	@mkdir -p $(@D)
+	$(COMPILE) -shared -fPIC -o $@ $<
+
+bench-commit: all $(BUILD)/bench/slow_sync.so ## a turn over 10 to 1,000 announcements; BENCH_RUNS=3; build/bench-commit.json
+	@python3 tests/bench/commit_turn.py --build $(BUILD) --json build/bench-commit.json
+
 bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; build/bench.json and pictures
 	@packaging/install-dependencies.sh build test bench python
 	@$(MAKE) --no-print-directory all
@@ -150,4 +157,5 @@ bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; build/bench.json
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: check readers scenarios simulation soak e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool format
+.PHONY: check readers scenarios simulation soak e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool \
+	bench-commit format
