@@ -27,8 +27,13 @@ $(foreach t,$(notdir $(FUZZ)),$(eval $(call fuzz_rules,$(t))))
 
 # The same target for the fuzzer itself: clang's, with everything under it instrumented.
 # make CC=clang SAN=fuzzer-no-link,address,undefined build/.../libfuzzer/<target>
+# Those whose input is JSON change it as a tree, too.
+FUZZ_JSON := lib_announce_announcement lib_announce_contract lib_announce_ledger lib_announce_receipt \
+	lib_iceberg_metadata lib_shred_event cloud_turn
 define libfuzzer_rules
-$(BUILD)/libfuzzer/$(1): $(BUILD)/tests/fuzz/$(1).o $(call archives,$(call module_of,$(1)))
+$(BUILD)/libfuzzer/$(1): $(BUILD)/tests/fuzz/$(1).o \
+		$(if $(filter $(FUZZ_JSON:=_fuzz),$(1)),$(BUILD)/tests/fuzz/mutator_json.o) \
+		$(call archives,$(call module_of,$(1)))
 	@mkdir -p $$(@D)
 	$$(COMPILE) -fsanitize=fuzzer,address,undefined -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 endef
@@ -124,6 +129,10 @@ golden: $(filter %_golden_test %_contract_test,$(UNIT)) ## rewrite tests/golden;
 
 fuzz: ## FUZZ_SECONDS=10 of libFuzzer for each decoder (clang)
 	@tests/fuzz/fuzz.sh $(notdir $(FUZZ))
+
+fuzz-coverage: ## lines and branches that the corpora reach (clang)
+	@tests/fuzz/coverage.sh
+.PHONY: fuzz-coverage
 
 lint: ## layers, lengths, banned calls, format; and that lint finds them
 	@tests/lint/lint.sh
