@@ -47,6 +47,7 @@ void chunk_encoder_free(struct chunk_encoder *encoder)
 {
     page_packer_free(&encoder->packer);
     dictionary_free(&encoder->dictionary);
+    bloom_free(&encoder->bloom);
     view_free(&encoder->view);
     buf_free(&encoder->body);
     buf_free(&encoder->pending);
@@ -164,11 +165,28 @@ static int put_page(struct chunk *chunk, const struct range *range, struct error
     chunk->meta->compressed_len += (int64_t)packed.bytes.len;
     if (!chunk->indexed) {
         chunk->meta->plain_pages++;
+        if (chunk->field->bloom)
+            bloom_add_view(&encoder->bloom, &encoder->view);
         return output_write(chunk->output, packed.bytes, err);
     }
     chunk->meta->dictionary_pages++;
     buf_put_slice(&encoder->pending, packed.bytes);
     return OK;
+}
+
+/* The values of all pages that wait for the dictionary, each once. */
+static void add_dictionary_to_bloom(struct chunk_encoder *encoder, enum parquet_type type)
+{
+    const struct dictionary *dictionary = &encoder->dictionary;
+    for (size_t i = 0; i < dictionary->count; i++) {
+        union dictionary_entry entry = dictionary->entries[i];
+        if (type == PARQUET_STRING)
+            bloom_add_string(&encoder->bloom, entry.string);
+        else if (type == PARQUET_DOUBLE)
+            bloom_add_double(&encoder->bloom, entry.number);
+        else
+            bloom_add_number(&encoder->bloom, entry.number, dictionary->width);
+    }
 }
 
 /* Writes the dictionary and the pages that waited for it. */
@@ -193,6 +211,8 @@ static int dictionary_finish(struct chunk *chunk, struct error *err)
     if (rc != OK)
         return rc;
     chunk->indexed = false;
+    if (chunk->field->bloom)
+        add_dictionary_to_bloom(encoder, chunk->field->type);
     return output_write(chunk->output, buf_slice(&encoder->pending), err);
 }
 
@@ -274,6 +294,8 @@ int chunk_encode(struct chunk_encoder *encoder, const struct parquet_field *fiel
                           .range = range};
     int rc = OK;
     size_t row = 0;
+    if (field->bloom)
+        bloom_begin(&encoder->bloom, row_count);
     chunk_begin(&chunk, !field->plain && field->type != PARQUET_BOOLEAN);
     while (rc == OK && row < row_count) {
         size_t end = 0;

@@ -12,6 +12,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/error.h"
+#include "lib/parquet/bloom.h"
 #include "lib/parquet/bounds.h"
 #include "lib/parquet/dictionary.h"
 #include "lib/parquet/output.h"
@@ -52,6 +53,8 @@ struct chunk_meta {
     struct bound max;
     size_t column_index_len; /* 0: none */
     size_t offset_index_len;
+    int64_t bloom_offset; /* until it is written: among the filters that wait */
+    size_t bloom_len;     /* 0: none */
 };
 
 /* Reused for all chunks of a file. */
@@ -60,6 +63,7 @@ struct chunk_encoder {
     size_t page_bytes_max;
     struct page_packer packer;
     struct dictionary dictionary;
+    struct bloom bloom;
     struct view view;
     struct buf body;    /* of the page at hand */
     struct buf pending; /* finished pages that wait for their dictionary */
@@ -73,8 +77,8 @@ struct chunk_encoder {
 void chunk_encoder_init(struct chunk_encoder *encoder, const struct parquet_options *options);
 void chunk_encoder_free(struct chunk_encoder *encoder);
 
-/* Writes the pages; the records of them stay in encoder->pages until the next call.
- * The range borrows from the column. */
+/* Writes the pages; the records of them stay in encoder->pages until the next call, and so
+ * does the filter of a bloom field in encoder->bloom. The range borrows from the column. */
 int chunk_encode(struct chunk_encoder *encoder, const struct parquet_field *field,
                  const struct parquet_column *column, size_t row_count, struct output *output,
                  struct chunk_meta *meta, struct range *range, struct error *err) MUST_USE;

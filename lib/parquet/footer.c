@@ -37,6 +37,8 @@ struct chunk_facts {
     int64_t compressed_size;
     int64_t value_count;
     int64_t null_count;
+    int64_t bloom_offset; /* -1: none */
+    int64_t bloom_len;    /* -1: not said, as by old writers */
 };
 
 /* The first complaint stays. */
@@ -163,6 +165,10 @@ static void read_column_meta(struct decoder *decoder, struct chunk_facts *facts)
             dictionary_page = thrift_read_int(reader);
         else if (field.id == 12 && field.type == THRIFT_STRUCT)
             facts->null_count = read_null_count(decoder);
+        else if (field.id == 14 && is_int(field))
+            facts->bloom_offset = thrift_read_int(reader);
+        else if (field.id == 15 && is_int(field))
+            facts->bloom_len = thrift_read_int(reader);
         else
             thrift_skip(reader, field.type);
     }
@@ -175,14 +181,26 @@ static void read_chunk(struct decoder *decoder, struct chunk_facts *facts)
 {
     struct thrift_reader *reader = &decoder->reader;
     struct thrift_field field = {0};
-    *facts = (struct chunk_facts){
-        .first_page = -1, .compressed_size = -1, .value_count = -1, .null_count = -1};
+    *facts = (struct chunk_facts){.first_page = -1,
+                                  .compressed_size = -1,
+                                  .value_count = -1,
+                                  .null_count = -1,
+                                  .bloom_offset = -1,
+                                  .bloom_len = -1};
     while (thrift_next_field(reader, &field)) {
         if (field.id == 3 && field.type == THRIFT_STRUCT)
             read_column_meta(decoder, facts);
         else
             thrift_skip(reader, field.type);
     }
+}
+
+static bool bloom_is_inside(const struct chunk_facts *facts, uint64_t file_size)
+{
+    uint64_t len = facts->bloom_len > 0 ? (uint64_t)facts->bloom_len : 0;
+    return facts->bloom_offset < 0 ||
+           (facts->bloom_offset >= MAGIC_LEN && (uint64_t)facts->bloom_offset <= file_size &&
+            len <= file_size - (uint64_t)facts->bloom_offset);
 }
 
 static void add_chunk(struct decoder *decoder, struct parquet_footer_leaf *leaf,
@@ -202,6 +220,11 @@ static void add_chunk(struct decoder *decoder, struct parquet_footer_leaf *leaf,
         refuse(decoder, "counts of a column chunk that cannot be");
         return;
     }
+    if (!bloom_is_inside(facts, file_size)) {
+        refuse(decoder, "a Bloom filter outside of the file");
+        return;
+    }
+    leaf->bloom_count += facts->bloom_offset >= 0;
     if (facts->null_count < 0 || leaf->null_count < 0)
         leaf->null_count = -1;
     else

@@ -4,6 +4,7 @@
  *
  *   "PAR1"
  *   for each row group, for each column: [dictionary page] data page...
+ *       and behind a row group, if there are: the Bloom filters of it and of those before
  *   for each row group, for each column that has one: ColumnIndex
  *   for each row group, for each column: OffsetIndex
  *   FileMetaData, its length (u32 LE), "PAR1"
@@ -275,6 +276,10 @@ static void put_column_meta(struct thrift_writer *writer, const struct parquet_f
     put_encoding_stats(writer, PAGE_DICTIONARY, ENCODING_PLAIN, indexes);
     put_encoding_stats(writer, PAGE_DATA, ENCODING_RLE_DICTIONARY, chunk->dictionary_pages);
     put_encoding_stats(writer, PAGE_DATA, ENCODING_PLAIN, chunk->plain_pages);
+    if (chunk->bloom_len > 0) {
+        thrift_put_i64(writer, 14, chunk->bloom_offset);
+        thrift_put_i32(writer, 15, (int32_t)chunk->bloom_len);
+    }
     thrift_end(writer);
 }
 

@@ -4,8 +4,8 @@
  * BigQuery read and prune with, and reads footers back for checks.
  *
  * The safe profile: format version 1, v1 data pages, PLAIN and RLE_DICTIONARY,
- * zstd, footer statistics, page index, page CRC, field ids, sorting columns.
- * The file is written strictly front to back through a sink. The same input,
+ * zstd, footer statistics, page index, Bloom filters, page CRC, field ids, sorting
+ * columns. The file is written strictly front to back through a sink. The same input,
  * options and libraries give the same bytes. Metrics for the Iceberg manifest
  * are gathered while writing.
  *
@@ -13,7 +13,10 @@
  *            chunk (1 MiB, with its hash table at most 12 MiB), a page before and after
  *            zstd and 12 bytes for each of its entries, the compressed index pages of one
  *            chunk while its dictionary still grows (at most 3 bytes an entry), 4 bytes
- *            for each of `distinct`, zstd's own megabyte; and kept until finish, about
+ *            for each of `distinct`, zstd's own megabyte; where Bloom filters are asked for
+ *            one while it fills and those of a row group (a filter of n values has at most
+ *            2.6 n bytes, and 1 MiB) with at most bloom_file_min of earlier ones; and kept
+ *            until finish, about
  *            300 bytes for each column of a row group and 150 for each page.
  * Strings    must be valid UTF-8: readers refuse a whole file for one that is not. They
  *            are not looked at; bounds hold for any bytes.
@@ -25,7 +28,7 @@
  * Threads    one writer belongs to one thread; writers are independent.
  * Crash      a file without its footer is garbage; the caller publishes a file
  *            only after parquet_writer_finish.
- * Source     parquet-format 2.10 (parquet.thrift, Encodings.md, PageIndex.md);
+ * Source     parquet-format 2.10 (parquet.thrift, Encodings.md, PageIndex.md, BloomFilter.md);
  *            bounds by the Iceberg spec, Appendix D.
  */
 #ifndef LIB_PARQUET_PARQUET_H
@@ -57,7 +60,7 @@ struct parquet_field {
     bool required;  /* primitives only */
     bool no_bounds; /* neither min/max in the file nor lower/upper in the metrics */
     bool plain;     /* never a dictionary */
-    bool bloom;     /* accepted and without effect: no Bloom filter is written yet */
+    bool bloom;     /* a Bloom filter; not for lists and booleans */
     int32_t field_id;
     int32_t element_id; /* lists only */
 };
@@ -73,6 +76,7 @@ struct parquet_options {
     size_t page_rows_max;        /* 0: 20,000 */
     size_t page_bytes_max;       /* 0: 1 MiB before compression */
     size_t dictionary_bytes_max; /* 0: 1 MiB */
+    size_t bloom_file_min;       /* smaller files have no Bloom filters; 0: 1 MiB */
 };
 
 /* Takes the file's bytes in order. */
@@ -152,6 +156,7 @@ struct parquet_footer_leaf {
     int64_t compressed_size; /* sum over row groups */
     int64_t value_count;
     int64_t null_count; /* -1: a row group does not say */
+    size_t bloom_count; /* row groups that have a Bloom filter of it */
 };
 struct parquet_footer {
     int64_t row_count;

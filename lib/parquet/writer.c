@@ -20,6 +20,7 @@ enum {
     FIELDS_MAX = 2000,
     GROUPS_MAX = INT16_MAX, /* RowGroup.ordinal is an i16 */
     FOOTER_BYTES_MAX = 64 << 20,
+    BLOOM_FILE_MIN = 1 << 20,
     ZSTD_LEVEL_MAX = 19, /* beyond, the window passes what readers must allow */
 };
 
@@ -47,6 +48,8 @@ struct parquet_writer {
     struct group_meta *groups;
     size_t group_count;
     size_t group_cap;
+    struct buf blooms;         /* filters that wait for the end of their group, or for the */
+    size_t bloom_group;        /* file to be large enough; the first group that has some */
     struct buf column_indexes; /* of all chunks, in file order */
     struct buf offset_indexes;
     struct buf footer;
@@ -62,6 +65,11 @@ static int check_field(const struct parquet_options *options, size_t i, struct e
         return error_set(err, ERROR_INPUT, "parquet: column %zu has no name", i);
     if (field->list && field->required)
         return error_set(err, ERROR_INPUT, "parquet: column %s: a list cannot be required",
+                         field->name);
+    if (field->bloom && (field->list || field->type == PARQUET_BOOLEAN))
+        return error_set(err, ERROR_INPUT,
+                         "parquet: column %s: no Bloom filter for a list or a "
+                         "boolean",
                          field->name);
     for (size_t k = 0; k < i; k++) {
         /* Spark, Athena and BigQuery do not tell case apart. */
@@ -153,6 +161,7 @@ void parquet_writer_close(struct parquet_writer *writer)
     free(writer->splits);
     free(writer->leaves);
     free(writer->metrics);
+    buf_free(&writer->blooms);
     buf_free(&writer->column_indexes);
     buf_free(&writer->offset_indexes);
     buf_free(&writer->footer);
@@ -205,6 +214,47 @@ static void leaf_add(struct leaf *leaf, const struct chunk_meta *meta, const str
     }
 }
 
+/* Lets the filter of the chunk just written wait. A chunk of nulls has none: its
+ * statistics say all. */
+static void keep_bloom(struct parquet_writer *writer, const struct parquet_field *field,
+                       struct chunk_meta *meta)
+{
+    struct bloom *bloom = &writer->encoder.bloom;
+    if (!field->bloom || !bloom->any)
+        return;
+    bloom_fold(bloom);
+    meta->bloom_offset = (int64_t)writer->blooms.len;
+    bloom_put(bloom, &writer->blooms);
+    meta->bloom_len = writer->blooms.len - (size_t)meta->bloom_offset;
+}
+
+/* Writes the filters that wait, between two row groups, once the file is large enough. */
+static int write_blooms(struct parquet_writer *writer, struct error *err)
+{
+    size_t file_min = writer->options.bloom_file_min;
+    int64_t offset = (int64_t)writer->output.offset;
+    if (writer->blooms.len == 0 || writer->output.offset + writer->blooms.len <
+                                       (file_min > 0 ? file_min : (size_t)BLOOM_FILE_MIN))
+        return OK;
+    for (; writer->bloom_group < writer->group_count; writer->bloom_group++) {
+        struct chunk_meta *chunks = writer->groups[writer->bloom_group].chunks;
+        for (size_t i = 0; i < writer->options.field_count; i++)
+            chunks[i].bloom_offset += offset;
+    }
+    int rc = output_write(&writer->output, buf_slice(&writer->blooms), err);
+    buf_reset(&writer->blooms);
+    return rc;
+}
+
+/* The file stayed too small for those that wait. */
+static void drop_blooms(struct parquet_writer *writer)
+{
+    for (size_t group = writer->bloom_group; group < writer->group_count; group++) {
+        for (size_t i = 0; i < writer->options.field_count; i++)
+            writer->groups[group].chunks[i].bloom_len = 0;
+    }
+}
+
 static void check_column(const struct parquet_field *field, const struct parquet_column *column)
 {
     ASSERT(field->list == (column->list_offsets != NULL));
@@ -253,6 +303,7 @@ int parquet_writer_add_column(struct parquet_writer *writer, const struct parque
                      meta->data_offset);
     meta->column_index_len = writer->column_indexes.len - column_before;
     meta->offset_index_len = writer->offset_indexes.len - offset_before;
+    keep_bloom(writer, field, meta);
     leaf_add(&writer->leaves[writer->next_field], meta, &range, field->type);
     writer->next_field++;
     return OK;
@@ -262,9 +313,11 @@ int parquet_writer_end_group(struct parquet_writer *writer, struct error *err)
 {
     ASSERT(!writer->ended && writer->in_group);
     ASSERT(writer->next_field == writer->options.field_count);
-    (void)err; /* nothing here writes yet; groups may once end with Bloom filters */
     writer->in_group = false;
-    return OK;
+    int rc = write_blooms(writer, err);
+    if (rc != OK)
+        writer->ended = true;
+    return rc;
 }
 
 static void set_metric(struct leaf *leaf, const struct parquet_field *field)
@@ -309,6 +362,7 @@ int parquet_writer_finish(struct parquet_writer *writer, struct parquet_result *
     ASSERT(!writer->ended && !writer->in_group);
     ASSERT(writer->group_count > 0);
     writer->ended = true;
+    drop_blooms(writer);
     int rc = write_tail(writer, err);
     if (rc != OK)
         return rc;

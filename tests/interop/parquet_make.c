@@ -5,9 +5,9 @@
  * the writer says of the file and what our own reader of footers finds.
  *
  * A case is little-endian: u32 zstd_level, page_rows_max, page_bytes_max,
- * dictionary_bytes_max; u32 fields, each: text name, u8 type, u8 flags (1 list,
- * 2 required, 4 no_bounds, 8 plain), u32 field_id, u32 element_id; u32 sorting columns,
- * u32 each; text created_by, iceberg_schema (empty: none); u32 groups, each: u32 rows,
+ * dictionary_bytes_max, bloom_file_min; u32 fields, each: text name, u8 type, u8 flags
+ * (1 list, 2 required, 4 no_bounds, 8 plain, 16 bloom), u32 field_id, u32 element_id; u32 sorting
+ * columns, u32 each; text created_by, iceberg_schema (empty: none); u32 groups, each: u32 rows,
  * then for each field: u8 has valid, bytes valid; lists: u32 offsets[rows + 1];
  * u8 form (1: codes), u32 entries, values: u8 booleans, u32 ints, u64 longs and doubles,
  * texts; codes: u32 distinct, texts, u32 codes. A text is u32 length and bytes.
@@ -111,6 +111,7 @@ static struct parquet_options take_options(struct input *input)
     options.page_rows_max = take_u32(input);
     options.page_bytes_max = take_u32(input);
     options.dictionary_bytes_max = take_u32(input);
+    options.bloom_file_min = take_u32(input);
     options.field_count = take_u32(input);
     struct parquet_field *fields = arena_alloc(&input->arena, options.field_count, sizeof *fields);
     for (size_t i = 0; i < options.field_count; i++) {
@@ -121,6 +122,7 @@ static struct parquet_options take_options(struct input *input)
         fields[i].required = (flags & 2) != 0;
         fields[i].no_bounds = (flags & 4) != 0;
         fields[i].plain = (flags & 8) != 0;
+        fields[i].bloom = (flags & 16) != 0;
         fields[i].field_id = (int32_t)take_u32(input);
         fields[i].element_id = (int32_t)take_u32(input);
     }
@@ -178,9 +180,10 @@ static int print_footer(struct slice file, struct error *err)
         printf("group offset=%" PRId64 " rows=%" PRId64 "\n", footer.row_group_offsets[i],
                footer.row_group_rows[i]);
     for (size_t i = 0; i < footer.leaf_count; i++)
-        printf("leaf id=%d size=%" PRId64 " values=%" PRId64 " nulls=%" PRId64 "\n",
+        printf("leaf id=%d size=%" PRId64 " values=%" PRId64 " nulls=%" PRId64 " blooms=%zu\n",
                footer.leaves[i].field_id, footer.leaves[i].compressed_size,
-               footer.leaves[i].value_count, footer.leaves[i].null_count);
+               footer.leaves[i].value_count, footer.leaves[i].null_count,
+               footer.leaves[i].bloom_count);
     parquet_footer_free(&footer);
     return OK;
 }

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 BOOL, INT, LONG, DOUBLE, STRING, TIME = range(6)
 PHYSICAL = {BOOL: 0, INT: 1, LONG: 2, DOUBLE: 5, STRING: 6, TIME: 2}
-LIST, REQUIRED, NO_BOUNDS, PLAIN_ONLY = 1, 2, 4, 8
+LIST, REQUIRED, NO_BOUNDS, PLAIN_ONLY, BLOOM = 1, 2, 4, 8, 16
 
 
 class Field:
@@ -33,11 +33,13 @@ class Field:
         self.id = self.element_id = 0
         self.list, self.required = bool(flags & LIST), bool(flags & REQUIRED)
         self.no_bounds, self.plain = bool(flags & NO_BOUNDS), bool(flags & PLAIN_ONLY)
+        self.bloom = bool(flags & BLOOM)
 
 
 class Case:
     def __init__(self, name, fields, groups, page_rows=0, page_bytes=0, dictionary_bytes=0,
-                 sorting=(), level=0):
+                 sorting=(), level=0, bloom_min=1):
+        self.bloom_min = bloom_min or 1 << 20
         self.name, self.fields, self.groups = name, fields, groups
         self.page_rows, self.page_bytes = page_rows, page_bytes
         self.dictionary_bytes, self.sorting, self.level = dictionary_bytes, sorting, level
@@ -88,7 +90,8 @@ def put_column(field, rows, codes, rng):
 
 
 def put_case(case, codes, rng):
-    out = struct.pack("<IIII", case.level, case.page_rows, case.page_bytes, case.dictionary_bytes)
+    out = struct.pack("<IIIII", case.level, case.page_rows, case.page_bytes, case.dictionary_bytes,
+                      case.bloom_min)
     out += struct.pack("<I", len(case.fields))
     for f in case.fields:
         out += text(f.name) + struct.pack("<BBII", f.kind, f.flags, f.id, f.element_id)
@@ -417,7 +420,110 @@ def check_chunk(data, case, field, rows, chunk, at, edges):
     return at
 
 
-def check_structure(case, data):
+# -- Bloom filters, by BloomFilter.md ----------------------------------------------------
+
+SALTS = (0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31)
+PRIMES = (11400714785074694791, 14029467366897019727, 1609587929392839161, 9650029242287828579,
+          2870177450012600261)
+U64 = (1 << 64) - 1
+
+
+def turned(value, bits):
+    value &= U64
+    return (value << bits | value >> 64 - bits) & U64
+
+
+def xxh64(data):
+    p1, p2, p3, p4, p5 = PRIMES
+    one = lambda acc, lane: turned(acc + lane * p2, 31) * p1 & U64
+    at, length = 0, len(data)
+    if length >= 32:
+        accs = [(p1 + p2) & U64, p2, 0, -p1 & U64]
+        while at + 32 <= length:
+            accs = [one(acc, lane) for acc, lane in zip(accs, struct.unpack_from("<4Q", data, at))]
+            at += 32
+        h = sum(turned(acc, bits) for acc, bits in zip(accs, (1, 7, 12, 18)))
+        for acc in accs:
+            h = ((h ^ one(0, acc)) * p1 + p4) & U64
+    else:
+        h = p5
+    h = (h + length) & U64
+    while at + 8 <= length:
+        h = (turned(h ^ one(0, struct.unpack_from("<Q", data, at)[0]), 27) * p1 + p4) & U64
+        at += 8
+    if at + 4 <= length:
+        h = (turned(h ^ struct.unpack_from("<I", data, at)[0] * p1 & U64, 23) * p2 + p3) & U64
+        at += 4
+    for byte in data[at:]:
+        h = turned(h ^ byte * p5 & U64, 11) * p1 & U64
+    h = (h ^ h >> 33) * p2 & U64
+    h = (h ^ h >> 29) * p3 & U64
+    return h ^ h >> 32
+
+
+def plain_bytes(kind, value):
+    if kind == STRING:
+        return value
+    return struct.pack({INT: "<i", LONG: "<q", TIME: "<q", DOUBLE: "<d"}[kind], value)
+
+
+class Bloom:
+    def __init__(self, data, offset, length):
+        reader = Thrift(data, offset)
+        header = reader.struct()
+        assert header == {1: header[1], 2: {1: {}}, 3: {1: {}}, 4: {1: {}}}
+        size = header[1]
+        assert 32 <= size <= 1 << 20 and size & size - 1 == 0
+        assert reader.at + size == offset + length
+        self.words = struct.unpack_from("<%dI" % (size // 4), data, reader.at)
+
+    def may_have(self, data):
+        h = xxh64(data)
+        block = (h >> 32) * (len(self.words) // 8) >> 32
+        return all(self.words[block * 8 + i] >> ((h & 0xFFFFFFFF) * salt & 0xFFFFFFFF) // (1 << 27) & 1
+                   for i, salt in enumerate(SALTS))
+
+    def maybe_share(self, joined):
+        """The share of absent values that it, or one of half its size, can't exclude."""
+        blocks = [self.words[at:at + 8] for at in range(0, len(self.words), 8)]
+        if joined:
+            blocks = [[x | y for x, y in zip(a, b)] for a, b in zip(blocks[::2], blocks[1::2])]
+        return sum(math.prod(bin(w).count("1") / 32 for w in words) for words in blocks) / len(blocks)
+
+
+def check_bloom(field, values, bloom, rng):
+    for value in values:
+        assert bloom.may_have(plain_bytes(field.kind, value)), (field.name, value)
+        if field.kind == DOUBLE and value == 0:
+            assert bloom.may_have(struct.pack("<d", -value)), "0.0 = -0.0"
+        if value != value:
+            assert bloom.may_have(struct.pack("<Q", 0x7FF8 << 48)), "one NaN for all"
+    share, size = bloom.maybe_share(False), len(bloom.words) * 4
+    assert share <= 0.01 or size == 1 << 20, (field.name, len(values), size, share)
+    assert size == 32 or bloom.maybe_share(True) > 0.01, (field.name, len(values), size, "too large")
+    probes = 20000 if len(values) > 10000 else 100
+    found = sum(bloom.may_have(rng.randbytes(23)) for _ in range(probes))
+    assert found <= probes * share + 4 * math.sqrt(probes * share) + 4, (field.name, found, probes, share)
+
+
+def check_blooms(case, data, group, waiting, at, rng):
+    """Filters of all chunks that wait, if they stand behind this group; returns where they end."""
+    length = sum(chunk[3].get(15, 0) for _, _, chunk in waiting)
+    here = [chunk[3][14] for _, _, chunk in waiting if 14 in chunk[3] and chunk[3][14] < group]
+    assert len(here) in (0, len(waiting))
+    if not here:
+        assert length == 0 or at + length < case.bloom_min
+        return at
+    assert at + length >= case.bloom_min
+    for field, values, chunk in waiting:
+        assert chunk[3][14] == at
+        check_bloom(field, values, Bloom(data, at, chunk[3][15]), rng)
+        at += chunk[3][15]
+    waiting.clear()
+    return at
+
+
+def check_structure(case, data, rng):
     """Returns the rows at the edges of pages, by row group."""
     assert data[:4] == data[-4:] == b"PAR1"
     size, = struct.unpack_from("<I", data, len(data) - 8)
@@ -427,16 +533,23 @@ def check_structure(case, data):
     assert meta[1] == 1 and meta[3] == len(case.rows(case.fields[0]))
     assert meta[7] == [{1: {}}] * len(case.fields)
     assert meta[5] == [{1: b"iceberg.schema", 2: b'{"type":"struct"}'}]
-    at, edges = 4, []
+    at, edges, waiting = 4, [], []
+    starts = [group[5] for group in meta[4][1:]] + [len(data)]
     for ordinal, (group, columns) in enumerate(zip(meta[4], case.groups)):
         begin = at
         edges.append(set())
         for field, rows, chunk in zip(case.fields, columns, group[1]):
             at = check_chunk(data, case, field, rows, chunk, at, edges[-1])
+            if field.bloom and leaves(field, rows):
+                waiting.append((field, leaves(field, rows), chunk))
+            else:
+                assert 14 not in chunk[3] and 15 not in chunk[3]
         assert (group[3], group[5], group[6], group[7]) == (len(rows), begin, at - begin, ordinal)
         assert group[2] == sum(chunk[3][6] for chunk in group[1])
         sorting = [{1: s, 2: False, 3: True} for s in case.sorting]
         assert group.get(4, []) == sorting
+        at = check_blooms(case, data, starts[ordinal], waiting, at, rng)
+    assert all(14 not in chunk[3] for _, _, chunk in waiting)
     chunks = [chunk for group in meta[4] for chunk in group[1]]
     for chunk in [c for c in chunks if 6 in c]:
         assert chunk[6] == at
@@ -445,12 +558,12 @@ def check_structure(case, data):
         assert chunk[4] == at
         at += chunk[5]
     assert at == len(data) - 8 - size
-    return edges
+    return edges, [[14 in chunk[3] for chunk in group[1]] for group in meta[4]]
 
 
 # -- what the writer says, foreign readers -----------------------------------------------
 
-def check_facts(case, data, facts):
+def check_facts(case, data, facts, blooms):
     lines = [(line.split()[0], dict(p.split("=") for p in line.split()[1:]))
              for line in facts.splitlines()]
     total = len(case.rows(case.fields[0]))
@@ -464,6 +577,7 @@ def check_facts(case, data, facts):
         assert int(metric["id"]) == int(leaf["id"]) == (field.element_id if field.list else field.id)
         assert metric["size"] == leaf["size"]
         assert int(leaf["nulls"]) == null_count(field, rows)
+        assert int(leaf["blooms"]) == sum(group[case.fields.index(field)] for group in blooms)
         counts = [int(metric[key]) for key in ("values", "nulls", "nans")]
         nans = sum(v != v for v in leaves(field, rows)) if field.kind == DOUBLE else -1
         assert counts == ([-1] * 3 if field.list else [total, null_count(field, rows), nans])
@@ -518,16 +632,38 @@ def sql_value(field, value):
     return value.decode() if field.kind == STRING else value
 
 
-def check_duckdb(case, path, edges, rng):
+def check_probe(con, case, path, field, blooms, rng):
+    """What DuckDB makes of a Bloom filter: it excludes no row group that has the value."""
+    column = case.fields.index(field)
+    present = sorted({v for v in case.rows(field) if v is not None and v == v})
+    absent = [b"absent-%d" % i for i in range(8)] if field.kind == STRING else []
+    excluded = 0
+    for value in rng.sample(present, min(6, len(present))) + absent:
+        found = con.execute("select row_group_id, bloom_filter_excludes from parquet_bloom_probe('%s', '%s', "
+                            "cast(? as %s))" % (path, field.name, KINDS[field.kind]),
+                            [sql_value(field, value)]).fetchall()
+        assert len(found) == len(case.groups)
+        for group, excludes in found:
+            there = value in case.groups[group][column]
+            assert not (excludes and (there or not blooms[group][column])), (case.name, field.name, value)
+            excluded += excludes
+            if blooms[group][column] and value in absent and len(present) < 1000:
+                assert excludes, (case.name, field.name, value)
+    return excluded
+
+
+KINDS = {BOOL: "BOOLEAN", INT: "INTEGER", LONG: "BIGINT", DOUBLE: "DOUBLE", STRING: "VARCHAR",
+         TIME: "TIMESTAMP WITH TIME ZONE"}
+
+
+def check_duckdb(case, path, edges, blooms, rng):
     con = duckdb.connect()
     con.execute("set timezone = 'UTC'")
     con.execute("create view t as select * from read_parquet('%s')" % path)
-    kinds = {BOOL: "BOOLEAN", INT: "INTEGER", LONG: "BIGINT", DOUBLE: "DOUBLE", STRING: "VARCHAR",
-             TIME: "TIMESTAMP WITH TIME ZONE"}
     found = dict((r[0], r[1]) for r in con.execute("describe t").fetchall())
     ids = con.execute("select name, field_id from parquet_schema('%s')" % path).fetchall()
     for field in case.fields:
-        assert found[field.name] == kinds[field.kind] + ("[]" if field.list else "")
+        assert found[field.name] == KINDS[field.kind] + ("[]" if field.list else "")
         assert (field.name, field.id) in ids
     groups = con.execute("select row_group_id, column_id, row_group_num_rows, num_values, "
                          "stats_null_count from parquet_metadata('%s')" % path).fetchall()
@@ -550,6 +686,8 @@ def check_duckdb(case, path, edges, rng):
         assert all(same(field, a, b) for a, b in zip(rows, expected)), (case.name, field.name)
         if not field.list:
             check_filters(con, case, path, field, edges, rng)
+        if field.bloom and field.kind != TIME:
+            check_probe(con, case, path, field, blooms, rng)
     con.close()
 
 
@@ -639,6 +777,10 @@ def all_fields(prefix=""):
     for name, kind in kinds:
         out += [Field(prefix + name, kind), Field(prefix + name + "_req", kind, REQUIRED),
                 Field(prefix + name + "_list", kind, LIST), Field(prefix + name + "_plain", kind, PLAIN_ONLY)]
+        if kind != BOOL:
+            out.append(Field(prefix + name + "_bloom", kind, BLOOM))
+        if kind in (STRING, DOUBLE):
+            out.append(Field(prefix + name + "_bloom_plain", kind, BLOOM | PLAIN_ONLY))
     return out + [Field(prefix + "personal", STRING, NO_BOUNDS),
                   Field(prefix + "personal_list", STRING, NO_BOUNDS | LIST)]
 
@@ -661,7 +803,7 @@ def fixed_cases(rng):
     yield typed_case("sorted, nulls first", rng, [3000], 40, 0.5, page_rows=250, runs=True, sorting=[0, 4])
     yield typed_case("tiny byte pages", rng, [300], 8, 0.1, page_rows=100, page_bytes=100)
     yield typed_case("a page a row", rng, [40], 3, 0.3, page_bytes=1)
-    yield typed_case("default pages", rng, [41000], 9, 0.05)
+    yield typed_case("default pages", rng, [20500], 9, 0.05)
     yield Case("dictionary ends in mid-chunk", [Field("text", STRING), Field("long", LONG),
                Field("tags", STRING, LIST), Field("double", DOUBLE), Field("int", INT)], [[
                    [b"few-%d" % (i % 7) if i < 2000 else b"many-%d" % i for i in range(6000)],
@@ -692,6 +834,15 @@ def fixed_cases(rng):
                    list(range(100)), list(range(100, 0, -1)), [7] * 100,
                    [b"x" * 70 + b"%03d" % i for i in range(100)],
                    [None] * 30 + list(range(40)) + [None] * 30]], page_rows=10)
+    ids = [b"%032x" % rng.getrandbits(128) for _ in range(24000)]
+    yield Case("Bloom filters of ids", [Field("unique", STRING, BLOOM), Field("twice", STRING, BLOOM),
+               Field("few", STRING, BLOOM), Field("halved", LONG, BLOOM)], [
+                   [ids, ids[:12000] * 2, ids[:300] * 80, [i // 2 for i in range(24000)]],
+                   [ids[:2], ids[:2], [None] * 2, [7, None]]])
+    yield Case("Bloom filters wait for a file of 9,000 bytes", [Field("id", STRING, BLOOM), Field("n", INT)], [
+                   [ids[i:i + 70], list(range(70))] for i in range(0, 700, 70)], bloom_min=9000)
+    yield Case("no Bloom filters in small files", [Field("id", STRING, BLOOM)],
+               [[ids[:100]], [ids[:100]]], bloom_min=0)
     yield Case("large values", [Field("t", STRING), Field("l", STRING, LIST)],
                [[[b"v" * (1 << 20), b"w" * (3 << 20), b"", None, b"u"],
                  [[b"e" * 400000] * 5, [], None, [b"f"], [b""]]]])
@@ -699,11 +850,13 @@ def fixed_cases(rng):
 
 def random_case(rng, number_):
     rows = rng.choice([1, 2, 7, 8, 9, 63, 64, 65, 500, 2500])
+    small = rows <= 500  # thousands of pages in each of 30 columns take minutes to check
     return typed_case("random %d" % number_, rng, [rows + rng.randrange(9) for _ in range(rng.randrange(1, 4))],
                       rng.choice([0, 1, 2, 3, 17, 300]), rng.choice([0.0, 0.01, 0.5, 0.99]),
-                      page_rows=rng.choice([0, 1, 7, 8, 100, 1000]), runs=rng.random() < 0.4,
-                      page_bytes=rng.choice([0, 50, 1000, 20000]), level=rng.choice([0, 3]),
-                      dictionary_bytes=rng.choice([0, 30, 500, 4000]))
+                      page_rows=rng.choice([0, 100, 1000] + [1, 7, 8] * small), runs=rng.random() < 0.4,
+                      page_bytes=rng.choice([0, 1000, 20000] + [50] * small), level=rng.choice([0, 3]),
+                      dictionary_bytes=rng.choice([0, 30, 500, 4000]),
+                      bloom_min=rng.choice([1, 0, 20000]))
 
 
 def run(make, case, directory, rng):
@@ -716,10 +869,10 @@ def run(make, case, directory, rng):
         with open(path, "rb") as file:
             contents.append(file.read())
     assert contents[0] == contents[1], (case.name, "codes and strings give other bytes")
-    edges = check_structure(case, contents[0])
-    check_facts(case, contents[0], facts)
+    edges, blooms = check_structure(case, contents[0], rng)
+    check_facts(case, contents[0], facts, blooms)
     check_pyarrow(case, path)
-    check_duckdb(case, path, edges, rng)
+    check_duckdb(case, path, edges, blooms, rng)
 
 
 def main():

@@ -56,7 +56,7 @@ static struct parquet_writer *open_writer(const struct parquet_options *options,
 }
 
 static const struct parquet_field sample_fields[] = {
-    {.name = "site", .type = PARQUET_STRING, .field_id = 1},
+    {.name = "site", .type = PARQUET_STRING, .bloom = true, .field_id = 1},
     {.name = "price", .type = PARQUET_DOUBLE, .field_id = 2},
     {.name = "tags", .type = PARQUET_STRING, .list = true, .field_id = 3, .element_id = 10},
     {.name = "user", .type = PARQUET_STRING, .no_bounds = true, .field_id = 4},
@@ -87,8 +87,10 @@ static void write_sample(struct target *target, size_t groups, struct parquet_wr
                          struct parquet_result *result)
 {
     struct error err;
-    struct parquet_options options = {
-        .fields = sample_fields, .field_count = SAMPLE_FIELDS, .created_by = "bidlake version 1"};
+    struct parquet_options options = {.fields = sample_fields,
+                                      .field_count = SAMPLE_FIELDS,
+                                      .created_by = "bidlake version 1",
+                                      .bloom_file_min = 1};
     *writer = open_writer(&options, target);
     for (size_t i = 0; i < groups; i++)
         assert_int_equal(write_group(*writer, sample_columns, SAMPLE_FIELDS, SAMPLE_ROWS, &err),
@@ -164,6 +166,8 @@ static void footer_reads_back(void **state)
         assert_int_equal(footer.leaves[i].compressed_size, result.metrics[i].size);
     }
     assert_int_equal(footer.leaves[0].null_count, 3);
+    assert_int_equal(footer.leaves[0].bloom_count, 3);
+    assert_int_equal(footer.leaves[1].bloom_count, 0);
     /* Rows 1 and 2 have no element: one is a null list, one an empty one. */
     assert_int_equal(footer.leaves[2].null_count, 6);
     assert_int_equal(footer.leaves[2].value_count, 15);
@@ -266,11 +270,16 @@ static void options_that_no_reader_takes_are_refused(void **state)
     struct parquet_field list[] = {{.name = "l", .type = PARQUET_INT32, .list = true}};
     struct parquet_field required[] = {
         {.name = "l", .type = PARQUET_INT32, .list = true, .required = true}};
+    struct parquet_field bloom_list[] = {
+        {.name = "l", .type = PARQUET_INT32, .list = true, .bloom = true}};
+    struct parquet_field bloom_flag[] = {{.name = "b", .type = PARQUET_BOOLEAN, .bloom = true}};
     static const size_t first[] = {0};
     static const size_t second[] = {1};
     expect_refused(twice, 2, NULL, 0);
     expect_refused(nameless, 1, NULL, 0);
     expect_refused(required, 1, NULL, 0);
+    expect_refused(bloom_list, 1, NULL, 0);
+    expect_refused(bloom_flag, 1, NULL, 0);
     expect_refused(list, 1, first, 1);
     expect_refused(twice, 1, second, 1);
     expect_refused(NULL, 0, NULL, 0);
@@ -354,9 +363,13 @@ static void write_many(struct target *target, bool as_codes)
         codes[i] = (uint32_t)(MANY_DISTINCT - 1 - random_below(&random, kinds));
         strings[i] = distinct[codes[i]];
     }
-    struct parquet_field field = {.name = "site", .type = PARQUET_STRING, .field_id = 1};
-    struct parquet_options options = {
-        .fields = &field, .field_count = 1, .page_rows_max = 1000, .dictionary_bytes_max = 40000};
+    struct parquet_field field = {
+        .name = "site", .type = PARQUET_STRING, .bloom = true, .field_id = 1};
+    struct parquet_options options = {.fields = &field,
+                                      .field_count = 1,
+                                      .page_rows_max = 1000,
+                                      .dictionary_bytes_max = 40000,
+                                      .bloom_file_min = 1};
     struct parquet_column column = {.strings = strings};
     if (as_codes)
         column = (struct parquet_column){
@@ -386,6 +399,56 @@ static void the_same_rows_give_the_same_bytes(void **state)
     buf_free(&strings.bytes);
     buf_free(&codes.bytes);
     buf_free(&again.bytes);
+}
+
+/* How many row groups of 500 ids each have a filter, in a file of `groups` of them. */
+static size_t count_blooms(size_t groups, size_t *file_size)
+{
+    enum { IDS = 500 };
+    static char texts[IDS][40];
+    struct slice ids[IDS];
+    struct target target;
+    struct parquet_result result;
+    struct parquet_footer footer;
+    struct random random;
+    struct error err;
+    size_t need = 0;
+    struct parquet_field field = {.name = "id", .type = PARQUET_STRING, .bloom = true};
+    struct parquet_options options = {.fields = &field, .field_count = 1};
+    struct parquet_column column = {.strings = ids};
+    struct parquet_writer *writer = open_writer(&options, &target);
+    random_seed(&random, 3);
+    for (size_t group = 0; group < groups; group++) {
+        for (size_t i = 0; i < IDS; i++)
+            ids[i] = slice_of(texts[i], (size_t)snprintf(texts[i], sizeof texts[i], "%016llx",
+                                                         (unsigned long long)random_next(&random)));
+        assert_int_equal(write_group(writer, &column, 1, IDS, &err), OK);
+    }
+    assert_int_equal(parquet_writer_finish(writer, &result, &err), OK);
+    assert_int_equal(
+        parquet_footer_decode(&footer, buf_slice(&target.bytes), target.bytes.len, &need, &err),
+        OK);
+    size_t count = footer.leaves[0].bloom_count;
+    *file_size = target.bytes.len;
+    parquet_footer_free(&footer);
+    parquet_writer_close(writer);
+    buf_free(&target.bytes);
+    return count;
+}
+
+/* Small files are read whole: a filter would only make them larger. In a file that grows
+ * large, the groups written while it was small have theirs too, or a lookup reads them. */
+static void only_large_files_have_bloom_filters(void **state)
+{
+    (void)state;
+    enum { FEW = 40, MANY = 300 };
+    size_t small = 0;
+    size_t large = 0;
+    assert_int_equal(count_blooms(FEW, &small), 0);
+    assert_true(small < 1 << 20);
+    size_t count = count_blooms(MANY, &large);
+    assert_true(large > 1 << 20);
+    assert_int_equal(count, MANY);
 }
 
 static int discard(void *context, struct slice bytes, struct error *err)
@@ -438,6 +501,7 @@ int main(void)
         cmocka_unit_test(a_value_too_large_for_a_page_is_refused),
         cmocka_unit_test(without_finish_there_is_no_footer),
         cmocka_unit_test(the_same_rows_give_the_same_bytes),
+        cmocka_unit_test(only_large_files_have_bloom_filters),
         cmocka_unit_test(memory_does_not_grow_with_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
