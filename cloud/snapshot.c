@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/snapshot_tidy.h"
+#include "cloud/merge.h"
+#include "cloud/retention.h"
 #include "lib/base/arena.h"
 #include "lib/base/assert.h"
 #include "lib/base/digest.h"
@@ -80,7 +81,7 @@ static void entry_fill(struct writing *w, struct manifest_entry *entry,
         .has_sort_order = true,
         .sort_order_id = file->sort,
     };
-    memcpy(entry->partition, file->partition, sizeof entry->partition);
+    memcpy(entry->partition, file->partition, sizeof file->partition);
     entry->bounds = arena_alloc(&w->arena, file->metric_count, sizeof *entry->bounds);
     for (size_t i = 0; i < file->metric_count; i++) {
         const struct file_metric *m = &file->metrics[i];
@@ -217,7 +218,14 @@ static int64_t row_ids_assign(struct writing *w)
 static int merge_put(struct writing *w, const struct manifest_file *parents, size_t count,
                      struct manifest_merge *merge, struct error *err)
 {
-    int rc = manifest_merge_find(w->committer, w->metadata, parents, count, &w->arena, merge, err);
+    struct manifest_merge_from from = {
+        .committer = w->committer,
+        .metadata = w->metadata,
+        .manifests = parents,
+        .count = count,
+        .snapshot_id = w->append->snapshot_id,
+    };
+    int rc = manifest_merge_find(&from, &w->arena, merge, err);
     if (rc != OK || merge->entry_count == 0)
         return rc;
     rc = manifest_put(w, merge->spec_id, merge->entries, merge->entry_count,
@@ -236,7 +244,7 @@ static int list_make(struct writing *w, struct error *err)
     struct manifest_merge merge = {0};
     size_t parent_count = 0;
     int rc = parent_manifests_read(w, &parents, &parent_count, err);
-    if (rc == OK && w->format_version == 2)
+    if (rc == OK)
         rc = merge_put(w, parents, parent_count, &merge, err);
     if (rc != OK)
         return rc;

@@ -94,9 +94,7 @@ static bool log_names(const json_t *log, const char *file)
 
 void client_metadata_prune(struct objstore *store, const json_t *old, const json_t *new)
 {
-    const char *wanted =
-        metadata_property_borrow(new, "write.metadata.delete-after-commit.enabled");
-    if (wanted == NULL || strcmp(wanted, "true") != 0)
+    if (!metadata_property_bool(new, "write.metadata.delete-after-commit.enabled", false))
         return;
     const json_t *kept = json_object_get(new, "metadata-log");
     size_t i;

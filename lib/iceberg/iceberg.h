@@ -22,7 +22,11 @@
 #include "lib/base/slice.h"
 #include "lib/schema/schema.h"
 
-enum { METADATA_BYTES_MAX = 256 << 20, MANIFEST_BYTES_MAX = 512 << 20 };
+enum {
+    METADATA_BYTES_MAX = 256 << 20,
+    MANIFEST_BYTES_MAX = 512 << 20,
+    MANIFEST_PARTITION_MAX = 16, /* fields of a spec: more than we make, others do */
+};
 
 /* ---- table metadata ---- */
 
@@ -64,6 +68,9 @@ int64_t metadata_current_snapshot_id(const json_t *metadata); /* of main; -1: no
 int64_t metadata_last_updated_ms(const json_t *metadata);
 json_t *metadata_snapshot_borrow(const json_t *metadata, int64_t snapshot_id); /* NULL */
 const char *metadata_property_borrow(const json_t *metadata, const char *key); /* NULL */
+/* Of the table's properties; what is not there, no number or below 0 is `otherwise`. */
+int64_t metadata_property_i64(const json_t *metadata, const char *key, int64_t otherwise);
+bool metadata_property_bool(const json_t *metadata, const char *key, bool otherwise);
 json_t *metadata_current_schema_borrow(const json_t *metadata);
 json_t *metadata_spec_borrow(const json_t *metadata, int64_t spec_id); /* NULL */
 
@@ -137,7 +144,7 @@ struct manifest_entry {
     const char *path;
     const char *format; /* "PARQUET" */
     size_t partition_count;
-    struct partition_value partition[PARTITION_FIELDS_MAX];
+    struct partition_value partition[MANIFEST_PARTITION_MAX];
     int64_t record_count;
     int64_t file_size;
     size_t bound_count;
@@ -148,6 +155,7 @@ struct manifest_entry {
     int32_t sort_order_id;
     bool has_first_row_id;
     int64_t first_row_id;
+    bool partial; /* read: it has more than is kept here, so it must not be written anew */
 };
 
 /* One manifest of one spec. schema and spec are the table's JSON (spec: the object

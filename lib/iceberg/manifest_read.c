@@ -200,7 +200,7 @@ static void read_partition(struct decode *decode, struct manifest_rows *rows,
                            const struct avro_type *type, struct manifest_entry *entry)
 {
     type = avro_read_branch(&decode->cursor, type);
-    if (type->kind != AVRO_RECORD || type->count > PARTITION_FIELDS_MAX) {
+    if (type->kind != AVRO_RECORD || type->count > MANIFEST_PARTITION_MAX) {
         rows->wide = type->kind == AVRO_RECORD;
         avro_fail(&decode->cursor);
         return;
@@ -211,6 +211,16 @@ static void read_partition(struct decode *decode, struct manifest_rows *rows,
 }
 
 /* ---- entries ---- */
+
+/* A field that we don't keep. One that holds something must not be lost by writing the entry
+ * anew; block_size_in_bytes of format 1 says nothing. */
+static void skip_field(struct decode *decode, const struct avro_field *field, bool *partial)
+{
+    const struct avro_type *type = avro_read_branch(&decode->cursor, field->type);
+    if (type->kind != AVRO_NULL && field->id != 105)
+        *partial = true;
+    avro_skip(&decode->cursor, type);
+}
 
 static void read_file_field(struct decode *decode, struct manifest_rows *rows,
                             const struct avro_field *field, struct manifest_entry *entry)
@@ -256,7 +266,7 @@ static void read_file_field(struct decode *decode, struct manifest_rows *rows,
         entry->has_first_row_id = avro_read_integer(cursor, field->type, &entry->first_row_id);
         break;
     default:
-        avro_skip(cursor, field->type);
+        skip_field(decode, field, &entry->partial);
     }
 }
 
@@ -301,7 +311,7 @@ static void read_entry_field(struct decode *decode, struct manifest_rows *rows,
             avro_read_integer(cursor, field->type, &entry->file_sequence_number);
         break;
     default:
-        avro_skip(cursor, field->type);
+        skip_field(decode, field, &entry->partial);
     }
 }
 
@@ -370,7 +380,7 @@ int manifest_decode(struct manifest_entry **out, size_t *count, struct arena *ar
         *count = rows.count;
     } else if (rows.wide) {
         rc = error_set(err, ERROR_LIMIT, "a partition of more than %d fields is not supported",
-                       PARTITION_FIELDS_MAX);
+                       MANIFEST_PARTITION_MAX);
     }
     free(rows.entries);
     free(rows.bounds);

@@ -13,7 +13,7 @@
 
 struct partition_type {
     size_t count;
-    struct primitive fields[PARTITION_FIELDS_MAX];
+    struct primitive fields[MANIFEST_PARTITION_MAX];
 };
 
 /* ---- schema ---- */
@@ -324,9 +324,9 @@ static int resolve_partition(struct partition_type *out, const json_t *schema, c
 {
     const json_t *fields = json_object_get(spec, "fields");
     *out = (struct partition_type){.count = json_array_size(fields)};
-    if (!json_is_array(fields) || out->count > PARTITION_FIELDS_MAX)
+    if (!json_is_array(fields) || out->count > MANIFEST_PARTITION_MAX)
         return error_set(err, ERROR_LIMIT, "partition spec: %zu fields, at most %d are supported",
-                         out->count, PARTITION_FIELDS_MAX);
+                         out->count, MANIFEST_PARTITION_MAX);
     int rc = spec_check(fields, schema, err);
     for (size_t i = 0; rc == OK && i < out->count; i++) {
         const json_t *field = json_array_get(fields, i);

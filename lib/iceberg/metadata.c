@@ -5,6 +5,7 @@
  */
 #include "lib/iceberg/internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -74,6 +75,27 @@ json_t *metadata_snapshot_borrow(const json_t *metadata, int64_t snapshot_id)
 const char *metadata_property_borrow(const json_t *metadata, const char *key)
 {
     return json_string_value(json_object_get(json_object_get(metadata, "properties"), key));
+}
+
+int64_t metadata_property_i64(const json_t *metadata, const char *key, int64_t otherwise)
+{
+    const char *text = metadata_property_borrow(metadata, key);
+    char *end = NULL;
+    if (text == NULL || *text < '0' || *text > '9')
+        return otherwise;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    return *end == 0 && errno == 0 ? value : otherwise;
+}
+
+bool metadata_property_bool(const json_t *metadata, const char *key, bool otherwise)
+{
+    const char *text = metadata_property_borrow(metadata, key);
+    if (text != NULL && strcasecmp(text, "true") == 0)
+        return true;
+    if (text != NULL && strcasecmp(text, "false") == 0)
+        return false;
+    return otherwise;
 }
 
 json_t *metadata_current_schema_borrow(const json_t *metadata)

@@ -653,16 +653,6 @@ static void finish_snapshot_log(struct apply *apply)
                                              "snapshot-id", (json_int_t)current));
 }
 
-static size_t previous_versions_max(const json_t *metadata)
-{
-    const char *text = metadata_property_borrow(metadata, "write.metadata.previous-versions-max");
-    char *end = NULL;
-    long value = text == NULL ? 100 : strtol(text, &end, 10);
-    if (text != NULL && (end == text || *end != 0))
-        value = 100;
-    return value < 1 ? 1 : (size_t)value;
-}
-
 static void extend_metadata_log(struct apply *apply, const json_t *base, const char *base_location)
 {
     json_t *log = member_or_new(apply->document, "metadata-log", json_array);
@@ -670,8 +660,9 @@ static void extend_metadata_log(struct apply *apply, const json_t *base, const c
         json_array_append_new(log, json_pack("{s:I,s:s}", "timestamp-ms",
                                              (json_int_t)metadata_last_updated_ms(base),
                                              "metadata-file", base_location));
-    size_t max = previous_versions_max(apply->document);
-    while (json_array_size(log) > max)
+    int64_t max =
+        metadata_property_i64(apply->document, "write.metadata.previous-versions-max", 100);
+    while (json_array_size(log) > (size_t)(max < 1 ? 1 : max))
         json_array_remove(log, 0);
 }
 

@@ -614,114 +614,6 @@ static void skip_by_hand(void **state)
     assert_int_equal(rows_in_table(f), 20);
 }
 
-static size_t manifest_count(struct fixture *f)
-{
-    struct catalog_table table = {0};
-    struct arena arena = {0};
-    struct buf bytes = {0};
-    struct manifest_file *files = NULL;
-    struct error err;
-    size_t count = 0;
-    load(f, &table);
-    const json_t *snapshot =
-        metadata_snapshot_borrow(table.metadata, metadata_current_snapshot_id(table.metadata));
-    get_url(f, json_string_value(json_object_get(snapshot, "manifest-list")), &bytes);
-    assert_int_equal(manifest_list_decode(&files, &count, &arena, buf_slice(&bytes), &err), OK);
-    buf_free(&bytes);
-    arena_free(&arena);
-    catalog_table_free(&table);
-    return count;
-}
-
-/* A manifest a minute would make every query read thousands; merging must lose none. */
-static void small_manifests_become_one(void **state)
-{
-    struct fixture *f = *state;
-    struct wish day = {.spec = 1};
-    f->committer.merge_count = 4;
-    for (uint64_t i = 0; i < 21; i++) {
-        if (i % 2 == 0)
-            announce(f, STREAM, i * 10, i * 10 + 10);
-        else
-            announce_as(f, STREAM, i * 10, i * 10 + 10, &day);
-        assert_int_equal(turn(f), OK);
-        assert_true(manifest_count(f) <= 8);
-        assert_int_equal(rows_in_table(f), (i + 1) * 10);
-    }
-}
-
-/* What another engine wrote and we can't read (its spec has more fields, say) must not stop
- * our commits for ever once there are enough small manifests to merge. */
-static void manifest_that_does_not_read_is_not_merged(void **state)
-{
-    struct fixture *f = *state;
-    struct objstore_list list = {0};
-    struct buf bytes = {0};
-    struct objstore_info info;
-    struct error err;
-    const char *key = NULL;
-    f->committer.merge_count = 4;
-    announce(f, STREAM, 0, 10);
-    assert_int_equal(turn(f), OK);
-    assert_int_equal(objstore_list(f->store, "db/t/metadata/", NULL, 1000, &list, &err), OK);
-    for (size_t i = 0; i < list.count; i++)
-        if (strstr(list.entries[i].key, "-m0.avro") != NULL)
-            key = list.entries[i].key;
-    assert_non_null(key);
-    assert_int_equal(objstore_get(f->store, key, 1 << 20, &bytes, &info, &err), OK);
-    assert_int_equal(objstore_put_bytes(f->store, key, slice_cstr("not Avro"), PUT_ALWAYS, &err),
-                     OK);
-    for (uint64_t i = 1; i < 12; i++) {
-        announce(f, STREAM, i * 10, i * 10 + 10);
-        assert_int_equal(turn(f), OK);
-    }
-    assert_true(manifest_count(f) <= 6); /* the others are merged */
-    assert_int_equal(objstore_put_bytes(f->store, key, buf_slice(&bytes), PUT_ALWAYS, &err), OK);
-    assert_int_equal(rows_in_table(f), 120);
-    buf_free(&bytes);
-    objstore_list_free(&list);
-}
-
-static void somebody_tags(struct fixture *f, int64_t id)
-{
-    struct catalog_table table = {0};
-    struct error err;
-    load(f, &table);
-    json_t *requirements = json_array();
-    json_t *updates = json_pack("[{s:s,s:s,s:s,s:I}]", "action", "set-snapshot-ref", "ref-name",
-                                "keep", "type", "tag", "snapshot-id", (json_int_t)id);
-    assert_int_equal(
-        catalog_commit(f->catalog, "db", "t", &table, requirements, updates, NULL, &err), OK);
-    json_decref(requirements);
-    json_decref(updates);
-    catalog_table_free(&table);
-}
-
-/* The metadata grows with every snapshot; but what somebody has tagged is his. */
-static void old_snapshots_of_our_own_are_dropped(void **state)
-{
-    struct fixture *f = *state;
-    struct catalog_table table = {0};
-    f->committer.snapshots_keep = 3;
-    announce(f, STREAM, 0, 10);
-    assert_int_equal(turn(f), OK);
-    int64_t tagged = f->report.snapshot_id;
-    somebody_tags(f, tagged);
-    for (uint64_t i = 1; i < 8; i++) {
-        announce(f, STREAM, i * 10, i * 10 + 10);
-        assert_int_equal(turn(f), OK);
-    }
-    assert_int_equal(snapshot_count(f), 4);
-    load(f, &table);
-    assert_non_null(metadata_snapshot_borrow(table.metadata, tagged));
-    catalog_table_free(&table);
-    fixture_pass_ms(f, 8 * 24 * (int64_t)HOUR_MS);
-    announce(f, STREAM, 80, 90);
-    assert_int_equal(turn(f), OK);
-    assert_int_equal(snapshot_count(f), 3); /* new, its parent, the tag's */
-    assert_int_equal(rows_in_table(f), 90);
-}
-
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -764,9 +656,6 @@ int main(void)
         T(retired_stream_is_not_taken),
         T(old_ledgers_are_pruned_but_not_the_current),
         T(skip_by_hand),
-        T(small_manifests_become_one),
-        T(manifest_that_does_not_read_is_not_merged),
-        T(old_snapshots_of_our_own_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
