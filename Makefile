@@ -21,14 +21,16 @@ DEPS_lib/objstore := lib/base
 DEPS_lib/announce := lib/base lib/json lib/schema
 DEPS_spool := lib/base
 DEPS_uploader := lib/base lib/json lib/schema lib/objstore lib/announce spool
-DEPS_agent := lib/base lib/json lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
-	lib/announce spool uploader
+DEPS_agent/capture := lib/base lib/schema lib/row lib/shred lib/announce spool
+DEPS_agent/source := lib/base lib/json lib/schema lib/shred spool agent/capture
+DEPS_agent := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
+	lib/announce spool uploader agent/capture agent/source
 DEPS_agent/gen := lib/base
 DEPS_cloud/catalog := lib/base lib/iceberg lib/objstore
 DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
 	cloud/catalog
 MODULES := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
-	lib/objstore lib/announce spool uploader agent agent/gen cloud/catalog cloud
+	lib/objstore lib/announce spool uploader agent/capture agent/source agent agent/gen cloud/catalog cloud
 
 PROGRAMS := bidlake-agent bidlake-commit bidlake-table bidlake-gen
 MAIN_bidlake-agent := agent/agent_main
@@ -43,7 +45,7 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pr
 	-Wno-format-truncation -Wno-unknown-warning-option $(WERROR)
 COMPILE = $(CC) -std=c11 -D_GNU_SOURCE -DBIDLAKE_VERSION='"$(VERSION)"' -I. -g $(OPTIMIZE) $(WARNINGS) \
 	-pthread -MMD -MP $(CPPFLAGS) $(CFLAGS)
-LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lz -lxxhash -lm -pthread
+LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lmicrohttpd -lz -lxxhash -lm -pthread
 
 # closure of DEPS: a module, then all below it, each once, users before what they use
 closure = $(1) $(foreach d,$(DEPS_$(1)),$(call closure,$(d)))

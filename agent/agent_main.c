@@ -18,6 +18,8 @@ static void print_help(FILE *out)
     fputs("Usage: bidlake-agent COMMAND [FLAGS] [ARGUMENTS]\n"
           "\n"
           "Commands:\n"
+          "  run                     the daemon: listens, answers once events are durable,\n"
+          "                          delivers them; until SIGTERM\n"
           "  ingest TABLE [FILE...]  take NDJSON (plain, gzip, zstd; - is stdin) into a table;\n"
           "                          returns when all of it is announced\n"
           "  check                   validate configuration, spool and store\n"
@@ -25,6 +27,7 @@ static void print_help(FILE *out)
           "\n"
           "Flags:\n"
           "  --config FILE           YAML configuration; flags win over it\n"
+          "  --listen KIND:ADDRESS   doors of run, commas between (http:127.0.0.1:7180)\n"
           "  --spool DIR             same as --spool-directory\n"
           "  --tables A,B            presets or mapping files (default: openrtb)\n"
           "  --json                  results as one JSON object\n"
@@ -61,6 +64,10 @@ static int take_flag(void *context, const char *flag, const char *value, bool *k
     if (value != NULL && strcmp(flag, "--spool") == 0)
         return options_set_flag(&agent_options, &line->config, "--spool-directory", value,
                                 &line->config.arena, err);
+    if (value != NULL && strcmp(flag, "--listen") == 0) {
+        line->listen_given = true;
+        return agent_config_set_listeners(&line->config, value, err);
+    }
     *known = value == NULL;
     for (size_t i = 0; *known && i < sizeof switches / sizeof switches[0]; i++) {
         if (strcmp(flag, switches[i].name) == 0)
@@ -81,6 +88,9 @@ static int parse(struct command_line *line, int argc, char **argv, struct error 
                                   .context = line,
                                   .arguments = line->arguments};
     int rc = options_parse(&agent_options, &options, argc, argv, err);
+    /* A --listen flag has been taken by now and wins over the file. */
+    if (rc == OK && !line->listen_given)
+        rc = agent_config_load_listeners(config, options.config_path, err);
     line->argument_count = options.argument_count;
     return rc == OK ? agent_config_finish(config, err) : rc;
 }
@@ -93,6 +103,8 @@ static void on_signal(int number)
 
 static int run_command(const char *name, const struct command_line *line)
 {
+    if (strcmp(name, "run") == 0)
+        return command_run(line);
     if (strcmp(name, "ingest") == 0)
         return command_ingest(line);
     if ((strcmp(name, "check") == 0 || strcmp(name, "spool") == 0) && line->argument_count > 0) {
@@ -104,7 +116,7 @@ static int run_command(const char *name, const struct command_line *line)
     if (strcmp(name, "spool") == 0)
         return command_spool(line);
     fprintf(stderr,
-            "bidlake-agent: unknown command %.100s; known are ingest, check, spool\n"
+            "bidlake-agent: unknown command %.100s; known are run, ingest, check, spool\n"
             "Try: bidlake-agent --help\n",
             name);
     return EXIT_USAGE;

@@ -10,7 +10,6 @@
 #include "lib/base/buf.h"
 #include "lib/base/memory.h"
 #include "lib/json/json.h"
-#include "lib/objstore/objstore.h"
 
 static json_t *counters_json(const struct ingest_report *report, const struct mapping *mapping)
 {
@@ -143,15 +142,6 @@ static const struct mapping *find_table(const struct mapping_set *set, const cha
     return NULL;
 }
 
-/* A warehouse of a kind that nobody knows is a mistake of usage, not a failure. */
-static int check_warehouse(const char *url, struct error *err)
-{
-    struct objstore *store = NULL;
-    int rc = objstore_open(&store, url, NULL, err);
-    objstore_close(store);
-    return rc == ERROR_INPUT ? rc : OK;
-}
-
 int command_ingest(const struct command_line *line)
 {
     static const char *const standard_input[] = {"-"};
@@ -163,17 +153,8 @@ int command_ingest(const struct command_line *line)
         fputs("bidlake-agent: ingest wants a table\n", stderr);
         return EXIT_USAGE;
     }
-    if (line->config.warehouse[0] == 0) {
-        fputs("bidlake-agent: no warehouse: set it in the configuration or by --warehouse\n",
-              stderr);
-        return EXIT_USAGE;
-    }
     const struct mapping *mapping = NULL;
-    int rc = mapping_set_load(&set, line->config.tables.names, line->config.tables.count, &err);
-    if (rc != OK && line->config.tables.origin != NULL)
-        rc = error_wrap(&err, "%s", line->config.tables.origin);
-    if (rc == OK)
-        rc = check_warehouse(line->config.warehouse, &err);
+    int rc = command_load_tables(line, &set, &err);
     if (rc == OK)
         mapping = find_table(&set, line->arguments[0], &err);
     if (mapping == NULL) {

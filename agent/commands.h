@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "agent/config.h"
+#include "lib/schema/mapping.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
@@ -21,10 +22,17 @@ struct command_line {
     bool again;
     bool progress;
     bool check;
+    bool listen_given;
     size_t argument_count; /* what is no flag, behind the subcommand */
     const char **arguments;
 };
 
+/* The configured tables, and a warehouse of a kind that is known: what both `ingest` and
+ * `run` want before anything is opened. */
+int command_load_tables(const struct command_line *line, struct mapping_set *out,
+                        struct error *err) MUST_USE;
+
+int command_run(const struct command_line *line);
 int command_ingest(const struct command_line *line);
 int command_check(const struct command_line *line);
 int command_spool(const struct command_line *line);

@@ -14,6 +14,12 @@
 #include "lib/base/error.h"
 #include "lib/options/options.h"
 
+/* A door of the daemon: "http: 127.0.0.1:7180" in the list `listen`. */
+struct agent_listener {
+    const char *kind;
+    const char *address;
+};
+
 struct agent_config {
     const char *agent_id; /* host name when the file names none */
     const char *warehouse;
@@ -29,6 +35,17 @@ struct agent_config {
     int64_t announce_repeat_ms;
     int64_t event_bytes_max;
     int64_t deliver_deadline_ms;
+    const char *operations; /* address of healthz, readyz, metrics */
+    int64_t http_body_bytes;
+    int64_t http_expanded_bytes;
+    int64_t http_connections;
+    int64_t http_idle_ms;
+    const char *http_token_file;
+    int64_t event_past_ms;
+    int64_t event_future_ms;
+    int64_t stop_deadline_ms;
+    size_t listener_count;
+    struct agent_listener *listeners;
     struct option_names tables; /* preset families, presets, mapping files */
     struct arena arena;         /* of all the strings */
 };
@@ -38,6 +55,13 @@ void agent_config_free(struct agent_config *config);
 
 /* The rows of options.def, for options_load, options_set_flag and --help. */
 extern const struct option_table agent_options;
+
+/* The list `listen` of the file at `path`; NULL or no such list leaves what is there. */
+int agent_config_load_listeners(struct agent_config *config, const char *path,
+                                struct error *err) MUST_USE;
+/* "http:127.0.0.1:7180,unix:/run/x.sock" instead of the file's list. */
+int agent_config_set_listeners(struct agent_config *config, const char *text,
+                               struct error *err) MUST_USE;
 
 /* What must hold once file and flags are read. */
 int agent_config_finish(struct agent_config *config, struct error *err) MUST_USE;

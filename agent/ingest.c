@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "agent/input.h"
-#include "agent/pipeline.h"
+#include "agent/parts.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
@@ -57,9 +57,7 @@ struct checkpoint {
 struct ingest {
     const struct ingest_options *options;
     struct ingest_report *report;
-    struct spool *spool;
-    struct objstore *store;
-    struct pipeline *pipeline;
+    struct agent_parts parts;
     struct shredder *shredder;
     struct shred_batch batch;
     struct buf schema;
@@ -96,7 +94,7 @@ void ingest_report_free(struct ingest_report *report)
 static bool delivered(struct ingest *ingest, int64_t deadline_ms, int *rc, struct error *err)
 {
     struct pipeline_backlog backlog;
-    *rc = pipeline_backlog(ingest->pipeline, &backlog, err);
+    *rc = pipeline_backlog(ingest->parts.pipeline, &backlog, err);
     if (*rc != OK)
         return true;
     if (backlog.open_streams == 0 && backlog.unannounced == 0)
@@ -134,7 +132,7 @@ static void *deliver(void *context)
     int64_t deadline_ms = INT64_MAX;
     int rc = OK;
     for (bool done = false; rc == OK;) {
-        rc = pipeline_step(ingest->pipeline, done, &err);
+        rc = pipeline_step(ingest->parts.pipeline, done, &err);
         if (rc == OK && done && delivered(ingest, deadline_ms, &rc, &err))
             break;
         bool was_done = done;
@@ -201,7 +199,7 @@ static int checkpoint_load(struct ingest *ingest, struct input *input, struct ch
         return OK;
     snprintf(out->key, sizeof out->key, "ingest/%s/%llx/%llx", ingest->table,
              (unsigned long long)out->identity.device, (unsigned long long)out->identity.inode);
-    int rc = spool_checkpoint_get(ingest->spool, slice_cstr(out->key), &value, &found, err);
+    int rc = spool_checkpoint_get(ingest->parts.spool, slice_cstr(out->key), &value, &found, err);
     if (rc == OK && found && !ingest->options->again && value.len == CHECKPOINT_SIZE &&
         get_u32le(value.data) == CHECKPOINT_VERSION) {
         uint32_t head_len = get_u32le(value.data + 4);
@@ -229,8 +227,8 @@ static int append_patiently(struct ingest *ingest, const struct spool_batch *bat
         clock_mono_ms(&clock_system) + ingest->options->config->deliver_deadline_ms;
     for (;;) {
         uint64_t first = 0;
-        int rc =
-            spool_append(ingest->spool, batch, count, checkpoint, checkpoint_count, &first, err);
+        int rc = spool_append(ingest->parts.spool, batch, count, checkpoint, checkpoint_count,
+                              &first, err);
         if (rc != ERROR_LIMIT)
             return rc;
         log_event(LOG_LEVEL_WARN, "ingest", "spool is full, waiting for commits", "error=\"%s\"",
@@ -464,41 +462,19 @@ out:
 
 /* ---- a run ---- */
 
-/* A store without "must not exist" would let two segments share a name: refused at the
- * start. One that can't be asked now is not: the spool is there for that. */
-static int probe_store(struct objstore *store, const char *agent_id, struct error *err)
-{
-    struct buf key = {0};
-    key_of_probe(agent_id, &key);
-    int rc = objstore_probe(store, buf_cstr(&key), err);
-    buf_free(&key);
-    if (rc == OK || rc == ERROR_INPUT)
-        return rc;
-    log_event(LOG_LEVEL_WARN, "ingest", "store does not answer yet, events wait in the spool",
-              "error=\"%s\"", err->text);
-    return OK;
-}
-
 static int open_parts(struct ingest *ingest, struct error *err)
 {
     const struct agent_config *config = ingest->options->config;
     const struct mapping *mapping = ingest->options->mapping;
-    struct spool_options spool = {.directory = config->spool_directory,
-                                  .agent_id = config->agent_id,
-                                  .bytes_max = (uint64_t)config->spool_bytes};
     struct shred_options shred = {.bytes_max = (size_t)config->event_bytes_max};
-    int rc = objstore_open(&ingest->store, config->warehouse, NULL, err);
-    if (rc == OK)
-        rc = probe_store(ingest->store, config->agent_id, err);
-    if (rc == OK)
-        rc = spool_open(&ingest->spool, &spool, err);
+    int rc = agent_parts_open(&ingest->parts, config, err);
     if (rc == OK)
         rc = shredder_open(&ingest->shredder, mapping, &shred, err);
     if (rc != OK)
         return rc;
     snprintf(ingest->table, sizeof ingest->table, "%s.%s", config->namespace,
              mapping->schema.table);
-    rc = stream_name_make(ingest->stream, config->agent_id, spool_epoch_borrow(ingest->spool),
+    rc = stream_name_make(ingest->stream, config->agent_id, spool_epoch_borrow(ingest->parts.spool),
                           ingest->table, err);
     if (rc != OK)
         return rc;
@@ -506,29 +482,20 @@ static int open_parts(struct ingest *ingest, struct error *err)
     ingest->schema_key = table_schema_key(&mapping->schema);
     if (gethostname(ingest->host, sizeof ingest->host - 1) < 0)
         ingest->host[0] = 0;
-    struct pipeline_options pipeline = {.spool = ingest->spool,
-                                        .store = ingest->store,
-                                        .agent_id = config->agent_id,
-                                        .roll = {.bytes_max = (uint64_t)config->roll_bytes,
-                                                 .rows_max = (uint64_t)config->roll_rows,
-                                                 .age_max_ms = config->roll_age_ms},
-                                        .partition_bytes = (uint64_t)config->roll_partition_bytes,
-                                        .announce_repeat_ms = config->announce_repeat_ms,
-                                        .seed = (uint64_t)clock_wall_us(&clock_system)};
-    return pipeline_open(&ingest->pipeline, &pipeline, err);
+    return OK;
 }
 
 static void fill_report(struct ingest *ingest)
 {
     struct ingest_report *report = ingest->report;
-    if (ingest->pipeline != NULL) {
+    if (ingest->parts.pipeline != NULL) {
         const struct uploader_statistics *uploads =
-            pipeline_uploader_statistics_borrow(ingest->pipeline);
-        report->roller = *pipeline_roller_statistics_borrow(ingest->pipeline);
+            pipeline_uploader_statistics_borrow(ingest->parts.pipeline);
+        report->roller = *pipeline_roller_statistics_borrow(ingest->parts.pipeline);
         report->files_put = uploads->files_put;
         report->bytes_put = uploads->bytes_put;
         report->segments = uploads->announcements_put;
-        report->upload_ns = pipeline_upload_ns(ingest->pipeline);
+        report->upload_ns = pipeline_upload_ns(ingest->parts.pipeline);
     }
     if (ingest->shredder != NULL) {
         size_t columns = ingest->options->mapping->schema.column_count;
@@ -583,10 +550,8 @@ int ingest_run(const struct ingest_options *options, struct ingest_report *repor
     }
     fill_report(&ingest);
     report->seconds = (double)(clock_mono_ns() - start_ns) / 1e9;
-    pipeline_close(ingest.pipeline);
     shredder_close(ingest.shredder);
-    spool_close(ingest.spool);
-    objstore_close(ingest.store);
+    agent_parts_close(&ingest.parts);
     shred_batch_free(&ingest.batch);
     buf_free(&ingest.schema);
     pthread_cond_destroy(&ingest.changed);

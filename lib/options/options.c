@@ -247,8 +247,10 @@ static int parse_pass(const struct option_table *table, struct option_line *line
         const char *value = NULL;
         rc = options_next_argument(argc, argv, &i, table->switches, table->switch_count,
                                    line->arena, &flag, &value, err);
-        if (rc == OK && only_file && flag != NULL && strcmp(flag, "--config") == 0)
+        if (rc == OK && only_file && flag != NULL && strcmp(flag, "--config") == 0) {
+            line->config_path = value;
             rc = options_load(table, line->fields, line->tables, value, line->arena, err);
+        }
         if (rc != OK || only_file)
             continue;
         if (flag == NULL)

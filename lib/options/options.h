@@ -84,7 +84,8 @@ struct option_line {
     struct arena *arena;
     option_take *take;
     void *context;
-    const char **arguments; /* room for argc: what is no flag, in order */
+    const char *config_path; /* of the last --config; NULL: none */
+    const char **arguments;  /* room for argc: what is no flag, in order */
     size_t argument_count;
 };
 

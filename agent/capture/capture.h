@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * capture.h: where sources meet the spool: from an event's text to the durable answer.
+ *
+ * Each source thread has an intake. It begins a request at one table, hands in the
+ * request's events and ends it with a ticket. The rows wait in the intake's open batch of
+ * that table. One committer thread takes the open batches of all intakes at once (a cut),
+ * appends them in one transaction of the spool, and answers the tickets. While it syncs,
+ * the next cut grows: no timer, the batch grows with the load.
+ *
+ * Durability  a ticket is answered OK only after its events are on disk. All events of a
+ *             request are in one transaction; with one error none of them is kept.
+ * Order       received_at is one value a cut, and never goes back, whatever the clock does.
+ * Memory      rows that wait are bounded by open_bytes_max: beyond it, and for tables of
+ *             low priority at the spool's high mark already, a request is refused.
+ * Threads     capture_*: any. An intake belongs to one thread; tickets are answered on the
+ *             committer's thread, which holds no lock then.
+ * Errors      ERROR_LIMIT: no room, nothing was kept, the same may succeed later.
+ */
+#ifndef AGENT_CAPTURE_CAPTURE_H
+#define AGENT_CAPTURE_CAPTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/error.h"
+#include "lib/base/slice.h"
+#include "lib/schema/mapping.h"
+#include "lib/shred/shred.h"
+#include "spool/spool.h"
+
+struct capture;
+struct intake;
+
+struct capture_options {
+    struct spool *spool;                /* borrowed, as the next three */
+    const struct mapping_set *mappings; /* the tables that are taken */
+    const char *agent_id;
+    const char *namespace;
+    const struct clock *clock; /* NULL: the system's */
+    size_t event_bytes_max;    /* 0: 1 MiB */
+    size_t open_bytes_max;     /* of row images that wait; 0: 16 MiB */
+    int64_t time_past_us;      /* event_time.past, .future of DESIGN 5; 0: off */
+    int64_t time_future_us;
+};
+
+int capture_open(struct capture **out, const struct capture_options *options,
+                 struct error *err) MUST_USE;
+/* Every intake is closed before. Commits what waits, then returns. */
+void capture_close(struct capture *capture);
+
+/* The table's number, for intake_begin; SIZE_MAX: no such table. */
+size_t capture_find_table(const struct capture *capture, struct slice table);
+size_t capture_table_count(const struct capture *capture);
+const struct mapping *capture_mapping_borrow(const struct capture *capture, size_t table);
+
+/* Lives in the source's request, from intake_end until `done` was called. */
+struct ticket {
+    /* set by the source */
+    void (*done)(struct ticket *ticket, int rc, const struct error *err);
+    const struct spool_checkpoint *checkpoints; /* stored in the same transaction */
+    size_t checkpoint_count;
+    /* set by the capture */
+    struct ticket *next;
+    uint32_t accepted;
+    uint32_t refused;
+};
+
+int intake_open(struct intake **out, struct capture *capture, struct error *err) MUST_USE;
+/* Every ticket of it was answered before. */
+void intake_close(struct intake *intake);
+
+/* Begins a request of one table. ERROR_LIMIT: full, the request is to be refused and not
+ * ended. Between begin and end the intake is locked: no waiting there. */
+int intake_begin(struct intake *intake, size_t table, struct ticket *ticket,
+                 struct error *err) MUST_USE;
+/* One event. False: refused and counted, why is in *refusal. */
+bool intake_event(struct intake *intake, struct slice json, struct shred_context *context,
+                  struct refusal *refusal);
+/* The source found the event bad itself (too large, no UTF-8 frame, ...). */
+void intake_refuse(struct intake *intake, enum refusal_reason reason);
+/* The request is whole: true, `done` comes later; false, there is nothing to wait for (no
+ * event was accepted and no checkpoint is to be stored), `done` does not come. */
+bool intake_end(struct intake *intake) MUST_USE;
+
+/* Counted since open. The law: received = kept + refused + rejected + waiting. */
+struct capture_table_statistics {
+    uint64_t received; /* events that were handed in */
+    uint64_t received_bytes;
+    uint64_t kept; /* durable */
+    uint64_t kept_rows;
+    uint64_t refused[REFUSED_REASON_COUNT]; /* by what is wrong with them */
+    uint64_t rejected;                      /* for want of room or by a failed disk */
+    uint64_t waiting;
+};
+
+enum { CAPTURE_LATENCY_BUCKETS = 12 };
+/* Upper bounds in microseconds: 100 us to 500 ms; the last bucket is all. */
+extern const int64_t capture_latency_bounds_us[CAPTURE_LATENCY_BUCKETS - 1];
+
+struct capture_statistics {
+    uint64_t cuts;
+    uint64_t full;                             /* requests turned away at the door */
+    uint64_t latency[CAPTURE_LATENCY_BUCKETS]; /* of cuts: from the first event to durable */
+    int64_t latency_sum_us;
+};
+void capture_statistics(struct capture *capture, struct capture_statistics *out);
+void capture_table_statistics(struct capture *capture, size_t table,
+                              struct capture_table_statistics *out);
+
+#endif

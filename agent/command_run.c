@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "agent/commands.h"
+#include "agent/daemon.h"
+#include "lib/objstore/objstore.h"
+
+/* A warehouse of a kind that nobody knows is a mistake of usage, not a failure. */
+static int check_warehouse(const char *url, struct error *err)
+{
+    struct objstore *store = NULL;
+    if (url[0] == 0)
+        return error_set(err, ERROR_INPUT,
+                         "no warehouse: set it in the configuration or by --warehouse");
+    int rc = objstore_open(&store, url, NULL, err);
+    objstore_close(store);
+    return rc == ERROR_INPUT ? rc : OK;
+}
+
+int command_load_tables(const struct command_line *line, struct mapping_set *out, struct error *err)
+{
+    const struct option_names *tables = &line->config.tables;
+    int rc = check_warehouse(line->config.warehouse, err);
+    if (rc != OK)
+        return rc;
+    rc = mapping_set_load(out, tables->names, tables->count, err);
+    return rc != OK && tables->origin != NULL ? error_wrap(err, "%s", tables->origin) : rc;
+}
+
+int command_run(const struct command_line *line)
+{
+    struct error err;
+    struct mapping_set set = {0};
+    if (line->argument_count > 0) {
+        fprintf(stderr, "bidlake-agent: unexpected argument %s\n", line->arguments[0]);
+        return EXIT_USAGE;
+    }
+    int code = EXIT_USAGE;
+    int rc = command_load_tables(line, &set, &err);
+    if (rc == OK) {
+        rc = daemon_run(&line->config, &set, &err);
+        code = rc == OK ? EXIT_DONE : rc == ERROR_INPUT ? EXIT_USAGE : EXIT_FAILED;
+    }
+    if (rc != OK)
+        fprintf(stderr, "bidlake-agent: %s\n", err.text);
+    mapping_set_free(&set);
+    return code;
+}

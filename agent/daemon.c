@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Start: configuration, store, spool, pipeline, capture, sources, operations; each needs
+ * those before it. Stop: the other way round, and each stage empties into the next: sources
+ * answer what they began, capture commits what waits, the pipeline delivers what is there.
+ */
+#include "agent/daemon.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/capture/capture.h"
+#include "agent/metrics.h"
+#include "agent/operations.h"
+#include "agent/parts.h"
+#include "agent/pipeline.h"
+#include "agent/source/source.h"
+#include "lib/base/assert.h"
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+
+enum { STEP_WAIT_MS = 200, STOP_STEP_WAIT_MS = 20 };
+
+struct daemon {
+    const struct agent_config *config;
+    const struct mapping_set *mappings;
+    char host[256];
+    struct agent_parts parts;
+    struct capture *capture;
+    struct metrics_sources sources;
+    struct operations *operations;
+    pthread_t deliverer;
+    bool delivering;
+    atomic_bool stopping;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* guarded by lock */
+    bool flush;     /* nothing comes any more: deliver all */
+    int deliver_rc; /* the spool failed */
+    char deliver_text[400];
+    struct pipeline_backlog backlog;
+    struct uploader_statistics uploads;
+};
+
+/* ---- delivery ---- */
+
+static void wait_a_moment(struct daemon *daemon, int64_t ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)ms * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    pthread_mutex_lock(&daemon->lock);
+    if (!daemon->flush)
+        pthread_cond_timedwait(&daemon->changed, &daemon->lock, &until);
+    pthread_mutex_unlock(&daemon->lock);
+}
+
+static bool all_delivered(const struct pipeline_backlog *backlog)
+{
+    return backlog->open_streams == 0 && backlog->unannounced == 0;
+}
+
+/* Until told to flush, then until all is announced or the deadline passed. */
+static void *deliver(void *context)
+{
+    struct daemon *daemon = context;
+    struct error err = {0};
+    int64_t deadline_ms = INT64_MAX;
+    for (int rc = OK; rc == OK;) {
+        pthread_mutex_lock(&daemon->lock);
+        bool flush = daemon->flush;
+        pthread_mutex_unlock(&daemon->lock);
+        struct pipeline_backlog backlog = {0};
+        int64_t now_ms = clock_mono_ms(&clock_system);
+        if (flush && deadline_ms == INT64_MAX)
+            deadline_ms = now_ms + daemon->config->stop_deadline_ms;
+        rc = pipeline_step(daemon->parts.pipeline, flush, &err);
+        if (rc == OK)
+            rc = pipeline_backlog(daemon->parts.pipeline, &backlog, &err);
+        pthread_mutex_lock(&daemon->lock);
+        daemon->backlog = backlog;
+        daemon->uploads = *pipeline_uploader_statistics_borrow(daemon->parts.pipeline);
+        daemon->deliver_rc = rc;
+        memcpy(daemon->deliver_text, err.text, sizeof daemon->deliver_text);
+        pthread_mutex_unlock(&daemon->lock);
+        if (rc != OK)
+            log_event(LOG_LEVEL_ERROR, "daemon", "the spool failed, delivery stops", "error=\"%s\"",
+                      err.text);
+        if (flush && (all_delivered(&backlog) || now_ms >= deadline_ms))
+            break;
+        if (flush)
+            clock_sleep_ms(&clock_system, STOP_STEP_WAIT_MS);
+        else
+            wait_a_moment(daemon, STEP_WAIT_MS);
+    }
+    return NULL;
+}
+
+/* ---- for those who run it ---- */
+
+static bool check_ready(void *context, struct buf *out)
+{
+    struct daemon *daemon = context;
+    struct spool_statistics spool = {0};
+    spool_statistics(daemon->parts.spool, &spool);
+    pthread_mutex_lock(&daemon->lock);
+    int deliver_rc = daemon->deliver_rc;
+    char text[sizeof daemon->deliver_text];
+    memcpy(text, daemon->deliver_text, sizeof text);
+    pthread_mutex_unlock(&daemon->lock);
+    bool full = spool.bytes_used + spool.bytes_reserve >= spool.bytes_max;
+    bool stopping = atomic_load(&daemon->stopping);
+    buf_put_cstr(out, stopping ? "FAIL running: the agent stops\n" : "ok running\n");
+    if (deliver_rc == OK)
+        buf_put_cstr(out, "ok spool\n");
+    else
+        buf_printf(out, "FAIL spool: %s\n", text);
+    buf_put_cstr(out, full ? "FAIL room: the spool's budget is spent\n" : "ok room\n");
+    return !stopping && deliver_rc == OK && !full;
+}
+
+static void write_metrics(void *context, struct buf *out)
+{
+    struct daemon *daemon = context;
+    pthread_mutex_lock(&daemon->lock);
+    struct pipeline_backlog backlog = daemon->backlog;
+    struct uploader_statistics uploads = daemon->uploads;
+    pthread_mutex_unlock(&daemon->lock);
+    struct metrics_input input = {.capture = daemon->capture,
+                                  .spool = daemon->parts.spool,
+                                  .uploads = &uploads,
+                                  .backlog = &backlog,
+                                  .sources = &daemon->sources};
+    metrics_write(&input, out);
+}
+
+/* ---- start and stop ---- */
+
+static const struct source_ops *find_source(const char *kind)
+{
+    static const struct source_ops *const all[] = {&source_http};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (strcmp(all[i]->kind, kind) == 0)
+            return all[i];
+    }
+    return NULL;
+}
+
+static int open_sources(struct daemon *daemon, struct error *err)
+{
+    const struct agent_config *config = daemon->config;
+    struct source_options options = {.capture = daemon->capture,
+                                     .spool = daemon->parts.spool,
+                                     .host = daemon->host,
+                                     .token_file = config->http_token_file,
+                                     .body_bytes_max = (size_t)config->http_body_bytes,
+                                     .expanded_bytes_max = (size_t)config->http_expanded_bytes,
+                                     .connections_max = (unsigned)config->http_connections,
+                                     .idle_seconds = (unsigned)(config->http_idle_ms / 1000)};
+    daemon->sources.open = memory_alloc(config->listener_count + 1, sizeof *daemon->sources.open);
+    int rc = OK;
+    for (size_t i = 0; rc == OK && i < config->listener_count; i++) {
+        const struct agent_listener *listener = &config->listeners[i];
+        struct metrics_source *source = &daemon->sources.open[i];
+        struct source_statistics statistics;
+        options.address = listener->address;
+        source->ops = find_source(listener->kind);
+        ASSERT(source->ops != NULL); /* the configuration knows no others */
+        rc = source->ops->open(&source->source, &options, err);
+        if (rc != OK)
+            return error_wrap(err, "listen: %s", listener->kind);
+        daemon->sources.count++;
+        source->ops->statistics(source->source, &statistics);
+        log_event(LOG_LEVEL_INFO, "daemon", "listening", "kind=%s address=%s", listener->kind,
+                  statistics.address);
+    }
+    return OK;
+}
+
+static int open_all(struct daemon *daemon, struct error *err)
+{
+    const struct agent_config *config = daemon->config;
+    int rc = agent_parts_open(&daemon->parts, config, err);
+    if (rc != OK)
+        return rc;
+    struct capture_options capture = {.spool = daemon->parts.spool,
+                                      .mappings = daemon->mappings,
+                                      .agent_id = config->agent_id,
+                                      .namespace = config->namespace,
+                                      .event_bytes_max = (size_t)config->event_bytes_max,
+                                      .time_past_us = config->event_past_ms * 1000,
+                                      .time_future_us = config->event_future_ms * 1000};
+    rc = capture_open(&daemon->capture, &capture, err);
+    if (rc != OK)
+        return rc;
+    int failed = pthread_create(&daemon->deliverer, NULL, deliver, daemon);
+    ASSERT(failed == 0);
+    daemon->delivering = true;
+    struct operations_options operations = {.address = config->operations,
+                                            .ready = check_ready,
+                                            .metrics = write_metrics,
+                                            .context = daemon};
+    rc = open_sources(daemon, err);
+    if (rc == OK && config->operations[0] != 0)
+        rc = operations_open(&daemon->operations, &operations, err);
+    return rc;
+}
+
+static void close_all(struct daemon *daemon)
+{
+    atomic_store(&daemon->stopping, true);
+    for (size_t i = 0; i < daemon->sources.count; i++)
+        daemon->sources.open[i].ops->pause(daemon->sources.open[i].source);
+    /* It reads the sources' counts, so it goes before them. */
+    operations_close(daemon->operations);
+    for (size_t i = 0; i < daemon->sources.count; i++)
+        daemon->sources.open[i].ops->close(daemon->sources.open[i].source);
+    capture_close(daemon->capture);
+    pthread_mutex_lock(&daemon->lock);
+    daemon->flush = true;
+    pthread_cond_signal(&daemon->changed);
+    pthread_mutex_unlock(&daemon->lock);
+    if (daemon->delivering)
+        pthread_join(daemon->deliverer, NULL);
+    if (daemon->delivering && !all_delivered(&daemon->backlog))
+        log_event(LOG_LEVEL_WARN, "daemon", "stopped before all was delivered, the rest stays",
+                  "segments=%zu last_failure=\"%s\"", daemon->backlog.unannounced,
+                  daemon->backlog.last_failure);
+    agent_parts_close(&daemon->parts);
+    free(daemon->sources.open);
+}
+
+/* SIGTERM or SIGINT; the deliverer's end too, since an agent that delivers nothing should
+ * be restarted by whoever watches it. */
+static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct error *err)
+{
+    for (;;) {
+        struct timespec second = {.tv_sec = 1};
+        int number = sigtimedwait(signals, NULL, &second);
+        if (number == SIGTERM || number == SIGINT)
+            return OK;
+        pthread_mutex_lock(&daemon->lock);
+        int rc = daemon->deliver_rc;
+        char text[sizeof daemon->deliver_text];
+        memcpy(text, daemon->deliver_text, sizeof text);
+        pthread_mutex_unlock(&daemon->lock);
+        if (rc != OK)
+            return error_set(err, (enum error_code)rc, "%s", text);
+    }
+}
+
+int daemon_run(const struct agent_config *config, const struct mapping_set *mappings,
+               struct error *err)
+{
+    struct daemon daemon = {.config = config, .mappings = mappings};
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    pthread_mutex_init(&daemon.lock, NULL);
+    pthread_cond_init(&daemon.changed, NULL);
+    if (gethostname(daemon.host, sizeof daemon.host - 1) < 0)
+        daemon.host[0] = 0;
+    int rc = open_all(&daemon, err);
+    if (rc == OK) {
+        log_event(LOG_LEVEL_INFO, "daemon", "ready", "version=%s agent_id=%s warehouse=%s",
+                  BIDLAKE_VERSION, config->agent_id, config->warehouse);
+        rc = wait_for_end(&daemon, &signals, err);
+        log_event(LOG_LEVEL_INFO, "daemon", "stopping", "deadline_ms=%lld",
+                  (long long)config->stop_deadline_ms);
+    }
+    close_all(&daemon);
+    pthread_cond_destroy(&daemon.changed);
+    pthread_mutex_destroy(&daemon.lock);
+    return rc;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/metrics.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "lib/base/memory.h"
+
+static void head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void single(struct buf *out, const char *name, const char *type, const char *help,
+                   uint64_t value)
+{
+    head(out, name, type, help);
+    buf_printf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+/* ---- capture ---- */
+
+enum figure { RECEIVED, RECEIVED_BYTES, KEPT, KEPT_ROWS, WAITING };
+
+static uint64_t pick(const struct capture_table_statistics *statistics, enum figure figure)
+{
+    switch (figure) {
+    case RECEIVED:
+        return statistics->received;
+    case RECEIVED_BYTES:
+        return statistics->received_bytes;
+    case KEPT:
+        return statistics->kept;
+    case KEPT_ROWS:
+        return statistics->kept_rows;
+    case WAITING:
+        return statistics->waiting;
+    }
+    return 0;
+}
+
+/* One look at each table, so that the lines of one scrape belong together. */
+static void write_tables(const struct metrics_input *input, struct buf *out)
+{
+    static const struct {
+        const char *name;
+        const char *type;
+        const char *help;
+    } columns[] = {
+        {"bidlake_capture_events_received_total", "counter", "Events that were handed in."},
+        {"bidlake_capture_bytes_received_total", "counter", "Bytes of their JSON text."},
+        {"bidlake_capture_events_kept_total", "counter", "Events answered as durable."},
+        {"bidlake_capture_rows_kept_total", "counter", "Rows that they made."},
+        {"bidlake_capture_events_waiting", "gauge", "Events not answered yet."},
+    };
+    size_t count = capture_table_count(input->capture);
+    struct capture_table_statistics *tables = memory_alloc(count + 1, sizeof *tables);
+    for (size_t i = 0; i < count; i++)
+        capture_table_statistics(input->capture, i, &tables[i]);
+    for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++) {
+        head(out, columns[c].name, columns[c].type, columns[c].help);
+        for (size_t i = 0; i < count; i++)
+            buf_printf(out, "%s{table=\"%s\"} %" PRIu64 "\n", columns[c].name,
+                       capture_mapping_borrow(input->capture, i)->schema.table,
+                       pick(&tables[i], (enum figure)c));
+    }
+    static const char refused[] = "bidlake_capture_events_refused_total";
+    head(out, refused, "counter", "Events that were refused, by reason.");
+    for (size_t i = 0; i < count; i++) {
+        const char *table = capture_mapping_borrow(input->capture, i)->schema.table;
+        for (size_t r = 0; r < REFUSED_REASON_COUNT; r++)
+            buf_printf(out, "%s{table=\"%s\",reason=\"%s\"} %" PRIu64 "\n", refused, table,
+                       refusal_reason_name((enum refusal_reason)r), tables[i].refused[r]);
+        buf_printf(out, "%s{table=\"%s\",reason=\"no_room\"} %" PRIu64 "\n", refused, table,
+                   tables[i].rejected);
+    }
+    free(tables);
+}
+
+static void write_latency(const struct capture_statistics *statistics, struct buf *out)
+{
+    static const char name[] = "bidlake_capture_durable_seconds";
+    uint64_t sum = 0;
+    head(out, name, "histogram", "From a cut's first event to its durable answer.");
+    for (size_t i = 0; i < CAPTURE_LATENCY_BUCKETS - 1; i++) {
+        sum += statistics->latency[i];
+        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+                   (double)capture_latency_bounds_us[i] / 1e6, sum);
+    }
+    sum += statistics->latency[CAPTURE_LATENCY_BUCKETS - 1];
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name,
+               sum, name, (double)statistics->latency_sum_us / 1e6, name, sum);
+}
+
+/* ---- sources, spool, delivery ---- */
+
+static void write_sources(const struct metrics_sources *sources, struct buf *out)
+{
+    static const char answered[] = "bidlake_source_requests_total";
+    head(out, answered, "counter", "Requests answered, by the status' class.");
+    for (size_t i = 0; i < sources->count; i++) {
+        struct source_statistics statistics;
+        const struct metrics_source *source = &sources->open[i];
+        source->ops->statistics(source->source, &statistics);
+        for (size_t status = 2; status < 6; status++)
+            buf_printf(out, "%s{source=\"%s\",address=\"%s\",status=\"%zuxx\"} %" PRIu64 "\n",
+                       answered, source->ops->kind, statistics.address, status,
+                       statistics.answered[status]);
+    }
+    static const char connections[] = "bidlake_source_connections";
+    head(out, connections, "gauge", "Connections open now.");
+    for (size_t i = 0; i < sources->count; i++) {
+        struct source_statistics statistics;
+        const struct metrics_source *source = &sources->open[i];
+        source->ops->statistics(source->source, &statistics);
+        buf_printf(out, "%s{source=\"%s\",address=\"%s\"} %" PRIu64 "\n", connections,
+                   source->ops->kind, statistics.address, statistics.connections);
+    }
+}
+
+static void write_spool(struct spool *spool, struct buf *out)
+{
+    struct spool_statistics statistics = {0};
+    spool_statistics(spool, &statistics);
+    single(out, "bidlake_spool_bytes", "gauge", "Bytes of the log and of sealed files.",
+           statistics.bytes_used);
+    single(out, "bidlake_spool_limit_bytes", "gauge", "The budget of these.", statistics.bytes_max);
+    single(out, "bidlake_spool_commits_total", "counter", "Transactions, one sync each.",
+           statistics.commit_count);
+}
+
+static void write_delivery(const struct metrics_input *input, struct buf *out)
+{
+    const struct uploader_statistics *uploads = input->uploads;
+    single(out, "bidlake_upload_files_total", "counter", "Data files put.", uploads->files_put);
+    single(out, "bidlake_upload_bytes_total", "counter", "Bytes of data files put.",
+           uploads->bytes_put);
+    single(out, "bidlake_upload_announcements_total", "counter", "Segments announced.",
+           uploads->announcements_put);
+    single(out, "bidlake_upload_failures_total", "counter", "Puts that failed and are retried.",
+           uploads->failures);
+    single(out, "bidlake_upload_alarms_total", "counter", "What a person must look at.",
+           uploads->alarms);
+    single(out, "bidlake_spool_segments_unannounced", "gauge", "Segments not uploaded yet.",
+           input->backlog->unannounced);
+    single(out, "bidlake_spool_streams_uncommitted", "gauge",
+           "Streams with announced segments that no commit is known of.",
+           input->backlog->uncommitted);
+}
+
+void metrics_write(const struct metrics_input *input, struct buf *out)
+{
+    struct capture_statistics capture = {0};
+    capture_statistics(input->capture, &capture);
+    write_tables(input, out);
+    write_latency(&capture, out);
+    single(out, "bidlake_capture_requests_full_total", "counter",
+           "Requests turned away at the door for want of room.", capture.full);
+    write_sources(input->sources, out);
+    write_spool(input->spool, out);
+    write_delivery(input, out);
+}

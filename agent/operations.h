@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * operations.h: the port for those who run the agent: GET /healthz (the process answers),
+ * /readyz (it takes events; else 503 and which check fails), /metrics (Prometheus text).
+ * Private to agent/.
+ *
+ * Threads  one of its own; the callbacks are called there.
+ */
+#ifndef AGENT_OPERATIONS_H
+#define AGENT_OPERATIONS_H
+
+#include <stdbool.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/error.h"
+
+struct operations;
+
+struct operations_options {
+    const char *address;
+    /* One line a check, "ok NAME" or "FAIL NAME: why"; true when all are ok. */
+    bool (*ready)(void *context, struct buf *out);
+    void (*metrics)(void *context, struct buf *out);
+    void *context;
+};
+
+int operations_open(struct operations **out, const struct operations_options *options,
+                    struct error *err) MUST_USE;
+void operations_close(struct operations *operations);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/parts.h"
+
+#include "lib/announce/announce.h"
+#include "lib/base/log.h"
+
+static int probe_store(struct objstore *store, const char *agent_id, struct error *err)
+{
+    struct buf key = {0};
+    key_of_probe(agent_id, &key);
+    int rc = objstore_probe(store, buf_cstr(&key), err);
+    buf_free(&key);
+    if (rc == OK || rc == ERROR_INPUT)
+        return rc;
+    log_event(LOG_LEVEL_WARN, "agent", "store does not answer yet, events wait in the spool",
+              "error=\"%s\"", err->text);
+    return OK;
+}
+
+int agent_parts_open(struct agent_parts *parts, const struct agent_config *config,
+                     struct error *err)
+{
+    struct spool_options spool = {.directory = config->spool_directory,
+                                  .agent_id = config->agent_id,
+                                  .bytes_max = (uint64_t)config->spool_bytes};
+    struct pipeline_options pipeline = {.agent_id = config->agent_id,
+                                        .roll = {.bytes_max = (uint64_t)config->roll_bytes,
+                                                 .rows_max = (uint64_t)config->roll_rows,
+                                                 .age_max_ms = config->roll_age_ms},
+                                        .partition_bytes = (uint64_t)config->roll_partition_bytes,
+                                        .announce_repeat_ms = config->announce_repeat_ms,
+                                        .seed = (uint64_t)clock_wall_us(&clock_system)};
+    int rc = objstore_open(&parts->store, config->warehouse, NULL, err);
+    if (rc == OK)
+        rc = probe_store(parts->store, config->agent_id, err);
+    if (rc == OK)
+        rc = spool_open(&parts->spool, &spool, err);
+    if (rc != OK)
+        return rc;
+    pipeline.spool = parts->spool;
+    pipeline.store = parts->store;
+    return pipeline_open(&parts->pipeline, &pipeline, err);
+}
+
+void agent_parts_close(struct agent_parts *parts)
+{
+    pipeline_close(parts->pipeline);
+    spool_close(parts->spool);
+    objstore_close(parts->store);
+    *parts = (struct agent_parts){0};
+}

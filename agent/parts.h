@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * parts.h: what `run` and `ingest` have in common: the store, the spool, and the pipeline
+ * between them, as the configuration says. Private to agent/.
+ */
+#ifndef AGENT_PARTS_H
+#define AGENT_PARTS_H
+
+#include "agent/config.h"
+#include "agent/pipeline.h"
+#include "lib/base/error.h"
+#include "lib/objstore/objstore.h"
+#include "spool/spool.h"
+
+struct agent_parts {
+    struct objstore *store;
+    struct spool *spool;
+    struct pipeline *pipeline;
+};
+
+/* A store that does not answer yet is no error (events wait in the spool); one that has no
+ * "must not exist" is: two segments could share a name there. Close also after an error. */
+int agent_parts_open(struct agent_parts *parts, const struct agent_config *config,
+                     struct error *err) MUST_USE;
+void agent_parts_close(struct agent_parts *parts);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * source.h: the doors of the agent. One file behind this interface each: http.c, later
+ * unix sockets, file tail, Kafka. A source has its own threads and intakes; it answers a
+ * sender only when the ticket came back.
+ *
+ * Ownership  open gives the source, close takes it back.
+ * Threads    open, pause and close: the daemon's main thread.
+ * Stopping   pause: nothing new is taken, what was begun is answered. Then close.
+ */
+#ifndef AGENT_SOURCE_SOURCE_H
+#define AGENT_SOURCE_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/capture/capture.h"
+#include "lib/base/error.h"
+#include "spool/spool.h"
+
+struct event_source;
+
+struct source_options {
+    struct capture *capture;   /* borrowed, as the next */
+    struct spool *spool;       /* for what a source remembers: keys, places in files */
+    const struct clock *clock; /* NULL: the system's */
+    const char *address;       /* "127.0.0.1:7180" */
+    const char *host;          /* $host */
+    const char *token_file;    /* "": no token is asked for */
+    size_t body_bytes_max;     /* as sent */
+    size_t expanded_bytes_max; /* after gzip or zstd */
+    unsigned connections_max;
+    unsigned idle_seconds;
+    int64_t dedup_window_ms;
+};
+
+enum { SOURCE_ADDRESS_MAX = 128 };
+
+struct source_statistics {
+    char address[SOURCE_ADDRESS_MAX]; /* where it listens; the port, when 0 was asked for */
+    uint64_t requests;
+    uint64_t bytes;       /* as sent */
+    uint64_t connections; /* open now */
+    uint64_t answered[6]; /* by the status' first digit */
+    uint64_t unresolved_macros;
+};
+
+struct source_ops {
+    const char *kind; /* "http": the key in the configuration's `listen` */
+    int (*open)(struct event_source **out, const struct source_options *options, struct error *err);
+    void (*pause)(struct event_source *source);
+    void (*close)(struct event_source *source);
+    void (*statistics)(struct event_source *source, struct source_statistics *out);
+};
+
+extern const struct source_ops source_http;
+
+/* A listening socket at "127.0.0.1:7180" or "[::1]:7180"; names are not resolved: what
+ * listens is told where. `bound` is the address with the port that port 0 became.
+ * ERROR_INPUT: no such address. The caller closes *fd. */
+int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_ADDRESS_MAX],
+                  struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon: events over HTTP, answered once durable, in the table once, whatever ends it."""
+import contextlib
+import gzip
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import threading
+import unittest
+
+import lake
+from lake import DONE, USAGE, Lake, end, until
+
+
+class Agent:
+    """A running daemon on free ports."""
+
+    def __init__(self, where, *arguments, env=None):
+        self.log_path = where.path(f"agent-{random.randrange(1 << 30)}.log")
+        command = [os.path.join(lake.BUILD, "bidlake-agent"), "run", *where.agent_flags(),
+                   "--listen", "http:127.0.0.1:0", "--operations", "127.0.0.1:0",
+                   "--roll-age", "300ms", *arguments]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
+                                            env=dict(os.environ, **(env or {})))
+        until(lambda: "msg=\"ready\"" in self.log() or self.process.poll() is not None, "ready")
+        if self.process.poll() is not None:
+            raise AssertionError(self.log())
+        self.port = self.port_of("http")
+        self.operations = self.port_of("operations")
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def port_of(self, kind):
+        return int(re.search(rf"kind={kind} address=\S+:(\d+)", self.log())[1])
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def post(self, table, body, headers=None, connection=None):
+        """Status and parsed answer."""
+        own = connection or self.connect()
+        own.request("POST", f"/v1/events/{table}", body, headers or {})
+        answer = own.getresponse()
+        text = answer.read()
+        if connection is None:
+            own.close()
+        return answer.status, json.loads(text)
+
+    def get(self, path, port=None):
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=20)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return answer, text
+
+    def metric(self, name):
+        """The sum of all lines of that name."""
+        _, text = self.get("/metrics", self.operations)
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.decode().splitlines()
+                   if re.match(rf"{name}[{{ ]", line))
+
+    def stop(self, code=DONE):
+        self.process.send_signal(signal.SIGTERM)
+        if self.process.wait(timeout=20) != code:
+            raise AssertionError(f"exit {self.process.returncode}\n{self.log()}")
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.lake = Lake()
+        self.addCleanup(self.lake.__exit__)
+        self.lake.init()
+
+    def start(self, *arguments, **how):
+        agent = Agent(self.lake, *arguments, **how)
+        self.addCleanup(end, agent.process)
+        return agent
+
+    def raw(self, agent, data):
+        """What comes back for these bytes until the connection is closed or silent."""
+        with socket.create_connection(("127.0.0.1", agent.port), timeout=3) as connection:
+            connection.sendall(data)
+            answer = b""
+            try:
+                while chunk := connection.recv(65536):
+                    answer += chunk
+            except (TimeoutError, ConnectionResetError):
+                pass
+            return answer
+
+
+class Answers(Case):
+    def test_forms_and_encodings(self):
+        """Each form that senders use arrives as the same events."""
+        agent = self.start()
+        ok = {"accepted": 2, "refused": 0}
+        bodies = [b'{"id":"a"}\n{"id":"b"}\n', b'[{"id":"c"},\n{"id":"d"}]']
+        for body in bodies:
+            self.assertEqual(agent.post("clicks", body), (200, ok))
+        packed = gzip.compress(b'{"id":"e"}\n') + gzip.compress(b'{"id":"f"}\n')
+        self.assertEqual(agent.post("clicks", packed, {"Content-Encoding": "gzip"}), (200, ok))
+        chunks = iter([b'{"id":', b'"g"}\n{"id"', b':"h"}'])
+        self.assertEqual(agent.post("clicks", chunks), (200, ok))
+        one = agent.post("clicks", b'{\n "id":\n "i"}')
+        self.assertEqual(one, (200, {"accepted": 1, "refused": 0}))
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {name: 1 for name in "abcdefghi"})
+
+    def test_bad_events_are_named(self):
+        """A sender must learn which line of his is wrong, and the others must arrive."""
+        agent = self.start()
+        status, answer = agent.post("clicks", b'{"id":"a"}\n{"id":}\n\n{"ix":1}\n{"id":"b"}\n')
+        self.assertEqual((status, answer["accepted"], answer["refused"]), (207, 2, 2))
+        self.assertEqual([(error["line"], error["reason"]) for error in answer["errors"]],
+                         [(2, "syntax"), (4, "required")])
+        status, answer = agent.post("clicks", b"nonsense")
+        self.assertEqual((status, answer["accepted"], answer["refused"]), (400, 0, 1))
+        status, answer = agent.post("clicks", b"")
+        self.assertEqual((status, answer["refused"]), (400, 1))
+        many = agent.post("clicks", b"x\n" * 50)[1]
+        self.assertEqual((many["refused"], len(many["errors"])), (50, 10))
+        received = agent.metric("bidlake_capture_events_received_total")
+        kept = agent.metric("bidlake_capture_events_kept_total")
+        refused = agent.metric("bidlake_capture_events_refused_total")
+        self.assertEqual((received, kept), (56, 2))
+        self.assertEqual(received, kept + refused)
+        agent.stop()
+
+    def test_requests_that_are_refused_whole(self):
+        token = self.lake.write("token", "s3cret\n")
+        agent = self.start("--http-token-file", token, "--http-body-bytes", "1KiB",
+                           "--http-expanded-bytes", "4KiB")
+        right = {"Authorization": "Bearer s3cret"}
+        event = b'{"id":"a"}'
+        for headers in ({}, {"Authorization": "Bearer s3creT"}, {"Authorization": "Bearer "}):
+            self.assertEqual(agent.post("clicks", event, headers)[0], 401)
+        self.assertEqual(agent.post("clicks", event, right)[0], 200)
+        self.assertEqual(agent.post("nothing", event, right)[0], 404)
+        self.assertEqual(agent.post("clicks", b" " * 1025, right)[0], 413)
+        bomb = {"Content-Encoding": "gzip", **right}
+        self.assertEqual(agent.post("clicks", gzip.compress(b" " * 100000), bomb)[0], 413)
+        self.assertEqual(agent.post("clicks", gzip.compress(event)[:-3], bomb)[0], 400)
+        other = {"Content-Encoding": "br", **right}
+        self.assertEqual(agent.post("clicks", event, other)[0], 415)
+        self.assertEqual(agent.get("/v1/events/clicks")[0].status, 405)
+        self.assertEqual(agent.get("/")[0].status, 404)
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
+
+    def test_pixel(self):
+        """Trackers and win notices are GETs; a macro nobody filled in is no price."""
+        agent = self.start()
+        answer, body = agent.get("/px/impressions?id=i%201&price=1.5&seat=%22x%22")
+        self.assertEqual((answer.status, answer.headers["Content-Type"], body[:6]),
+                         (200, "image/gif", b"GIF89a"))
+        self.assertEqual(answer.headers["Cache-Control"], "no-store")
+        agent.get("/px/impressions?id=i2&price=$%7BAUCTION_PRICE%7D")
+        self.assertEqual(agent.get("/px/impressions?price=1")[0].status, 400)
+        agent.stop()
+        self.lake.once()
+        rows = self.lake.rows("impressions", ["impression_id", "price", "seat"])
+        self.assertEqual(sorted(rows), [("i 1", 1.5, '"x"'), ("i2", None, None)])
+
+    def test_header_and_query_columns(self):
+        """The exchange is in a header or the path's query, never in the body."""
+        self.lake.tables = self.lake.write("mine.yaml", """
+table: mine
+columns:
+  id: {type: string, from: id, required: true}
+  exchange: {type: string, from: $header.x-exchange}
+  region: {type: string, from: $query.region}
+  received_at: {type: timestamptz, from: $received_at}
+""")
+        self.lake.init()
+        agent = self.start()
+        connection = agent.connect()
+        connection.request("POST", "/v1/events/mine?region=eu%2D1", b'{"id":"a"}',
+                           {"X-Exchange": "adx"})
+        self.assertEqual(connection.getresponse().read(), b'{"accepted":1,"refused":0}\n')
+        connection.close()
+        agent.stop()
+        self.lake.once()
+        rows = self.lake.load("mine").scan().to_arrow().select(["id", "exchange", "region"])
+        self.assertEqual(rows.to_pylist(), [{"id": "a", "exchange": "adx", "region": "eu-1"}])
+
+    def test_broken_http_does_no_harm(self):
+        """Port scanners, cut connections and liars are everyday guests."""
+        agent = self.start("--http-idle", "1s")
+        head = b"POST /v1/events/clicks HTTP/1.1\r\nHost: x\r\n"
+        for data in (b"\x00\xff\xfe garbage\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
+                     head + b"Content-Length: -5\r\n\r\n",
+                     head + b"Content-Length: 99999999999999999999\r\n\r\n",
+                     head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+                     head + b"X: " + b"y" * 100000 + b"\r\n\r\n",
+                     head + b"Content-Length: 100\r\n\r\n{\"id\":\"half\"}"):
+            answer = self.raw(agent, data)
+            self.assertNotIn(b"200 OK", answer, data[:80])
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
+
+
+class Life(Case):
+    def test_operations(self):
+        agent = self.start()
+        self.assertEqual(agent.get("/healthz", agent.operations)[0].status, 200)
+        answer, text = agent.get("/readyz", agent.operations)
+        self.assertEqual((answer.status, text.count(b"ok ")), (200, 3))
+        self.assertEqual(agent.get("/else", agent.operations)[0].status, 404)
+        agent.stop()
+
+    def test_address_in_use_is_said_at_start(self):
+        agent = self.start()
+        result = self.lake.agent("run", "--listen", f"http:127.0.0.1:{agent.port}",
+                                 spool=self.lake.path("other"), code=None)
+        self.assertNotEqual(result.code, DONE)
+        self.assertIn(f"127.0.0.1:{agent.port}", result.err)
+        for listen in ("http:localhost:1", "https:127.0.0.1:1", "http:127.0.0.1:70000"):
+            result = self.lake.agent("run", "--listen", listen, spool=self.lake.path("other"),
+                                     code=USAGE)
+        agent.stop()
+
+    def test_killed_under_load(self):
+        """Answered is in the table, once; what was not answered may be, once."""
+        sent, answered = set(), set()
+        stop = threading.Event()
+        rng = random.Random(7)
+
+        def send(agent, name):
+            with contextlib.closing(agent.connect()) as connection:
+                send_over(agent, name, connection)
+
+        def send_over(agent, name, connection):
+            n = 0
+            while not stop.is_set():
+                ids = [f"{name}-{n}-{i}" for i in range(rng.randrange(1, 20))]
+                n += 1
+                sent.update(ids)
+                try:
+                    status, answer = agent.post(
+                        "clicks", "\n".join(json.dumps({"id": i}) for i in ids), None, connection)
+                except (OSError, http.client.HTTPException):
+                    return
+                if status == 200 and answer["accepted"] == len(ids):
+                    answered.update(ids)
+
+        for life in range(5):
+            stop.clear()
+            agent = self.start()
+            senders = [threading.Thread(target=send, args=(agent, f"{life}-{i}")) for i in range(4)]
+            before = len(answered)
+            for sender in senders:
+                sender.start()
+            until(lambda: len(answered) > before + rng.randrange(50, 800), "answers")
+            end(agent.process, signal.SIGKILL)
+            stop.set()
+            for sender in senders:
+                sender.join()
+            self.lake.once()
+        self.start().stop()
+        self.lake.once()
+        found = self.lake.ids("clicks", "click_id")
+        self.assertEqual([name for name, count in found.items() if count > 1], [])
+        self.assertEqual(answered - found.keys(), set())
+        self.assertEqual(found.keys() - sent, set())
+        self.lake.check("clicks")
+
+
+if __name__ == "__main__":
+    unittest.main()

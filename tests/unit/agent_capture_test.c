@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/spool_support.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "agent/capture/capture.h"
+#include "lib/row/row.h"
+
+struct bench {
+    struct fixture spool;
+    struct mapping_set mappings;
+    struct capture *capture;
+    struct clock clock;
+    _Atomic int64_t wall_us;
+};
+
+static int64_t bench_wall_us(void *context)
+{
+    return atomic_load(&((struct bench *)context)->wall_us);
+}
+
+static int64_t bench_mono_ms(void *context)
+{
+    (void)context;
+    return clock_mono_ms(&clock_system);
+}
+
+static void bench_open(struct bench *bench, size_t open_bytes_max)
+{
+    static const char *const names[] = {"openrtb"};
+    struct error err;
+    *bench = (struct bench){.clock = {.wall_us = bench_wall_us, .mono_ms = bench_mono_ms}};
+    bench->clock.context = bench;
+    atomic_store(&bench->wall_us, 1000000);
+    fixture_init(&bench->spool);
+    fixture_open(&bench->spool);
+    must(mapping_set_load(&bench->mappings, names, 1, &err), &err);
+    struct capture_options options = {.spool = bench->spool.spool,
+                                      .mappings = &bench->mappings,
+                                      .agent_id = "a1",
+                                      .namespace = "db",
+                                      .clock = &bench->clock,
+                                      .open_bytes_max = open_bytes_max};
+    must(capture_open(&bench->capture, &options, &err), &err);
+}
+
+static void bench_close(struct bench *bench)
+{
+    capture_close(bench->capture);
+    mapping_set_free(&bench->mappings);
+    fixture_free(&bench->spool);
+}
+
+/* A ticket that can be waited for. */
+struct waiter {
+    struct ticket ticket; /* first */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool done;
+    int rc;
+};
+
+static void on_done(struct ticket *ticket, int rc, const struct error *err)
+{
+    struct waiter *waiter = (struct waiter *)ticket;
+    (void)err;
+    pthread_mutex_lock(&waiter->lock);
+    waiter->done = true;
+    waiter->rc = rc;
+    pthread_cond_signal(&waiter->changed);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+static void waiter_init(struct waiter *waiter)
+{
+    *waiter = (struct waiter){.ticket = {.done = on_done}};
+    pthread_mutex_init(&waiter->lock, NULL);
+    pthread_cond_init(&waiter->changed, NULL);
+}
+
+static int waiter_wait(struct waiter *waiter)
+{
+    pthread_mutex_lock(&waiter->lock);
+    while (!waiter->done)
+        pthread_cond_wait(&waiter->changed, &waiter->lock);
+    pthread_mutex_unlock(&waiter->lock);
+    return waiter->rc;
+}
+
+static void event(struct intake *intake, const char *json, bool fine)
+{
+    struct shred_context context = {.source_time_us = INT64_MIN, .partition = -1, .offset = -1};
+    struct refusal refusal;
+    assert_int_equal(intake_event(intake, slice_cstr(json), &context, &refusal), fine);
+}
+
+/* One request of the given events; OK once they are durable. */
+static int request(struct bench *bench, struct intake *intake, const char *table,
+                   const char *const *events, size_t count)
+{
+    struct waiter waiter;
+    struct error err;
+    size_t number = capture_find_table(bench->capture, slice_cstr(table));
+    waiter_init(&waiter);
+    must(intake_begin(intake, number, &waiter.ticket, &err), &err);
+    for (size_t i = 0; i < count; i++)
+        event(intake, events[i], events[i][0] == '{');
+    return intake_end(intake) ? waiter_wait(&waiter) : ERROR_INPUT;
+}
+
+static uint64_t end_of(struct bench *bench, const char *table)
+{
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    struct error err;
+    uint64_t end = 0;
+    must(spool_list_streams(bench->spool.spool, &arena, &streams, &err), &err);
+    for (size_t i = 0; i < streams.count; i++) {
+        const char *name = strrchr(streams.streams[i].name, '.');
+        if (strcmp(name + 1, table) == 0)
+            end += streams.streams[i].end;
+    }
+    arena_free(&arena);
+    return end;
+}
+
+/* An answer before the disk has it is the one thing that must never be given. */
+static void answered_events_are_in_the_spool(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *intake = NULL;
+    struct error err;
+    bench_open(&bench, 0);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    const char *events[] = {"{\"id\":\"a\"}", "nonsense", "{\"id\":\"b\"}"};
+    assert_int_equal(request(&bench, intake, "clicks", events, 3), OK);
+    assert_int_equal(end_of(&bench, "clicks"), 2);
+    assert_int_equal(request(&bench, intake, "impressions", events, 1), OK);
+    assert_int_equal(end_of(&bench, "impressions"), 1);
+    assert_int_equal(request(&bench, intake, "clicks", events + 1, 1), ERROR_INPUT);
+    struct capture_table_statistics statistics;
+    capture_table_statistics(bench.capture, capture_find_table(bench.capture, slice_cstr("clicks")),
+                             &statistics);
+    assert_int_equal(statistics.received, 4);
+    assert_int_equal(statistics.kept, 2);
+    assert_int_equal(statistics.refused[REFUSED_SYNTAX], 2);
+    assert_int_equal(statistics.waiting, 0);
+    assert_int_equal(capture_find_table(bench.capture, slice_cstr("nothing")), SIZE_MAX);
+    intake_close(intake);
+    bench_close(&bench);
+}
+
+enum { SENDERS = 4, REQUESTS = 300 };
+
+struct sender {
+    struct bench *bench;
+    pthread_t thread;
+    size_t kept;
+};
+
+static void *send_many(void *context)
+{
+    struct sender *sender = context;
+    struct intake *intake = NULL;
+    struct error err;
+    const char *events[] = {"{\"id\":\"a\"}", "{\"id\":\"b\"}"};
+    if (intake_open(&intake, sender->bench->capture, &err) != OK)
+        return NULL;
+    for (size_t i = 0; i < REQUESTS; i++) {
+        const char *table = i % 3 == 0 ? "clicks" : "impressions";
+        /* A clock that runs wild. */
+        atomic_store(&sender->bench->wall_us, 1000000 + (int64_t)(i * 7919 % 5000));
+        if (request(sender->bench, intake, table, events, 2) == OK)
+            sender->kept += 2;
+    }
+    intake_close(intake);
+    return NULL;
+}
+
+/* received_at of every row of every stream, in the order of positions. */
+static void assert_times_ascend(struct bench *bench)
+{
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    struct error err;
+    must(spool_list_streams(bench->spool.spool, &arena, &streams, &err), &err);
+    for (size_t i = 0; i < streams.count; i++) {
+        const char *table = strrchr(streams.streams[i].name, '.') + 1;
+        const struct mapping *mapping = mapping_set_find(&bench->mappings, table);
+        size_t column = table_schema_find(&mapping->schema, "received_at");
+        struct row_layout layout;
+        struct spool_reader *reader = NULL;
+        int64_t last_us = 0;
+        row_layout_init(&layout, &mapping->schema);
+        must(spool_reader_open(&reader, bench->spool.spool, streams.streams[i].name, 0,
+                               streams.streams[i].end, &err),
+             &err);
+        for (bool more = true; more;) {
+            struct spool_block block;
+            must(spool_reader_next(reader, &block, &more, &err), &err);
+            for (size_t at = 0; more && at < block.rows.len;) {
+                const uint8_t *row = block.rows.data + at;
+                int64_t time_us = row_long(&layout, row, column);
+                assert_true(time_us >= last_us);
+                last_us = time_us;
+                at += row_size(row);
+            }
+        }
+        spool_reader_close(reader);
+        row_layout_free(&layout);
+    }
+    arena_free(&arena);
+}
+
+/* Several doors at once: each event once, and received_at never back within a stream,
+ * though the wall clock leaps. */
+static void many_intakes_keep_each_event_and_the_order_of_time(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sender senders[SENDERS];
+    size_t kept = 0;
+    bench_open(&bench, 0);
+    for (size_t i = 0; i < SENDERS; i++) {
+        senders[i] = (struct sender){.bench = &bench};
+        assert_int_equal(pthread_create(&senders[i].thread, NULL, send_many, &senders[i]), 0);
+    }
+    for (size_t i = 0; i < SENDERS; i++) {
+        pthread_join(senders[i].thread, NULL);
+        kept += senders[i].kept;
+    }
+    assert_int_equal(kept, SENDERS * REQUESTS * 2);
+    assert_int_equal(end_of(&bench, "clicks") + end_of(&bench, "impressions"), kept);
+    assert_times_ascend(&bench);
+    struct capture_statistics statistics;
+    capture_statistics(bench.capture, &statistics);
+    assert_true(statistics.cuts > 0 && statistics.cuts <= SENDERS * REQUESTS);
+    bench_close(&bench);
+}
+
+/* A disk that hangs must not fill the memory: what waits is bounded, the rest is turned
+ * away and can come again. */
+static void requests_are_turned_away_when_too_much_waits(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *first = NULL;
+    struct intake *second = NULL;
+    struct waiter waiter;
+    struct waiter other;
+    struct error err;
+    bench_open(&bench, 100);
+    must(intake_open(&first, bench.capture, &err), &err);
+    must(intake_open(&second, bench.capture, &err), &err);
+    waiter_init(&waiter);
+    waiter_init(&other);
+    /* The first request is still being handed in, so nothing is cut yet. */
+    must(intake_begin(first, 0, &waiter.ticket, &err), &err);
+    event(first, "{\"id\":\"a long enough name for an event\"}", true);
+    assert_int_equal(intake_begin(second, 0, &other.ticket, &err), ERROR_LIMIT);
+    assert_true(intake_end(first));
+    assert_int_equal(waiter_wait(&waiter), OK);
+    assert_int_equal(intake_begin(second, 0, &other.ticket, &err), OK);
+    assert_false(intake_end(second));
+    struct capture_statistics statistics;
+    capture_statistics(bench.capture, &statistics);
+    assert_int_equal(statistics.full, 1);
+    intake_close(first);
+    intake_close(second);
+    bench_close(&bench);
+}
+
+static int fail_append(void *context, const char *name, struct error *err)
+{
+    (void)context;
+    return strcmp(name, "spool.append.before_commit") == 0
+               ? error_set(err, ERROR_IO, "the disk failed")
+               : OK;
+}
+
+/* A failed disk is answered as such, to all who wait, and nothing of it is counted as
+ * kept. */
+static void failed_append_is_answered_to_all(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *intake = NULL;
+    struct error err;
+    bench_open(&bench, 0);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    const char *events[] = {"{\"id\":\"a\"}"};
+    fault_install(fail_append, NULL);
+    int rc = request(&bench, intake, "clicks", events, 1);
+    fault_install(NULL, NULL);
+    assert_int_not_equal(rc, OK);
+    struct capture_table_statistics statistics;
+    capture_table_statistics(bench.capture, capture_find_table(bench.capture, slice_cstr("clicks")),
+                             &statistics);
+    assert_int_equal(statistics.kept, 0);
+    assert_int_equal(statistics.rejected, 1);
+    intake_close(intake);
+    bench_close(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answered_events_are_in_the_spool),
+        cmocka_unit_test(many_intakes_keep_each_event_and_the_order_of_time),
+        cmocka_unit_test(requests_are_turned_away_when_too_much_waits),
+        cmocka_unit_test(failed_append_is_answered_to_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
