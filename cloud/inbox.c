@@ -217,6 +217,7 @@ static void entry_take(struct inbox_entry *entry, struct slice bytes)
         return;
     }
     stream_set(entry, entry->announcement.stream);
+    announcement_detach(&entry->announcement);
     entry->fetched = true;
 }
 

@@ -93,6 +93,9 @@ struct announcement {
     struct arena arena;
 };
 
+/* Lets go of the document, a tenth of whose memory the rest takes; unknown keys go with it.
+ * The schema stays: it has a reference of its own. */
+void announcement_detach(struct announcement *announcement);
 void announcement_init(struct announcement *out);
 void announcement_free(struct announcement *announcement);
 void announcement_encode(const struct announcement *announcement, struct buf *out);

@@ -39,6 +39,28 @@ void announcement_free(struct announcement *announcement)
     announcement_init(announcement);
 }
 
+static void text_keep(struct arena *arena, const char **text)
+{
+    if (*text != NULL)
+        *text = arena_copy_cstr(arena, slice_cstr(*text));
+}
+
+void announcement_detach(struct announcement *announcement)
+{
+    struct arena *arena = &announcement->arena;
+    text_keep(arena, &announcement->stream);
+    text_keep(arena, &announcement->agent);
+    text_keep(arena, &announcement->table);
+    text_keep(arena, &announcement->table_uuid);
+    text_keep(arena, &announcement->writer);
+    for (size_t i = 0; i < announcement->lost_count; i++)
+        text_keep(arena, &announcement->lost[i].reason);
+    for (size_t i = 0; i < announcement->file_count; i++)
+        text_keep(arena, &announcement->files[i].path);
+    json_decref(announcement->document);
+    announcement->document = NULL;
+}
+
 /* ---- one file ---- */
 
 /* Sizes and counts of a metric: -1 when it isn't given. */

@@ -160,6 +160,28 @@ static void announcement_of_a_loss_has_its_shape(void **state)
 }
 
 /* A later release adds keys; an older one in between must not drop them. */
+/* What waits for its commit may not lean on a document that is gone. */
+static void detached_announcement_is_whole(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"announcement.json", "announcement_lost.json"};
+    for (size_t i = 0; i < 2; i++) {
+        struct error err;
+        struct buf bytes = {0};
+        struct buf again = {0};
+        struct announcement decoded;
+        golden_read(names[i], &bytes);
+        assert_int_equal(announcement_decode(&decoded, buf_slice(&bytes), &err), OK);
+        announcement_detach(&decoded);
+        assert_null(decoded.document);
+        announcement_encode(&decoded, &again);
+        golden_compare(names[i], buf_slice(&again));
+        announcement_free(&decoded);
+        buf_free(&bytes);
+        buf_free(&again);
+    }
+}
+
 static void announcement_keeps_keys_of_later_versions(void **state)
 {
     (void)state;
@@ -342,6 +364,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(announcement_has_its_shape),
         cmocka_unit_test(announcement_of_a_loss_has_its_shape),
+        cmocka_unit_test(detached_announcement_is_whole),
         cmocka_unit_test(announcement_keeps_keys_of_later_versions),
         cmocka_unit_test(receipts_have_their_shape),
         cmocka_unit_test(receipt_keeps_keys_of_later_versions),
