@@ -7,10 +7,13 @@
 #include "cloud/check.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/bytes.h"
+#include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 
 static const uint64_t file_bytes_max = UINT64_C(5) << 40; /* an object's limit at S3 and GCS */
@@ -23,90 +26,273 @@ static const uint64_t rows_per_byte_max = 65536;
 static const int64_t day_min = -719162;
 static const int64_t day_max = 2932896;
 
-/* The field with that id among the schema's columns; *in_list: it is a list's element. */
-static const json_t *field_find(const json_t *schema, int64_t id, bool *in_list)
+/* How a type's bounds are read; the comparison of what is UNORDERED is left to readers. */
+enum bound_kind {
+    BOUND_NONE, /* a list, a struct: it has none */
+    BOUND_BOOLEAN,
+    BOUND_INTEGER, /* 4 or 8 bytes */
+    BOUND_REAL,    /* 4 or 8 bytes */
+    BOUND_TEXT,
+    BOUND_BYTES,
+    BOUND_UNORDERED,
+};
+
+/* A column of the table, or a list's element. */
+struct check_field {
+    int64_t id;
+    bool element;
+    bool required;
+    const char *type; /* borrowed from the metadata; NULL: not primitive */
+    enum bound_kind bound;
+    bool narrow; /* of numbers: 4 bytes only */
+    bool wide;   /* of numbers: 8 bytes only */
+};
+
+static void field_kind_fill(struct check_field *field)
 {
-    size_t i;
-    const json_t *field;
-    *in_list = false;
-    json_array_foreach(json_object_get(schema, "fields"), i, field)
-    {
-        const json_t *type = json_object_get(field, "type");
-        if (json_integer_value(json_object_get(field, "id")) == id)
-            return field;
-        if (json_is_object(type) && json_integer_value(json_object_get(type, "element-id")) == id) {
-            *in_list = true;
-            return field;
+    static const struct {
+        const char *type;
+        enum bound_kind kind;
+        bool narrow;
+        bool wide;
+    } kinds[] = {
+        {"boolean", BOUND_BOOLEAN, false, false}, {"int", BOUND_INTEGER, true, false},
+        {"date", BOUND_INTEGER, true, false},     {"long", BOUND_INTEGER, false, false},
+        {"time", BOUND_INTEGER, false, true},     {"float", BOUND_REAL, true, false},
+        {"double", BOUND_REAL, false, false},     {"string", BOUND_TEXT, false, false},
+        {"binary", BOUND_BYTES, false, false},    {"uuid", BOUND_BYTES, false, false},
+    };
+    field->bound = BOUND_UNORDERED;
+    if (strncmp(field->type, "timestamp", 9) == 0) {
+        field->bound = BOUND_INTEGER;
+        field->wide = true;
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(field->type, kinds[i].type) == 0) {
+            field->bound = kinds[i].kind;
+            field->narrow = kinds[i].narrow;
+            field->wide = kinds[i].wide;
         }
     }
-    return NULL;
 }
 
-static const char *field_type(const json_t *schema, int64_t id)
+static int field_compare(const void *a, const void *b)
 {
-    bool in_list;
-    const json_t *field = field_find(schema, id, &in_list);
-    if (field == NULL || in_list)
-        return NULL;
-    return json_string_value(json_object_get(field, "type"));
+    int64_t left = ((const struct check_field *)a)->id;
+    int64_t right = ((const struct check_field *)b)->id;
+    return (left > right) - (left < right);
 }
 
-/* Bytes of a bound of this type; 0: any (strings); -1: it can have none. An int in a
- * file may be a long in the table by now: both are readable. */
-static bool bound_size_fits(const char *type, size_t len)
+void table_check_init(struct table_check *out, const json_t *metadata)
 {
-    if (strcmp(type, "boolean") == 0)
+    size_t i;
+    const json_t *column;
+    *out = (struct table_check){.metadata = metadata,
+                                .schema = metadata_current_schema_borrow(metadata)};
+    const json_t *columns = json_object_get(out->schema, "fields");
+    out->fields = memory_alloc(2 * json_array_size(columns) + 1, sizeof *out->fields);
+    json_array_foreach(columns, i, column)
+    {
+        const json_t *type = json_object_get(column, "type");
+        const json_t *element = json_object_get(type, "element-id");
+        struct check_field *field = &out->fields[out->field_count++];
+        field->id = json_integer_value(json_object_get(column, "id"));
+        field->required = json_is_true(json_object_get(column, "required"));
+        field->type = json_string_value(type);
+        if (field->type != NULL)
+            field_kind_fill(field);
+        if (element != NULL)
+            out->fields[out->field_count++] =
+                (struct check_field){.id = json_integer_value(element), .element = true};
+    }
+    qsort(out->fields, out->field_count, sizeof *out->fields, field_compare);
+}
+
+void table_check_free(struct table_check *check)
+{
+    json_decref(check->fitting);
+    free(check->fields);
+    *check = (struct table_check){0};
+}
+
+static const struct check_field *field_find(const struct table_check *check, int64_t id)
+{
+    struct check_field wanted = {.id = id};
+    return bsearch(&wanted, check->fields, check->field_count, sizeof *check->fields,
+                   field_compare);
+}
+
+/* ---- bounds ---- */
+
+/* An int or a float in a file may be a long or a double in the table by now. */
+static bool bound_size_fits(const struct check_field *field, size_t len)
+{
+    switch (field->bound) {
+    case BOUND_BOOLEAN:
         return len == 1;
-    if (strcmp(type, "int") == 0 || strcmp(type, "date") == 0 || strcmp(type, "float") == 0)
-        return len == 4;
-    if (strcmp(type, "long") == 0 || strcmp(type, "double") == 0)
-        return len == 8 || len == 4;
-    if (strncmp(type, "timestamp", 9) == 0 || strcmp(type, "time") == 0)
-        return len == 8;
-    return len <= text_value_max;
+    case BOUND_INTEGER:
+    case BOUND_REAL:
+        return (len == 4 && !field->wide) || (len == 8 && !field->narrow);
+    default:
+        return len <= text_value_max;
+    }
+}
+
+static int64_t integer_of(struct slice bound)
+{
+    return bound.len == 4 ? (int32_t)get_u32le(bound.data) : (int64_t)get_u64le(bound.data);
+}
+
+static double real_of(struct slice bound)
+{
+    uint32_t narrow;
+    uint64_t wide;
+    float single;
+    double value;
+    if (bound.len == 4) {
+        narrow = get_u32le(bound.data);
+        memcpy(&single, &narrow, sizeof single);
+        return (double)single;
+    }
+    wide = get_u64le(bound.data);
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+static bool is_text(struct slice bytes)
+{
+    json_t *text = json_stringn((const char *)bytes.data, bytes.len); /* NULL: no UTF-8 */
+    json_decref(text);
+    return text != NULL;
+}
+
+/* A bound that no value of the type can be makes readers fail: they decode it to prune. */
+static int bound_check(const struct check_field *field, const char *which, struct slice bound,
+                       struct error *err)
+{
+    bool fine = bound_size_fits(field, bound.len);
+    if (fine && field->bound == BOUND_REAL)
+        fine = !isnan(real_of(bound));
+    if (fine && field->bound == BOUND_TEXT)
+        fine = is_text(bound);
+    if (fine && field->bound == BOUND_BOOLEAN)
+        fine = bound.data[0] <= 1;
+    if (fine)
+        return OK;
+    return error_set(err, ERROR_INPUT, "field %" PRId64 ": the %s bound is no %s", field->id, which,
+                     field->type);
+}
+
+static bool bounds_are_ordered(const struct check_field *field, struct slice lower,
+                               struct slice upper)
+{
+    switch (field->bound) {
+    case BOUND_BOOLEAN:
+        return lower.data[0] <= upper.data[0];
+    case BOUND_INTEGER:
+        return integer_of(lower) <= integer_of(upper);
+    case BOUND_REAL:
+        return real_of(lower) <= real_of(upper);
+    case BOUND_TEXT:
+    case BOUND_BYTES:
+        return slice_compare(lower, upper) <= 0;
+    default:
+        return true;
+    }
+}
+
+static int bounds_check(const struct check_field *field, const struct file_metric *metric,
+                        struct error *err)
+{
+    int rc = OK;
+    if (metric->has_lower)
+        rc = bound_check(field, "lower", metric->lower, err);
+    if (rc == OK && metric->has_upper)
+        rc = bound_check(field, "upper", metric->upper, err);
+    if (rc == OK && metric->has_lower && metric->has_upper &&
+        !bounds_are_ordered(field, metric->lower, metric->upper))
+        rc = error_set(err, ERROR_INPUT, "field %" PRId64 ": the lower bound is above the upper",
+                       field->id);
+    return rc;
 }
 
 static int metric_check(const struct data_file *file, const struct file_metric *metric,
-                        const json_t *schema, struct error *err)
+                        const struct table_check *check, struct error *err)
 {
-    bool in_list;
-    const json_t *field = field_find(schema, metric->field_id, &in_list);
+    const struct check_field *field = field_find(check, metric->field_id);
     if (field == NULL)
         return error_set(err, ERROR_INPUT, "metrics of field %d, which the table doesn't have",
                          metric->field_id);
     if (metric->size > 0 && (uint64_t)metric->size > file->size)
         return error_set(err, ERROR_INPUT, "field %d: size %" PRId64 " is larger than the file's",
                          metric->field_id, metric->size);
-    bool bounds = metric->has_lower || metric->has_upper;
-    if (in_list || json_is_object(json_object_get(field, "type")))
-        return bounds ? error_set(err, ERROR_INPUT, "field %d: bounds of a list", metric->field_id)
-                      : OK;
+    if (field->bound == BOUND_NONE)
+        return metric->has_lower || metric->has_upper
+                   ? error_set(err, ERROR_INPUT, "field %d: bounds of a list", metric->field_id)
+                   : OK;
     if (metric->values >= 0 && (uint64_t)metric->values != file->rows)
         return error_set(err, ERROR_INPUT, "field %d: %" PRId64 " values in %" PRIu64 " rows",
                          metric->field_id, metric->values, file->rows);
     if (metric->nulls > (int64_t)file->rows || metric->nans > (int64_t)file->rows)
         return error_set(err, ERROR_INPUT, "field %d: more nulls or NaNs than rows",
                          metric->field_id);
-    if (json_is_true(json_object_get(field, "required")) && metric->nulls > 0)
+    if (field->required && metric->nulls > 0)
         return error_set(err, ERROR_INPUT, "field %d is required and has nulls", metric->field_id);
-    const char *type = json_string_value(json_object_get(field, "type"));
-    if ((metric->has_lower && !bound_size_fits(type, metric->lower.len)) ||
-        (metric->has_upper && !bound_size_fits(type, metric->upper.len)))
-        return error_set(err, ERROR_INPUT, "field %d: a bound is no %s", metric->field_id, type);
-    if (metric->has_lower && metric->has_upper && strcmp(type, "string") == 0 &&
-        slice_compare(metric->lower, metric->upper) > 0)
-        return error_set(err, ERROR_INPUT, "field %d: the lower bound is above the upper",
-                         metric->field_id);
+    return bounds_check(field, metric, err);
+}
+
+/* ---- partitions ---- */
+
+/* All rows of a file share its partition value, so what its metrics say of the source column
+ * must allow for it: a query that prunes by one must not miss what the other holds. */
+static bool metric_allows(const struct file_metric *metric, const struct partition_value *value,
+                          bool day, const struct data_file *file)
+{
+    static const int64_t day_us = INT64_C(86400) * 1000000;
+    if (value->null)
+        return !metric->has_lower && !metric->has_upper &&
+               (metric->nulls < 0 || (uint64_t)metric->nulls == file->rows);
+    if (metric->nulls > 0)
+        return false;
+    if (!metric->has_lower || !metric->has_upper)
+        return true;
+    if (value->is_text) /* bounds may be cut */
+        return slice_compare(metric->lower, value->text) <= 0 &&
+               slice_compare(metric->upper, value->text) >= 0;
+    int64_t lower = integer_of(metric->lower);
+    int64_t upper = integer_of(metric->upper);
+    if (day && metric->lower.len == 8) {
+        lower = (lower - (lower < 0 ? day_us - 1 : 0)) / day_us;
+        upper = (upper - (upper < 0 ? day_us - 1 : 0)) / day_us;
+    }
+    return lower == value->number && upper == value->number;
+}
+
+static int partition_metric_check(const struct data_file *file, const struct partition_value *value,
+                                  const struct check_field *column, bool day, const char *name,
+                                  struct error *err)
+{
+    if (day && strstr(column->type, "_ns") != NULL) /* nanoseconds: nothing of ours has them */
+        return OK;
+    for (size_t i = 0; i < file->metric_count; i++) {
+        const struct file_metric *metric = &file->metrics[i];
+        if (metric->field_id == column->id && !metric_allows(metric, value, day, file))
+            return error_set(err, ERROR_INPUT,
+                             "partition %s: the metrics of field %" PRId64 " tell of other values",
+                             name, column->id);
+    }
     return OK;
 }
 
-static int partition_value_check(const struct partition_value *value, const json_t *field,
-                                 const json_t *schema, struct error *err)
+static int partition_value_check(const struct data_file *file, const struct partition_value *value,
+                                 const json_t *field, const struct table_check *check,
+                                 struct error *err)
 {
     const char *name = json_string_value(json_object_get(field, "name"));
     const char *transform = json_string_value(json_object_get(field, "transform"));
-    const char *source =
-        field_type(schema, json_integer_value(json_object_get(field, "source-id")));
+    const struct check_field *column =
+        field_find(check, json_integer_value(json_object_get(field, "source-id")));
+    const char *source = column != NULL ? column->type : NULL;
     if (name == NULL || transform == NULL || source == NULL)
         return error_set(err, ERROR_INPUT, "a partition field that we don't understand");
     bool day = strcmp(transform, "day") == 0;
@@ -114,7 +300,7 @@ static int partition_value_check(const struct partition_value *value, const json
         return error_set(err, ERROR_INPUT, "partition %s: transform %s is not written", name,
                          transform);
     if (value->null)
-        return OK;
+        return partition_metric_check(file, value, column, day, name, err);
     bool text = !day && strcmp(source, "string") == 0;
     if (value->is_text != text)
         return error_set(err, ERROR_INPUT, "partition %s: the value is no %s", name,
@@ -129,13 +315,15 @@ static int partition_value_check(const struct partition_value *value, const json
         (value->number < INT32_MIN || value->number > INT32_MAX))
         return error_set(err, ERROR_INPUT, "partition %s: %" PRId64 " is out of range", name,
                          value->number);
-    return OK;
+    if (text ? !is_text(value->text) : column->bound != BOUND_INTEGER)
+        return error_set(err, ERROR_INPUT, "partition %s: not of a %s", name, source);
+    return partition_metric_check(file, value, column, day, name, err);
 }
 
-static int partition_check(const struct data_file *file, const json_t *metadata,
-                           const json_t *schema, struct error *err)
+static int partition_check(const struct data_file *file, const struct table_check *check,
+                           struct error *err)
 {
-    const json_t *spec = metadata_spec_borrow(metadata, file->spec);
+    const json_t *spec = metadata_spec_borrow(check->metadata, file->spec);
     if (spec == NULL)
         return error_set(err, ERROR_INPUT, "the table has no partition spec %d", file->spec);
     const json_t *fields = json_object_get(spec, "fields");
@@ -143,7 +331,8 @@ static int partition_check(const struct data_file *file, const json_t *metadata,
         return error_set(err, ERROR_INPUT, "spec %d has %zu partition fields, not %zu", file->spec,
                          json_array_size(fields), file->partition_count);
     for (size_t i = 0; i < file->partition_count; i++) {
-        int rc = partition_value_check(&file->partition[i], json_array_get(fields, i), schema, err);
+        int rc =
+            partition_value_check(file, &file->partition[i], json_array_get(fields, i), check, err);
         if (rc != OK)
             return rc;
     }
@@ -160,17 +349,24 @@ static bool sort_order_known(const json_t *metadata, int32_t id)
     return id == 0;
 }
 
+/* ---- files ---- */
+
+enum { NAME_BEGIN_SIZE = STREAM_HASH_SIZE + 48 };
+
 /* "<hash>-<from>-<to>-" begins the file's own name: so a name can't stand for a range
  * that is committed already, and no file is taken twice. */
-static bool path_names_range(const char *path, const struct announcement *announcement)
+static void name_begin(const struct announcement *announcement, char out[NAME_BEGIN_SIZE])
 {
     char hash[STREAM_HASH_SIZE];
-    char wanted[STREAM_HASH_SIZE + 48];
     stream_hash(announcement->stream, hash);
-    snprintf(wanted, sizeof wanted, "%s-%" PRIu64 "-%" PRIu64 "-", hash, announcement->from,
+    snprintf(out, NAME_BEGIN_SIZE, "%s-%" PRIu64 "-%" PRIu64 "-", hash, announcement->from,
              announcement->to);
+}
+
+static bool path_names_range(const char *path, const char *begin)
+{
     const char *slash = strrchr(path, '/');
-    return slash != NULL && strncmp(slash + 1, wanted, strlen(wanted)) == 0;
+    return slash != NULL && strncmp(slash + 1, begin, strlen(begin)) == 0;
 }
 
 static int splits_check(const struct data_file *file, struct error *err)
@@ -185,11 +381,12 @@ static int splits_check(const struct data_file *file, struct error *err)
     return OK;
 }
 
-static int file_check(const struct announcement *announcement, const struct data_file *file,
-                      const json_t *metadata, const json_t *schema, struct error *err)
+static int file_check(const struct announcement *announcement, const char *begin,
+                      const struct data_file *file, const struct table_check *check,
+                      struct error *err)
 {
-    if (!data_file_path_check(file->path, announcement->stream) ||
-        !path_names_range(file->path, announcement))
+    if (!path_names_range(file->path, begin) ||
+        !data_file_path_check(file->path, announcement->stream))
         return error_set(err, ERROR_INPUT, "not a path of this stream and range");
     if (file->offset != 0)
         return error_set(err, ERROR_INPUT, "packed objects are not known to this version");
@@ -197,19 +394,18 @@ static int file_check(const struct announcement *announcement, const struct data
         return error_set(err, ERROR_INPUT, "size %" PRIu64 " is absurd", file->size);
     if (file->rows == 0 || file->rows / rows_per_byte_max > file->size)
         return error_set(err, ERROR_INPUT, "%" PRIu64 " rows is absurd", file->rows);
-    if (!sort_order_known(metadata, file->sort))
+    if (!sort_order_known(check->metadata, file->sort))
         return error_set(err, ERROR_INPUT, "the table has no sort order %d", file->sort);
-    int rc = partition_check(file, metadata, schema, err);
-    if (rc == OK)
-        rc = splits_check(file, err);
+    int rc = splits_check(file, err);
     uint64_t sizes = 0;
     for (size_t i = 0; i < file->metric_count && rc == OK; i++) {
-        rc = metric_check(file, &file->metrics[i], schema, err);
+        rc = metric_check(file, &file->metrics[i], check, err);
         sizes += rc == OK && file->metrics[i].size > 0 ? (uint64_t)file->metrics[i].size : 0;
         if (rc == OK && sizes > file->size)
             rc = error_set(err, ERROR_INPUT, "its columns are larger than the file");
     }
-    return rc;
+    /* Last: it reads bounds that were checked by now. */
+    return rc == OK ? partition_check(file, check, err) : rc;
 }
 
 static int counts_check(const struct announcement *announcement, struct error *err)
@@ -240,12 +436,25 @@ static int counts_check(const struct announcement *announcement, struct error *e
     return OK;
 }
 
-int announcement_check(const struct announcement *announcement, const char *table,
-                       const json_t *metadata, struct error *err)
+/* One schema, that of the last one which was fine, is compared by its text alone: a turn's
+ * announcements mostly have the same. */
+static int schema_check(struct table_check *check, const json_t *announced, struct error *err)
 {
-    const json_t *schema = metadata_current_schema_borrow(metadata);
-    const char *uuid = metadata_uuid_borrow(metadata);
     char why[200];
+    if (check->fitting != NULL && json_equal(check->fitting, announced))
+        return OK;
+    if (schema_compare(announced, check->schema, why, sizeof why) != SCHEMA_SAME)
+        return error_set(err, ERROR_INPUT, "schema: %s", why);
+    json_decref(check->fitting);
+    check->fitting = json_incref((json_t *)(uintptr_t)announced);
+    return OK;
+}
+
+int announcement_check(struct table_check *check, const struct announcement *announcement,
+                       const char *table, struct error *err)
+{
+    const char *uuid = metadata_uuid_borrow(check->metadata);
+    char begin[NAME_BEGIN_SIZE];
     if (strcmp(announcement->table, table) != 0)
         return error_set(err, ERROR_INPUT, "it is for table %.100s", announcement->table);
     const char *slash = strrchr(announcement->stream, '/');
@@ -256,12 +465,13 @@ int announcement_check(const struct announcement *announcement, const char *tabl
                          announcement->table_uuid, uuid);
     if (announcement->from >= announcement->to)
         return error_set(err, ERROR_INPUT, "an empty range");
-    if (schema_compare(announcement->schema, schema, why, sizeof why) != SCHEMA_SAME)
-        return error_set(err, ERROR_INPUT, "schema: %s", why);
-    int rc = counts_check(announcement, err);
+    int rc = schema_check(check, announcement->schema, err);
+    if (rc == OK)
+        rc = counts_check(announcement, err);
+    name_begin(announcement, begin);
     for (size_t i = 0; i < announcement->file_count && rc == OK; i++) {
         const struct data_file *file = &announcement->files[i];
-        rc = file_check(announcement, file, metadata, schema, err);
+        rc = file_check(announcement, begin, file, check, err);
         if (rc != OK)
             rc = error_wrap(err, "file %.150s", file->path);
     }

@@ -39,6 +39,7 @@ struct turn {
     struct inbox_page page;
     struct table_state state;  /* of the newest load; its ledger is advanced in place */
     struct stream_index index; /* of that ledger */
+    struct table_check check;  /* of that metadata */
     struct append append;
     size_t taken; /* by this attempt */
     size_t taken_bytes;
@@ -101,11 +102,13 @@ static int entry_try(struct turn *turn, struct inbox_entry *entry, struct error 
         return OK;
     }
     struct error why;
-    if (announcement_check(&entry->announcement, turn->table.full, turn->state.loaded.metadata,
-                           &why) != OK) {
+    if (announcement_check(&turn->check, &entry->announcement, turn->table.full, &why) != OK) {
         inbox_refuse(entry, why.text);
         return OK;
     }
+    /* A thousand of them wait for their snapshot: they share what they have in common. */
+    json_decref(entry->announcement.schema);
+    entry->announcement.schema = json_incref(turn->check.fitting);
     if (!entry->headed) {
         if (!turn->has_first_head)
             turn->first_head_ms = clock_mono_ms(committer_clock(turn->committer));
@@ -215,11 +218,14 @@ static int taken_append(struct turn *turn, struct error *err)
 static int state_load(struct turn *turn, struct error *err)
 {
     stream_index_free(&turn->index);
+    table_check_free(&turn->check);
     table_state_free(&turn->state);
     int rc = table_state_load(turn->committer, &turn->table, &turn->contract, false, &turn->state,
                               turn->report, err);
-    if (rc == OK)
+    if (rc == OK) {
         stream_index_build(&turn->index, turn->state.ledger);
+        table_check_init(&turn->check, turn->state.loaded.metadata);
+    }
     return rc;
 }
 
@@ -518,6 +524,7 @@ int commit_turn_table(const struct committer *committer, const char *table,
         rc = prune(&turn, err);
     inbox_page_free(&turn.page);
     stream_index_free(&turn.index);
+    table_check_free(&turn.check);
     table_state_free(&turn.state);
     contract_state_free(&turn.contract);
     for (size_t i = 0; i < turn.gap_count; i++)
