@@ -30,6 +30,7 @@ enum {
     EPOCH_LEN = UUID_TEXT_SIZE - 1,
     EPOCHS_KEPT = 256,
     AGENT_ID_MAX = 128,
+    ALLOCATOR_KEEPS = 2 << 20,
 };
 
 static const uint64_t BYTES_DEFAULT = (uint64_t)20 << 30;
@@ -388,6 +389,15 @@ static int sweep(struct spool *spool, struct error *err)
 
 /* ---- open and close ---- */
 
+/* LMDB allocates the pages of a large value and frees them at each commit. The C library
+ * gives so much back to the kernel and faults it in again, page by page, until it has
+ * once seen a block of that size freed: then it keeps twice that. */
+static void warm_allocator(void)
+{
+    void *volatile block = malloc(ALLOCATOR_KEEPS);
+    free(block);
+}
+
 static struct spool *make_handle(const struct spool_options *options)
 {
     struct spool *spool = memory_alloc(1, sizeof *spool);
@@ -428,6 +438,8 @@ int spool_open(struct spool **out, const struct spool_options *options, struct e
     bool fresh = false;
     *out = NULL;
     struct spool *spool = make_handle(options);
+    if (!options->read_only)
+        warm_allocator();
     int rc = check_options(options, err);
     if (rc == OK && !spool->read_only)
         rc = prepare_directory(spool, err);

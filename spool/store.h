@@ -64,6 +64,9 @@ struct spool {
     /* guarded by lock */
     struct append_call *head;
     struct append_call *tail;
+    size_t queued;     /* calls between head and tail */
+    size_t expected;   /* calls that were here when the last group ended */
+    int64_t commit_ns; /* what the last group took */
     bool leading;
 };
 
