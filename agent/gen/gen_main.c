@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * bidlake-gen: writes the funnel's events to files or one table's to stdout, as fast as it
- * can or at a rate. One thread: make a batch into four buffers, write them out, wait.
+ * bidlake-gen: writes the funnel's events to files, one table's to stdout, or sends them to an
+ * agent, as fast as it can or at a rate. One thread: make a batch into four buffers, write them
+ * out, wait.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/gen/gen.h"
+#include "agent/gen/sender.h"
 #include "agent/gen/settings.h"
 #include "lib/base/clock.h"
 #include "lib/base/fault.h"
@@ -22,10 +24,12 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 #define TIME_END_MS INT64_C(7258118400000) /* 2200-01-01 */
 #define CLICK_ROOM_MS INT64_C(3600000)     /* the last click comes well within it */
-enum { FLUSH_BYTES = 1 << 20, BATCH_REQUESTS = 256, DRAIN_EVENTS = 256 };
+enum { FLUSH_BYTES = 1 << 20, BATCH_REQUESTS = 256, DRAIN_EVENTS = 256, SEND_WAIT_MS = 5 };
 
 struct output {
-    int fds[GEN_TABLES]; /* -1: not wanted */
+    int fds[GEN_TABLES];   /* -1: not wanted */
+    struct sender *sender; /* instead of files; NULL: none */
+    int only_table;        /* of --table with --to; -1: all */
     struct buf bufs[GEN_TABLES];
 };
 
@@ -56,12 +60,16 @@ static int table_of(const char *name)
 /* What doesn't go together, said before anything is written. */
 static int settings_check(const struct settings *settings, struct error *err)
 {
-    if (settings->kafka[0] != 0)
+    bool http = strncmp(settings->to, "http://", 7) == 0;
+    if (settings->to[0] != 0 && !http)
         return error_set(err, ERROR_INPUT,
-                         "Kafka (--to, KAFKA_BOOTSTRAP_SERVERS) is not supported in this build; "
-                         "use --out or --table");
-    if ((settings->out[0] != 0) == (settings->table[0] != 0))
-        return error_set(err, ERROR_INPUT, "one of --out DIR and --table NAME is needed");
+                         "\"%s\" (--to, KAFKA_BOOTSTRAP_SERVERS): Kafka is not supported in this "
+                         "build; use --to http://HOST:PORT, --out or --table",
+                         settings->to);
+    if (http && settings->out[0] != 0)
+        return error_set(err, ERROR_INPUT, "--to and --out don't go together");
+    if (!http && (settings->out[0] != 0) == (settings->table[0] != 0))
+        return error_set(err, ERROR_INPUT, "one of --to URL, --out DIR and --table NAME is needed");
     if (settings->table[0] != 0 && table_of(settings->table) < 0)
         return error_set(err, ERROR_INPUT,
                          "--table: \"%s\" is none of bid_requests, bid_responses, impressions, "
@@ -113,6 +121,13 @@ static uint64_t requests_max(const struct gen_options *options)
 
 static int output_open(struct output *output, const struct settings *settings, struct error *err)
 {
+    output->only_table = settings->table[0] != 0 ? table_of(settings->table) : -1;
+    if (settings->to[0] != 0) {
+        struct sender_options options = {.url = settings->to,
+                                         .connections = (size_t)settings->connections,
+                                         .batch_events = (size_t)settings->batch};
+        return sender_open(&output->sender, &options, err);
+    }
     if (settings->table[0] != 0) {
         output->fds[table_of(settings->table)] = STDOUT_FILENO;
         return OK;
@@ -129,9 +144,27 @@ static int output_open(struct output *output, const struct settings *settings, s
     return rc;
 }
 
+/* To the agent; more is made only when the connections have taken what is there. */
+static int output_send(struct output *output, struct error *err)
+{
+    for (int table = 0; table < GEN_TABLES; table++) {
+        struct buf *buf = &output->bufs[table];
+        if (buf->len > 0 && (output->only_table < 0 || output->only_table == table))
+            sender_put(output->sender, gen_table_name((enum gen_table)table), buf_slice(buf));
+        buf_reset(buf);
+    }
+    int rc = OK;
+    do
+        rc = sender_step(output->sender, sender_is_full(output->sender) ? SEND_WAIT_MS : 0, err);
+    while (rc == OK && sender_is_full(output->sender) && !stopped);
+    return rc;
+}
+
 /* Writes what has passed `bytes_min`; what nobody wants is dropped. */
 static int output_flush(struct output *output, size_t bytes_min, struct error *err)
 {
+    if (output->sender != NULL)
+        return output_send(output, err);
     for (int table = 0; table < GEN_TABLES; table++) {
         struct buf *buf = &output->bufs[table];
         if (buf->len < bytes_min || buf->len == 0)
@@ -148,6 +181,7 @@ static int output_flush(struct output *output, size_t bytes_min, struct error *e
 
 static void output_close(struct output *output)
 {
+    sender_close(output->sender);
     for (int table = 0; table < GEN_TABLES; table++) {
         if (output->fds[table] > STDERR_FILENO)
             close(output->fds[table]);
@@ -175,7 +209,10 @@ static int run(struct gen *gen, struct output *output, const struct settings *se
         if (due <= done) {
             /* Caught up: a reader on the other side must not wait for a full buffer. */
             rc = output_flush(output, 1, err);
-            clock_sleep_ms(clock, 10);
+            if (rc == OK && output->sender != NULL)
+                rc = sender_step(output->sender, SEND_WAIT_MS, err);
+            if (output->sender == NULL || sender_is_idle(output->sender))
+                clock_sleep_ms(clock, output->sender == NULL ? 10 : 1);
             continue;
         }
         for (uint64_t i = 0; i < BATCH_REQUESTS && done < due; i++, done++)
@@ -186,6 +223,8 @@ static int run(struct gen *gen, struct output *output, const struct settings *se
         rc = output_flush(output, FLUSH_BYTES, err);
     if (rc == OK)
         rc = output_flush(output, 1, err);
+    while (rc == OK && output->sender != NULL && !sender_is_idle(output->sender) && !stopped)
+        rc = sender_step(output->sender, 10 * SEND_WAIT_MS, err);
     return rc;
 }
 
@@ -215,7 +254,25 @@ static void summary_json(struct buf *out, const struct gen *gen, const struct ge
                    (unsigned long long)country->impression_price_micros,
                    (unsigned long long)country->clicks);
     }
-    buf_put_cstr(out, "}}\n");
+    buf_put_cstr(out, "}");
+}
+
+/* What became of the requests, with --to. */
+static void summary_sent(struct buf *out, const struct sender *sender, bool json)
+{
+    struct sender_statistics sent;
+    sender_statistics(sender, &sent);
+    buf_printf(out,
+               json ? ",\"http\":{\"requests\":%llu,\"accepted\":%llu,\"refused\":%llu,"
+                      "\"unanswered\":%llu,\"retried\":%llu,\"latency_ms\":{\"p50\":%.3f,"
+                      "\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f}}"
+                    : "%llu requests: %llu events accepted, %llu refused, %llu unanswered; %llu "
+                      "turned away and sent again\nanswers after ms: p50 %.3f p90 %.3f p99 %.3f "
+                      "max %.3f\n",
+               (unsigned long long)sent.requests, (unsigned long long)sent.accepted,
+               (unsigned long long)sent.refused, (unsigned long long)sent.unanswered,
+               (unsigned long long)sent.retried, sent.latency_ms[0], sent.latency_ms[1],
+               sent.latency_ms[2], sent.latency_ms[3]);
 }
 
 static void summary_text(struct buf *out, const struct gen *gen, const struct gen_options *options,
@@ -233,15 +290,22 @@ static void summary_text(struct buf *out, const struct gen *gen, const struct ge
 }
 
 /* With --table the events have stdout: only a summary that was asked for is written. */
-static int summary_write(const struct gen *gen, const struct settings *settings,
-                         const struct gen_options *options, double seconds, struct error *err)
+static int summary_write(const struct gen *gen, const struct output *output,
+                         const struct settings *settings, const struct gen_options *options,
+                         double seconds, struct error *err)
 {
     struct buf text = {0};
+    bool to_files = settings->out[0] != 0;
+    bool sent = output->sender != NULL;
     if (settings->json)
         summary_json(&text, gen, options, seconds);
-    else if (settings->out[0] != 0)
+    else if (to_files || sent)
         summary_text(&text, gen, options, seconds);
-    int fd = settings->out[0] != 0 ? STDOUT_FILENO : STDERR_FILENO;
+    if (sent)
+        summary_sent(&text, output->sender, settings->json);
+    if (settings->json)
+        buf_put_cstr(&text, "}\n");
+    int fd = to_files || sent ? STDOUT_FILENO : STDERR_FILENO;
     int rc = text.len > 0 ? file_write_all(fd, buf_slice(&text), err) : OK;
     buf_free(&text);
     return rc;
@@ -265,7 +329,7 @@ static int generate(const struct settings *settings, struct error *err)
         rc = run(gen, &output, settings, limit, &clock_system, err);
     if (rc == OK) {
         double seconds = (double)(clock_mono_ns() - start_ns) * 1e-9;
-        rc = summary_write(gen, settings, &options, seconds, err);
+        rc = summary_write(gen, &output, settings, &options, seconds, err);
     }
     output_close(&output);
     gen_close(gen);
@@ -275,9 +339,11 @@ static int generate(const struct settings *settings, struct error *err)
 static void print_help(void)
 {
     struct buf text = {0};
-    buf_put_cstr(&text, "usage: bidlake-gen --out DIR | --table NAME [options]\n\n"
-                        "Makes up the events of an ad server: bid requests, bid responses,\n"
-                        "impressions and clicks whose ids join, as NDJSON.\n\n");
+    buf_put_cstr(&text,
+                 "usage: bidlake-gen --out DIR | --table NAME | --to URL [options]\n\n"
+                 "Makes up the events of an ad server: bid requests, bid responses,\n"
+                 "impressions and clicks whose ids join, as NDJSON: to files, to stdout, or\n"
+                 "to a running agent (with --table only that table's).\n\n");
     settings_describe(&text);
     buf_put_cstr(&text, "  --help, --version\n\n"
                         "Event time goes by the rate, not by the clock. After the last request\n"

@@ -221,6 +221,22 @@ class Life(Case):
         self.assertEqual(agent.get("/else", agent.operations)[0].status, 404)
         agent.stop()
 
+    def test_generator_sends_the_whole_funnel(self):
+        """What the generator says was accepted is what the tables hold."""
+        agent = self.start()
+        url = f"http://127.0.0.1:{agent.port}"
+        result = lake.program("bidlake-gen", "--to", url, "--events-per-second", 0, "--count", 3000,
+                              "--connections", 4, "--batch", 50, "--seed", 5, "--json", code=DONE)
+        agent.stop()
+        self.lake.once()
+        made = json.loads(result.out)
+        events = sum(table["events"] for table in made["tables"].values())
+        self.assertEqual((made["http"]["accepted"], made["http"]["unanswered"]), (events, 0))
+        self.assertLessEqual(made["http"]["latency_ms"]["p50"], made["http"]["latency_ms"]["max"])
+        for table, counts in made["tables"].items():
+            self.assertEqual(len(self.lake.rows(table)), counts["rows"], table)
+        self.lake.check()
+
     def test_address_in_use_is_said_at_start(self):
         agent = self.start()
         result = self.lake.agent("run", "--listen", f"http:127.0.0.1:{agent.port}",
