@@ -62,8 +62,10 @@ static void refused_encode(const struct inbox_entry *entry, struct slice bytes, 
     json_decref(object);
 }
 
-/* To refused/ under the same hash and range; the inbox object goes after the receipt. */
-static int refused_put(const struct committer *committer, const struct inbox_entry *entry,
+/* To refused/ under the same hash and range; the inbox object goes after the receipt. One
+ * that isn't there any more, or isn't shown, is left alone: nothing goes from the inbox whose
+ * refusal isn't kept. */
+static int refused_put(const struct committer *committer, struct inbox_entry *entry,
                        enum put_condition condition, struct error *err)
 {
     struct buf key = {0};
@@ -80,6 +82,8 @@ static int refused_put(const struct committer *committer, const struct inbox_ent
                        &object);
         rc = objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&object), condition,
                                 err);
+    } else if (rc == OK) {
+        entry->state = ENTRY_GONE;
     }
     if (rc != OK)
         rc = error_wrap(err, "refuse %s", entry->key);
@@ -95,7 +99,7 @@ static bool in_state(const struct inbox_entry *entry, enum entry_state state)
 }
 
 /* All that the page has refused, on disk before anybody hears of it. */
-static int refusals_put(const struct committer *committer, const struct inbox_page *page,
+static int refusals_put(const struct committer *committer, struct inbox_page *page,
                         struct error *err)
 {
     size_t count = 0;

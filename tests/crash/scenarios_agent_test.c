@@ -316,6 +316,40 @@ static void refused_then_mended(void **state)
     scene_close(&scene);
 }
 
+static enum memory_fault second_look_is_stale(void *context, enum memory_operation operation,
+                                              const char *key)
+{
+    struct scene *scene = scene_of(context);
+    bool look = operation == MEMORY_GET && strncmp(key, "_bidlake/inbox/", 15) == 0;
+    return look && ++scene->calls == 2 ? MEMORY_FAULT_STALE : MEMORY_FAULT_NONE;
+}
+
+/* The committer that refuses it doesn't see it any more when it wants to keep what it
+ * refused: then it must stay in the inbox, or nobody could say what became of it. */
+static void refused_unseen(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, 1);
+    assert_true(scene_keep(&scene, "_bidlake/tables/"));
+    scene_remove_all(&scene, "_bidlake/tables/");
+    scene.agent->mapping = 1;
+    scene_start(&scene);
+    scene_append(&scene, CLICKS, 5);
+    scene_flush(&scene);
+    scene_put(&scene);
+    scene.committer->store_script = second_look_is_stale;
+    assert_int_equal(scene_turn(&scene, scene.committer), OK);
+    assert_int_equal(scene.calls, 2);
+    assert_int_equal(world_count_objects(&scene.world, "_bidlake/refused/"), 0);
+    assert_int_equal(world_count_objects(&scene.world, "_bidlake/inbox/"), 1);
+    assert_int_equal(scene_turn(&scene, scene.committer), OK);
+    assert_int_equal(world_count_objects(&scene.world, "_bidlake/refused/"), 1);
+    assert_int_equal(world_count_objects(&scene.world, "_bidlake/inbox/"), 0);
+    world_grow_table(&scene.world, CLICKS);
+    scene_close(&scene);
+}
+
 /* ---- clocks ---- */
 
 /* Clocks an hour off, either way: a committer commits nothing by such a clock, an agent's
@@ -358,6 +392,7 @@ int main(void)
         cmocka_unit_test(receipt_gone),
         cmocka_unit_test(receipt_back),
         cmocka_unit_test(refused_then_mended),
+        cmocka_unit_test(refused_unseen),
         cmocka_unit_test(clock_leap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
