@@ -238,12 +238,21 @@ static int same_object(struct uploader *uploader, const char *key, const struct 
     return rc;
 }
 
-/* After an upgrade, a rebuild of an old epoch may have other bytes. A stream of this very
- * process has no such excuse: two machines may be giving the same positions. */
+static bool is_first_name(const char *path)
+{
+    static const char end[] = "-1.parquet";
+    size_t len = strlen(path);
+    return len >= sizeof end - 1 && strcmp(path + len - (sizeof end - 1), end) == 0;
+}
+
+/* After an upgrade, a rebuild of an old epoch may have other bytes; a later name may be a
+ * committer's copy of an earlier build. The first name in a stream of this very process has
+ * no such excuse: two machines may be giving the same positions. */
 static void note_taken_name(struct uploader *uploader, const char *stream, const char *path)
 {
     struct slice epoch = stream_epoch(stream);
-    bool ours = epoch.data != NULL && slice_is(epoch, spool_epoch_borrow(uploader->options.spool));
+    bool ours = epoch.data != NULL &&
+                slice_is(epoch, spool_epoch_borrow(uploader->options.spool)) && is_first_name(path);
     uploader->statistics.alarms += ours;
     log_event(ours ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "uploader",
               ours ? "ALARM: a name of this process is taken by other bytes"
