@@ -78,6 +78,7 @@ soak: $(BUILD)/crash/simulation ## SOAK_SCHEDULES=1000000 of them on all cores; 
 		--state build/soak/from-$(SOAK_FIRST)
 
 include tests/crash/faults.mk
+include tests/crash/mutants.mk
 
 # Makes a table for tests/interop/iceberg_manifest.py, and reads PyIceberg's.
 $(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call archives,lib/iceberg)
@@ -119,7 +120,7 @@ test: ## installs what is missing, builds, runs all tests
 	@$(MAKE) --no-print-directory -j2 WERROR=-Werror all $(UNIT) $(FUZZ) $(SCENARIOS) $(INTEROP) \
 		$(BUILD)/crash/simulation $(POWER)
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation kills power-cut
+	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation mutants-quick kills power-cut
 
 corpus: $(FUZZ) ## each decoder over the inputs that were found
 	@tests/fuzz/corpus.sh $(FUZZ)

@@ -5,6 +5,7 @@
  *   simulation --schedules 2000 [--first SEED] [--jobs N] [--break store|catalog|receipts]
  *   simulation --schedules 1000000 --jobs 0 --state FILE    long, and goes on where it was
  *   simulation --seed SEED            one schedule, told step by step
+ *   simulation --find SCHEDULES       until the first one fails; 1 when one did
  *   simulation --control SCHEDULES    the checks must find each broken part within so many
  */
 #include <errno.h>
@@ -55,6 +56,8 @@ static void draw_actors(struct world *world)
     }
 }
 
+static char first_failure[WORLD_TEXT];
+
 static bool run(uint64_t seed, bool trace, enum world_control control, struct totals *totals)
 {
     struct world world;
@@ -65,6 +68,7 @@ static bool run(uint64_t seed, bool trace, enum world_control control, struct to
     world.faults_on = true;
     bool mischief = control != CONTROL_NONE || random_below(&world.random, 2) == 0;
     world.upgrades = random_below(&world.random, 2) == 0;
+    world.long_lived = mischief && random_below(&world.random, 2) == 0;
     draw_rates(&world);
     draw_actors(&world);
     uint64_t steps = STEPS_MIN + random_below(&world.random, STEPS_MORE);
@@ -91,6 +95,8 @@ static bool run(uint64_t seed, bool trace, enum world_control control, struct to
         printf("seed %" PRIu64 ": %s\n  replay: %s --seed %" PRIu64 "\n", seed, world.failure,
                program_invocation_name, seed);
     bool failed = world.failed;
+    if (failed && first_failure[0] == 0)
+        memcpy(first_failure, world.failure, sizeof first_failure);
     world_close(&world);
     return !failed;
 }
@@ -110,6 +116,20 @@ static int run_controls(uint64_t schedules)
                seed > schedules ? "NOTHING FOUND in" : "found within", totals.schedules);
     }
     return rc;
+}
+
+/* For a product with a mistake in it: how long until it shows, and as what. */
+static int find_first(uint64_t schedules)
+{
+    struct totals totals = {.failures = REPORTED_MAX}; /* says it once, here */
+    uint64_t seed = 1;
+    while (seed <= schedules && run(seed, false, CONTROL_NONE, &totals))
+        seed++;
+    if (seed > schedules)
+        printf("nothing found in %" PRIu64 " schedules\n", schedules);
+    else
+        printf("found within %" PRIu64 ": %s\n", seed, first_failure);
+    return seed > schedules ? 0 : 1;
 }
 
 static enum world_control broken; /* of run_one: a seed has no other argument */
@@ -145,7 +165,7 @@ static int usage(void)
 {
     fprintf(stderr, "usage: simulation --schedules COUNT [--first SEED] [--jobs N] [--state FILE]\n"
                     "                  [--break store|catalog|receipts]\n"
-                    "       simulation --seed SEED | --control SCHEDULES\n");
+                    "       simulation --seed SEED | --find SCHEDULES | --control SCHEDULES\n");
     return 2;
 }
 
@@ -160,6 +180,7 @@ int main(int argc, char **argv)
 {
     struct jobs_options options = {.first = 1, .schedules = 1, .jobs = 1, .run = run_one};
     bool controls = false;
+    bool find = false;
     if (argc % 2 == 0)
         return usage();
     mallopt(M_TRIM_THRESHOLD, 1 << 30); /* what one schedule gives back the next one takes */
@@ -180,11 +201,16 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--control") == 0) {
             controls = true;
             options.schedules = value;
+        } else if (strcmp(argv[i], "--find") == 0) {
+            find = true;
+            options.schedules = value;
         } else if (strcmp(argv[i], "--break") != 0 || !control_parse(argv[i + 1])) {
             return usage();
         }
     }
     if (!told)
         log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
+    if (find)
+        return find_first(options.schedules);
     return controls ? run_controls(options.schedules) : run_many(&options);
 }

@@ -208,6 +208,8 @@ void world_close(struct world *world)
     struct error err;
     stop_everybody(world);
     fault_install(NULL, NULL);
+    world_mend_mess(world);
+    world_days_free(world);
     for (size_t i = 0; i < world->actor_count; i++) {
         fiber_free(world->actors[i].fiber);
         free(world->actors[i].standing);
@@ -259,7 +261,8 @@ struct committer world_committer(struct actor *actor)
                               .catalog = actor->catalog,
                               .clock = &actor->clock,
                               .random = &actor->random,
-                              .attempts_max = 5};
+                              .attempts_max = 5,
+                              .prune_every = actor->world->long_lived ? 4 : 0};
 }
 
 /* What alarms in the newest turn is what stands. */
@@ -388,6 +391,10 @@ void world_step(struct world *world)
         struct actor *actor = &world->actors[i];
         if (actor->retired && !actor->lives)
             continue;
+        if (actor->frozen_steps > 0 && world->faults_on) {
+            actor->frozen_steps--;
+            continue;
+        }
         /* A machine that crashed is away for a while; its disk may be touched. */
         if (!actor->lives && world->faults_on && random_below(&world->random, 4) != 0)
             continue;
@@ -426,6 +433,7 @@ void world_settle(struct world *world)
     unsigned turns[ACTORS_MAX];
     world->faults_on = false;
     world->quiet = true;
+    world_mend_mess(world);
     world_note(world, "faults stop");
     for (size_t i = 0; world->upgrades && i < world->table_count; i++)
         world_grow_table(world, i); /* else agents with the newer mapping wait for it */

@@ -50,7 +50,8 @@ struct actor {
     bool lives;   /* has a fiber that has not ended */
     bool retired; /* starts no new life */
     int64_t sleep_until_ms;
-    int64_t leap_us; /* of its wall clock against the world's */
+    unsigned frozen_steps; /* it doesn't run in them: a paused machine */
+    int64_t leap_us;       /* of its wall clock against the world's */
     struct clock clock;
     struct objstore *store;
     struct catalog *catalog;
@@ -70,6 +71,7 @@ struct actor {
     /* committers: */
     struct random random;
     bool in_turn;
+    bool sending;   /* a commit is about to leave: its last look at the clock is behind it */
     unsigned turns; /* that ended well */
     size_t standing_count;
     struct alarm *standing;
@@ -123,9 +125,13 @@ struct world {
     bool faults_on;
     bool quiet; /* agents take no more events */
     struct fault_rates rates;
-    /* Programs change, or files vanish: both together give a name two contents that nobody
-     * ever announced. */
-    bool upgrades;
+    bool upgrades; /* programs change */
+    /* Days pass, and clean-ups take what they had listed as orphans. */
+    bool long_lived;
+    unsigned hours;      /* that were skipped */
+    size_t orphan_count; /* listed, not yet deleted */
+    char **orphans;
+    struct world_mess *mess; /* made with a table; a person will mend it. NULL: none */
     uint64_t spool_bytes;
     size_t filler; /* bytes in each event */
     size_t fate_count;
@@ -173,7 +179,10 @@ bool world_is_quiet(struct world *world);
 bool world_may_remove(struct world *world, const char *key);
 struct stream_fate *world_fate(struct world *world, const char *stream);
 uint64_t world_rows(struct world *world, size_t table); /* live, by the manifests */
-uint64_t world_lost(const struct world *world);         /* by the ledgers last looked at */
+/* Each manifest list, manifest and data file that a snapshot of the table names. */
+typedef void world_named(void *context, const char *key);
+void world_visit_named(struct world *world, size_t table, world_named *named, void *context);
+uint64_t world_lost(const struct world *world); /* by the ledgers last looked at */
 
 /* ---- world_mischief.c: hands from outside ---- */
 
@@ -188,6 +197,16 @@ void world_exempt_forgotten(struct world *world, struct actor *agent, const char
 /* Flips a byte within one event's row in a closed spool; false when there is none. */
 bool world_damage_block(struct world *world, struct actor *agent);
 size_t world_count_objects(struct world *world, const char *prefix);
+
+/* ---- world_days.c: days that pass, machines that are paused, orphan clean-ups ---- */
+
+void world_days(struct world *world);
+void world_days_free(struct world *world);
+
+/* ---- world_mess.c: a table put wrong by hand, and mended by a person later ---- */
+
+void world_make_mess(struct world *world);
+void world_mend_mess(struct world *world); /* also when there is none */
 
 /* ---- world_foreign.c: what another engine does to a table ---- */
 

@@ -39,6 +39,8 @@ struct view {
     size_t manifest_capacity;
     const char **manifests;
     uint64_t streams_total; /* of next */
+    world_named *named;     /* NULL: nobody asks */
+    void *context;
 };
 
 static void *grow(void *array, size_t count, size_t *capacity, size_t size)
@@ -56,6 +58,13 @@ static bool get_key(struct world *world, const char *key, struct buf *out)
     struct objstore_info info = {0};
     return objstore_get(world->plain_store, key, METADATA_BYTES_MAX, out, &info, &err) == OK &&
            info.found;
+}
+
+static void tell_named(struct view *view, const char *url)
+{
+    char key[OBJSTORE_KEY_MAX + 1];
+    if (view->named != NULL && objstore_key_of(view->world->plain_store, url, key))
+        view->named(view->context, key);
 }
 
 static bool get_url(struct world *world, const char *url, struct buf *out)
@@ -145,6 +154,7 @@ static void read_entry(struct view *view, const struct manifest_entry *entry, bo
     unsigned n = 0;
     if (entry->status == 2)
         return;
+    tell_named(view, entry->path);
     check_bytes(view, entry);
     if (!live)
         return;
@@ -171,6 +181,7 @@ static void read_manifest(struct view *view, const struct manifest_file *manifes
     view->manifests = grow(view->manifests, view->manifest_count, &view->manifest_capacity,
                            sizeof *view->manifests);
     view->manifests[view->manifest_count++] = manifest->path;
+    tell_named(view, manifest->path);
     if (get_url(view->world, manifest->path, &bytes)) {
         if ((int64_t)bytes.len != manifest->length)
             world_fail(view->world, "%s: length differs from the list's", manifest->path);
@@ -192,6 +203,7 @@ static void read_snapshot(struct view *view, const json_t *snapshot, bool live)
     const char *list = json_string_value(json_object_get(snapshot, "manifest-list"));
     if (list == NULL || !get_url(view->world, list, &bytes))
         goto out;
+    tell_named(view, list);
     int rc = manifest_list_decode(&manifests, &count, &view->arena, buf_slice(&bytes), &err);
     if (rc != OK)
         world_fail(view->world, "%s: %s", list, err.text);
@@ -326,7 +338,8 @@ static void view_read(struct view *view, struct world *world, size_t table)
 {
     struct error err;
     bool found = false;
-    *view = (struct view){.world = world, .table = table};
+    view->world = world;
+    view->table = table;
     int rc = catalog_load_table(world->plain_catalog, "db", world->mapping[0][table].schema.table,
                                 &view->loaded, &found, &err);
     if (rc != OK || !found)
@@ -335,9 +348,16 @@ static void view_read(struct view *view, struct world *world, size_t table)
         read_snapshots(view);
 }
 
+void world_visit_named(struct world *world, size_t table, world_named *named, void *context)
+{
+    struct view view = {.named = named, .context = context};
+    view_read(&view, world, table);
+    view_free(&view);
+}
+
 uint64_t world_rows(struct world *world, size_t table)
 {
-    struct view view;
+    struct view view = {0};
     uint64_t rows = 0;
     view_read(&view, world, table);
     for (size_t i = 0; i < view.range_count; i++)
@@ -348,7 +368,7 @@ uint64_t world_rows(struct world *world, size_t table)
 
 static void check_table(struct world *world, size_t table)
 {
-    struct view view;
+    struct view view = {0};
     view_read(&view, world, table);
     if (!world->failed)
         check_ledger(&view);
@@ -614,9 +634,17 @@ static void check_arrived(struct world *world)
         world_fail(world, "faults have stopped, and something is left in inbox or spools");
 }
 
+/* What a full disk let go after it was announced is lost when the file is gone, or is
+ * taken for gone by a read that was stale. */
+static bool may_miss_let_go(const struct world *world)
+{
+    return world->filler > 0 && (world->files_removed || world->rates.stale > 0);
+}
+
 void world_check(struct world *world, bool settled)
 {
     char key[OBJSTORE_KEY_MAX + 1];
+    world_mend_mess(world);
     world_watch_ledgers(world);
     for (size_t i = 0; i < world->table_count && !world->failed; i++)
         check_table(world, i);
@@ -624,9 +652,11 @@ void world_check(struct world *world, bool settled)
         check_spools(world);
     if (!world->failed && settled)
         check_arrived(world);
-    if (world_lost(world) > 0 && !world->blocks_damaged && world->filler == 0)
+    if (world_lost(world) > 0 && !world->blocks_damaged && !may_miss_let_go(world))
         world_fail(world, "%" PRIu64 " events are counted as lost, for no reason",
                    world_lost(world));
-    if (memory_store_rewritten(world->store, ".parquet", key))
+    /* A name whose file was deleted before it was committed may stand for other bytes the
+     * second time: nobody can have read the first. */
+    if (!world->files_removed && memory_store_rewritten(world->store, ".parquet", key))
         world_fail(world, "%s: two contents under one name", key);
 }

@@ -123,7 +123,10 @@ enum catalog_fault world_catalog_hook(void *context, enum catalog_operation oper
                                          " LATE", " DUPLICATED", " STALE"};
     struct actor *actor = context;
     bool was_dead = actor->dead;
-    if (!before_operation(actor, "catalog"))
+    actor->sending = operation == CATALOG_COMMIT;
+    bool goes_on = before_operation(actor, "catalog");
+    actor->sending = false;
+    if (!goes_on)
         return CATALOG_FAULT_BEFORE;
     if (actor->catalog_script != NULL)
         return actor->catalog_script(actor, operation);

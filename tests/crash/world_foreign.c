@@ -78,6 +78,7 @@ void world_grow_table(struct world *world, size_t table)
     if (world->grown[table])
         return;
     world->grown[table] = true;
+    world_mend_mess(world); /* init takes no table that is wrong */
     world_note(world, "%s gets a column", world->table[table]);
     load(world, table, &now);
     json_t *schema = json_deep_copy(metadata_current_schema_borrow(now.metadata));

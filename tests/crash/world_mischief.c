@@ -341,7 +341,7 @@ static void disturb_objects(struct world *world)
         bring_receipt_back(world);
         break;
     case 3:
-        if (!world->disk_put_back && !world->upgrades)
+        if (!world->disk_put_back)
             remove_uncommitted_file(world);
         break;
     case 4:
@@ -369,13 +369,19 @@ static void upgrade_somebody(struct world *world)
 
 void world_mischief(struct world *world)
 {
-    enum { DISKS = 16, OBJECTS = 120, UPGRADES = 200 };
+    enum { DISKS = 16, OBJECTS = 120, UPGRADES = 200, MESSES = 500, MENDS = 40 };
     if (random_below(&world->random, DISKS) == 0)
         disturb_disks(world);
     if (random_below(&world->random, OBJECTS) == 0) {
         world->mischiefs++;
         disturb_objects(world);
     }
+    if (random_below(&world->random, MESSES) == 0)
+        world_make_mess(world);
+    if (world->mess != NULL && random_below(&world->random, MENDS) == 0)
+        world_mend_mess(world);
+    if (world->long_lived)
+        world_days(world);
     if (world->upgrades && random_below(&world->random, UPGRADES) == 0)
         upgrade_somebody(world);
 }
