@@ -34,7 +34,10 @@ static void print_help(FILE *out)
           out);
     if (out == stdout)
         config_print_help();
-    fputs("\nExit: 0 done, 1 failed (other tables may be done), 2 usage or configuration.\n", out);
+    fputs(
+        "\nExit: 0 done, 1 failed (other tables may be done), 2 usage or configuration, 3 once is\n"
+        "done, but refused an announcement: the reason is in the log and in _bidlake/refused/.\n",
+        out);
 }
 
 static int run_init(const struct service *service, const struct config *config,
@@ -78,11 +81,14 @@ static int run_one(const char *command, const struct config *config,
         result_print_json(&report, rc != OK ? err->text : NULL, at_ms, ms);
     else if (opened)
         result_print_text(&report, command);
+    bool refused = report.refused > 0;
     commit_report_free(&report);
     service_close(&service);
     /* A warehouse or catalog of a kind that nobody knows is a mistake of configuration. */
     bool usage = !opened && rc == ERROR_INPUT;
-    return rc == OK ? EXIT_DONE : usage ? EXIT_USAGE : EXIT_FAILED;
+    if (rc != OK)
+        return usage ? EXIT_USAGE : EXIT_FAILED;
+    return refused ? EXIT_REFUSED : EXIT_DONE;
 }
 
 static int run_serve(const struct config *config, const char *const *tables, size_t count,
@@ -108,7 +114,7 @@ static int run(const char *command, struct config *config, struct error *err)
     int status = strcmp(command, "serve") == 0
                      ? run_serve(config, (const char *const *)tables, mappings.count, err)
                      : run_one(command, config, &mappings, (const char *const *)tables, err);
-    if (status != EXIT_DONE)
+    if (status == EXIT_FAILED || status == EXIT_USAGE)
         fprintf(stderr, "bidlake-commit: %s\n", err->text);
     for (size_t i = 0; i < mappings.count; i++)
         free(tables[i]);

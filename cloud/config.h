@@ -15,7 +15,7 @@
 #include "lib/base/error.h"
 #include "lib/options/options.h"
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
 struct config {
     const char *warehouse;

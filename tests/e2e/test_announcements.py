@@ -10,7 +10,7 @@ import json
 import os
 import unittest
 
-from lake import DONE, Lake, until
+from lake import DONE, REFUSED, Lake, until
 
 EVENTS = collections.Counter(f"c{number}" for number in range(40))
 LINES = b"".join(f'{{"id":"{key}","ts":1767225600000,"device_geo_country":"{("US", "FR")[i % 2]}"}}\n'
@@ -107,6 +107,12 @@ FORGED = [
     ("bound of another width", set_metric("event_timestamp", "lower",
                                           base64.b64encode(b"abc").decode()), "bound"),
     ("lower above upper", set_metric("click_id", "lower", base64.b64encode(b"zzz").decode()), "bound"),
+    ("time above its upper bound", set_metric("event_timestamp", "lower", base64.b64encode(
+        (2**62).to_bytes(8, "little")).decode()), "above"),
+    ("bound that is no UTF-8", set_metric("user_id", "upper", base64.b64encode(b"\xff").decode()),
+     "bound"),
+    ("another day than its rows", put("files.0.partition.0", 20500), "metrics"),
+    ("another country than its rows", put("files.0.partition.1", "BRA"), "metrics"),
     ("column renamed", set_field("landing_page", "name", "page"), "schema"),
     ("column of another type", set_field("landing_page", "type", "long"), "schema"),
     ("column of another id", set_field("landing_page", "id", 500), "schema"),
@@ -167,7 +173,7 @@ class Announcements(unittest.TestCase):
     def refused(self, lake, word):
         """One turn: refused with a reason that says what, nothing changed."""
         before = self.state(lake)
-        report = lake.once()
+        report = lake.once(code=REFUSED)
         self.assertEqual((report["taken"], report["refused"]), (0, 1), report)
         self.assertEqual(self.state(lake), before)
         self.assertEqual(lake.inbox(), [])
