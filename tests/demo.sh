@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# The whole way, by the programs that production has: generator -> agent -> spool ->
+# The whole way, by the programs that production has: generator -> HTTP -> agent -> spool ->
 # Parquet -> store -> announcement -> commit service -> Iceberg tables. `make demo` builds
 # first and then calls this.
 #
 #   DEMO_EVENTS  bid requests to make (200000)
+#   DEMO_RATE    bid requests a second (20000; 0: as fast as it can)
 #   DEMO_DIR     where everything goes (./demo); a second run takes away what the first made
 #   DEMO_SEED    another number makes other events (1)
 #
@@ -17,6 +18,7 @@ set -eu
 export LC_ALL=C
 
 requests=${DEMO_EVENTS:-200000}
+rate=${DEMO_RATE:-20000}
 seed=${DEMO_SEED:-1}
 bin=$(cd "${BIN:-$(dirname "$0")/../build/release}" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,6 +35,9 @@ fail() {
 case $requests in
 '' | *[!0-9]* | 0*) fail "DEMO_EVENTS: \"$requests\" is no number above 0" ;;
 esac
+case $rate in
+'' | *[!0-9]*) fail "DEMO_RATE: \"$rate\" is no number" ;;
+esac
 
 # Only what a demo made is taken away, and only where one has been.
 prepare_directory() {
@@ -44,7 +49,7 @@ prepare_directory() {
     : >"$dir/$marker"
     rm -rf "$dir/events" "$dir/warehouse" "$dir/spool" "$dir/logs"
     rm -f "$dir/catalog.db" "$dir/catalog.db-journal" "$dir/catalog.db-wal" "$dir/catalog.db-shm"
-    mkdir "$dir/events" "$dir/warehouse" "$dir/logs"
+    mkdir "$dir/warehouse" "$dir/logs"
 }
 
 # ---- numbers ----
@@ -68,7 +73,8 @@ number() {
 
 # TABLE NAME: what the generator counted.
 generated() {
-    sed "s/.*\"$1\":{\([^}]*\)}.*/{\1}/" "$dir/logs/gen.json" | number "$2"
+    sed "s/\"countries\".*//; s/.*\"$1\":{\([^}]*\)}.*/{\1}/" "$dir/logs/gen.json" |
+        number "$2"
 }
 
 # TABLE NAME: what the catalog's table has.
@@ -91,92 +97,79 @@ progress() {
 
 # ---- the processes ----
 
-start_commit_loop() {
-    (
-        while [ ! -e "$dir/logs/stop" ]; do
-            "$bin/bidlake-commit" once --warehouse "file://$dir/warehouse" \
-                --catalog "sqlite:$dir/catalog.db" --json \
-                >>"$dir/logs/commit.json" 2>>"$dir/logs/commit.log" ||
-                echo "demo: a turn failed" >>"$dir/logs/commit.log"
-            waited=0
-            while [ "$waited" -lt 25 ] && [ ! -e "$dir/logs/stop" ]; do
-                sleep 0.2
-                waited=$((waited + 1))
-            done
-        done
-    ) &
-    loop=$!
+# NAME PID: ends a process of ours and waits for it.
+end() {
+    kill "$2" 2>/dev/null || true
+    wait "$2" || fail "$1: exit $?: $(tail -n 2 "$dir/logs/$1.log")"
 }
 
-stop_commit_loop() {
-    [ -n "${loop:-}" ] || return 0
-    : >"$dir/logs/stop"
-    wait "$loop" || true
-    loop=
-}
-
-# An interrupted demo leaves no agent and no loop behind.
+# An interrupted demo leaves nothing running.
 leave() {
-    [ -z "${agent:-}" ] || kill "$agent" 2>/dev/null || true
-    stop_commit_loop
+    for pid in ${generator:-} ${agent:-} ${service:-}; do
+        kill "$pid" 2>/dev/null || true
+    done
 }
 
-# TABLE FROM TO: ingests the table's file; the bar goes from FROM to TO percent.
-ingest() {
-    "$bin/bidlake-agent" ingest "$1" "$dir/events/$1.ndjson" --json --progress --quiet \
-        --warehouse "file://$dir/warehouse" --spool "$dir/spool" --roll-age 10s \
-        >"$dir/logs/ingest-$1.json" 2>"$dir/logs/ingest-$1.log" &
+start_service() {
+    "$bin/bidlake-commit" init --warehouse "file://$dir/warehouse" \
+        --catalog "sqlite:$dir/catalog.db" >"$dir/logs/init.log" 2>&1 ||
+        fail "bidlake-commit init failed: $(tail -n 2 "$dir/logs/init.log")"
+    "$bin/bidlake-commit" serve --interval 5s --warehouse "file://$dir/warehouse" \
+        --catalog "sqlite:$dir/catalog.db" --json \
+        >"$dir/logs/commit.json" 2>"$dir/logs/commit.log" &
+    service=$!
+}
+
+# On a free port, which is in the log once it listens.
+start_agent() {
+    "$bin/bidlake-agent" run --warehouse "file://$dir/warehouse" --spool "$dir/spool" \
+        --roll-age 10s --listen http:127.0.0.1:0 --operations 127.0.0.1:0 \
+        2>"$dir/logs/agent.log" &
     agent=$!
-    while [ -t 2 ] && kill -0 "$agent" 2>/dev/null; do
-        part=$(tail -n 1 "$dir/logs/ingest-$1.log" | sed -n 's/.*: *\([0-9]*\)%.*/\1/p')
-        progress $(($2 + ($3 - $2) * ${part:-0} / 100)) "agent: $1" moving
+    tries=0
+    while ! grep -q 'msg="ready"' "$dir/logs/agent.log"; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 100 ] || ! kill -0 "$agent" 2>/dev/null; then
+            fail "bidlake-agent run: $(tail -n 2 "$dir/logs/agent.log")"
+        fi
+        sleep 0.1
+    done
+    url=http://$(sed -n 's/.*kind=http address=\([^ ]*\).*/\1/p' "$dir/logs/agent.log")
+}
+
+# The events are spread over 26 hours, so that there is more than one day's partition.
+run_generator() {
+    time_rate=$(calculate %.6f "$requests / 93600")
+    start=$((($(now_ms) / 1000 - 95000) * 1000))
+    env -u KAFKA_BOOTSTRAP_SERVERS "$bin/bidlake-gen" --to "$url" --events-per-second "$rate" \
+        --count "$requests" --seed "$seed" --start "$start" --time-rate "$time_rate" --json \
+        >"$dir/logs/gen.json" 2>"$dir/logs/gen.log" &
+    generator=$!
+    from_ms=$(now_ms)
+    while kill -0 "$generator" 2>/dev/null; do
+        due=$(calculate %d "$rate * ($(now_ms) - $from_ms) / 10 / $requests")
+        [ "$due" -lt 95 ] || due=95
+        progress $((5 + due * 85 / 100)) "events over HTTP to $url" moving
         sleep 0.2
     done
-    status=0
-    wait "$agent" || status=$?
-    agent=
-    if [ "$status" -ne 0 ]; then
-        tail -n 5 "$dir/logs/ingest-$1.log" >&2
-        fail "bidlake-agent ingest $1: exit $status"
-    fi
-    progress "$3" "agent: $1, $(commas "$(number events <"$dir/logs/ingest-$1.json")") events"
-}
-
-run_generator() {
-    # The events are spread over 26 hours, so that there is more than one day's partition.
-    rate=$(calculate %.6f "$requests / 93600")
-    env -u KAFKA_BOOTSTRAP_SERVERS "$bin/bidlake-gen" --out "$dir/events" \
-        --events-per-second 0 --count "$requests" --seed "$seed" --time-rate "$rate" --json \
-        >"$dir/logs/gen.json" || fail "bidlake-gen failed"
-}
-
-run_agents() {
-    total=0
-    for table in $tables; do
-        total=$((total + $(generated "$table" bytes)))
-    done
-    done_bytes=0
-    from=12
-    for table in $tables; do
-        done_bytes=$((done_bytes + $(generated "$table" bytes)))
-        to=$((12 + 80 * done_bytes / total))
-        ingest "$table" "$from" "$to"
-        from=$to
-    done
+    wait "$generator" || fail "bidlake-gen: exit $?: $(tail -n 2 "$dir/logs/gen.log")"
+    generator=
 }
 
 run_all() {
-    progress 1 "generator: $(commas "$requests") requests and what follows them"
-    run_generator
-    progress 10 "commit service: tables"
-    "$bin/bidlake-commit" init --warehouse "file://$dir/warehouse" \
-        --catalog "sqlite:$dir/catalog.db" >>"$dir/logs/commit.log" 2>&1 ||
-        fail "bidlake-commit init failed: $(tail -n 2 "$dir/logs/commit.log")"
+    progress 1 "commit service: tables"
+    start_service
+    progress 3 "agent: starts"
+    start_agent
+    progress 5 "generator: $(commas "$requests") requests and what follows them, to $url"
     start_ms=$(now_ms)
-    start_commit_loop
-    run_agents
+    run_generator
+    progress 90 "agent: stops, delivers what it has"
+    end agent "$agent"
+    agent=
     progress 95 "commit service: last turn"
-    stop_commit_loop
+    end commit "$service"
+    service=
     "$bin/bidlake-commit" once --warehouse "file://$dir/warehouse" \
         --catalog "sqlite:$dir/catalog.db" --json \
         >>"$dir/logs/commit.json" 2>>"$dir/logs/commit.log" ||
@@ -211,10 +204,12 @@ report_tables() {
         fi
     done
     seconds=$(calculate %.2f "($end_ms - $start_ms) / 1000")
-    rate=$(calculate %.0f "$events * 1000 / ($end_ms - $start_ms)")
+    answers=$(sed 's/.*"latency_ms"//' "$dir/logs/gen.json")
     echo
-    echo "$(commas "$events") events in $seconds s, from file to committed table: $(commas \
-        "$rate") events/s"
+    echo "$(commas "$events") events in $seconds s, from the first request to the committed" \
+        "table; a durable answer took"
+    echo "$(echo "$answers" | sed 's/.*"p50":\([0-9.]*\).*/\1/') ms (p50)," \
+        "$(echo "$answers" | sed 's/.*"p99":\([0-9.]*\).*/\1/') ms (p99)"
     echo "$(commas "$bytes_in") bytes in, $(commas "$bytes_out") bytes out" \
         "($(calculate %.1f "$bytes_in / ($bytes_out > 0 ? $bytes_out : 1)") : 1)"
 }

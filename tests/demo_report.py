@@ -62,7 +62,7 @@ class Tables:
         return ages
 
 
-def report_conservation(tables, generated):
+def report_conservation(tables, generated, answered):
     """The promise in numbers; True if it holds."""
     print("conservation, events counted by their ids in the tables:")
     print(f"  {'table':14} {'generated':>12} {'answered':>12} {'refused':>9} {'in table':>12}"
@@ -70,9 +70,9 @@ def report_conservation(tables, generated):
     holds, sums = True, [0] * 5
     for name, column in ID.items():
         made = generated[name]["events"]
-        ingest = load_json(f"{tables.directory}/logs/ingest-{name}.json")
         found = compute.count_distinct(tables.column(name, column)).as_py()
-        line = [made, ingest["events"], ingest["refused"], found, tables.lost(name)]
+        line = [made, answered[name]["accepted"], answered[name]["refused"], found,
+                tables.lost(name)]
         sums = [a + b for a, b in zip(sums, line)]
         holds = holds and line[0] == line[1] + line[2] and line[1] == line[3] + line[4]
         print(f"  {name:14} {line[0]:12,} {line[1]:12,} {line[2]:9,} {line[3]:12,} {line[4]:6,}")
@@ -121,9 +121,9 @@ def report_countries(tables):
 
 def main():
     tables = Tables(sys.argv[1])
-    generated = load_json(f"{tables.directory}/logs/gen.json")["tables"]
+    generator = load_json(f"{tables.directory}/logs/gen.json")
     print("\nread from the tables by PyIceberg:\n")
-    holds = report_conservation(tables, generated)
+    holds = report_conservation(tables, generator["tables"], generator["http"]["tables"])
     print()
     report_freshness(tables)
     report_funnel(tables)

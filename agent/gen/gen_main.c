@@ -257,6 +257,20 @@ static void summary_json(struct buf *out, const struct gen *gen, const struct ge
     buf_put_cstr(out, "}");
 }
 
+static void summary_sent_tables(struct buf *out, const struct sender *sender)
+{
+    buf_put_cstr(out, ",\"tables\":{");
+    for (int table = 0; table < GEN_TABLES; table++) {
+        const char *name = gen_table_name((enum gen_table)table);
+        uint64_t accepted = 0;
+        uint64_t refused = 0;
+        sender_counts(sender, name, &accepted, &refused);
+        buf_printf(out, "%s\"%s\":{\"accepted\":%llu,\"refused\":%llu}", table > 0 ? "," : "", name,
+                   (unsigned long long)accepted, (unsigned long long)refused);
+    }
+    buf_put_cstr(out, "}}");
+}
+
 /* What became of the requests, with --to. */
 static void summary_sent(struct buf *out, const struct sender *sender, bool json)
 {
@@ -265,7 +279,7 @@ static void summary_sent(struct buf *out, const struct sender *sender, bool json
     buf_printf(out,
                json ? ",\"http\":{\"requests\":%llu,\"accepted\":%llu,\"refused\":%llu,"
                       "\"unanswered\":%llu,\"retried\":%llu,\"latency_ms\":{\"p50\":%.3f,"
-                      "\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f}}"
+                      "\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f}"
                     : "%llu requests: %llu events accepted, %llu refused, %llu unanswered; %llu "
                       "turned away and sent again\nanswers after ms: p50 %.3f p90 %.3f p99 %.3f "
                       "max %.3f\n",
@@ -273,6 +287,8 @@ static void summary_sent(struct buf *out, const struct sender *sender, bool json
                (unsigned long long)sent.refused, (unsigned long long)sent.unanswered,
                (unsigned long long)sent.retried, sent.latency_ms[0], sent.latency_ms[1],
                sent.latency_ms[2], sent.latency_ms[3]);
+    if (json)
+        summary_sent_tables(out, sender);
 }
 
 static void summary_text(struct buf *out, const struct gen *gen, const struct gen_options *options,

@@ -24,11 +24,13 @@ struct lane { /* of one table */
     const char *table;
     struct buf lines; /* not sent yet */
     size_t at;        /* of these, the ones before are with a connection */
+    uint64_t accepted;
+    uint64_t refused;
 };
 
 struct connection {
     CURL *easy;
-    const struct lane *lane; /* NULL: free */
+    struct lane *lane; /* NULL: free */
     struct buf body;
     struct buf answer;
     uint32_t events;
@@ -82,6 +84,19 @@ void sender_statistics(const struct sender *sender, struct sender_statistics *ou
     for (size_t i = 0; i < 3; i++)
         out->latency_ms[i] = fmin(percentile(sender, shares[i]), sender->largest_ms);
     out->latency_ms[3] = sender->largest_ms;
+}
+
+void sender_counts(const struct sender *sender, const char *table, uint64_t *accepted,
+                   uint64_t *refused)
+{
+    *accepted = 0;
+    *refused = 0;
+    for (size_t i = 0; i < sender->lane_count; i++) {
+        if (strcmp(sender->lanes[i].table, table) == 0) {
+            *accepted = sender->lanes[i].accepted;
+            *refused = sender->lanes[i].refused;
+        }
+    }
 }
 
 /* ---- batches ---- */
@@ -211,8 +226,12 @@ static int take_result(struct sender *sender, struct connection *connection, CUR
     } else if (status == 200 || status == 207 || status == 400) {
         count_latency(sender, (double)(clock_mono_ns() - connection->start_ns) / 1e6);
         statistics->requests++;
-        statistics->accepted += number_behind(connection, "\"accepted\":");
-        statistics->refused += number_behind(connection, "\"refused\":");
+        uint64_t accepted = number_behind(connection, "\"accepted\":");
+        uint64_t refused = number_behind(connection, "\"refused\":");
+        statistics->accepted += accepted;
+        statistics->refused += refused;
+        connection->lane->accepted += accepted;
+        connection->lane->refused += refused;
     } else {
         rc = error_set(err, status == 401 || status == 403 ? ERROR_DENIED : ERROR_INPUT,
                        "%s answers %ld: %.200s", connection->lane->url, status,

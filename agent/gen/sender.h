@@ -54,5 +54,8 @@ struct sender_statistics {
     double latency_ms[4]; /* p50, p90, p99, largest; of the answers, retries apart */
 };
 void sender_statistics(const struct sender *sender, struct sender_statistics *out);
+/* Events of one table that were accepted and refused. */
+void sender_counts(const struct sender *sender, const char *table, uint64_t *accepted,
+                   uint64_t *refused);
 
 #endif
