@@ -101,11 +101,11 @@ static bool delivered(struct ingest *ingest, int64_t deadline_ms, int *rc, struc
         return true;
     if (clock_mono_ms(&clock_system) < deadline_ms)
         return false;
-    *rc = error_set(err, ERROR_RETRY,
-                    "%zu segments are not delivered; they stay in the spool and a later run "
-                    "delivers them; last failure: %s",
-                    backlog.unannounced,
-                    backlog.last_failure[0] != 0 ? backlog.last_failure : "none");
+    error_set(err, ERROR_RETRY, "%s", backlog.last_failure[0] != 0 ? backlog.last_failure : "none");
+    *rc = error_wrap(err,
+                     "%zu segments are not delivered; they stay in the spool and a later run "
+                     "delivers them; last failure",
+                     backlog.unannounced);
     return true;
 }
 

@@ -58,6 +58,26 @@ int error_errno(struct error *err, const char *what)
     return (int)err->code;
 }
 
+/* ": " and the text. Where it is too long its middle goes: what was being done stands at its
+ * beginning, what went wrong at its end. */
+static void put_shortened(char *out, size_t size, const char *text)
+{
+    static const char gap[] = " ... ";
+    size_t len = strlen(text);
+    size_t room = size > 2 + sizeof gap ? size - 2 - sizeof gap : 0;
+    if (len + 3 <= size || room == 0) {
+        snprintf(out, size, ": %s", text);
+        return;
+    }
+    size_t head = room / 3;
+    size_t tail = len - (room - head);
+    while (head > 0 && ((unsigned char)text[head] & 0xc0) == 0x80)
+        head--; /* whole characters */
+    while (((unsigned char)text[tail] & 0xc0) == 0x80)
+        tail++;
+    snprintf(out, size, ": %.*s%s%s", (int)head, text, gap, text + tail);
+}
+
 int error_wrap(struct error *err, const char *format, ...)
 {
     ASSERT(err != NULL && err->code != OK);
@@ -68,7 +88,7 @@ int error_wrap(struct error *err, const char *format, ...)
     int n = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof err->text)
-        snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", inner);
+        put_shortened(err->text + n, sizeof err->text - (size_t)n, inner);
     return (int)err->code;
 }
 

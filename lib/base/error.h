@@ -36,7 +36,8 @@ int error_set(struct error *err, enum error_code code, const char *format, ...)
 /* "what: strerror(errno)"; the code is chosen from errno, the cause is errno. */
 int error_errno(struct error *err, const char *what);
 
-/* Puts "context: " in front of the text; returns the code that err holds. */
+/* Puts "context: " in front of the text, of which the middle goes if need be; returns the code that
+ * err holds. */
 int error_wrap(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* "retry", "limit", ...: for logs and metrics. */

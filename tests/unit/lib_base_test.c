@@ -75,6 +75,30 @@ static void error_wrap_puts_context_in_front(void **state)
     assert_string_equal(err.text, "segment 17: fsync: gone");
 }
 
+/* Long paths around it must not push out what went wrong. */
+static void error_wrap_keeps_the_cause_of_a_long_text(void **state)
+{
+    (void)state;
+    struct error err;
+    char path[300];
+    memset(path, 'p', sizeof path - 1);
+    path[sizeof path - 1] = 0;
+    error_set(&err, ERROR_LIMIT, "No space left on device");
+    for (int i = 0; i < 3; i++)
+        error_wrap(&err, "put %d %s", i, path);
+    assert_int_equal(strlen(err.text), sizeof err.text - 1);
+    assert_int_equal(strncmp(err.text, "put 2 ppp", 9), 0);
+    assert_string_equal(err.text + strlen(err.text) - 25, ": No space left on device");
+
+    error_set(&err, ERROR_IO,
+              "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4 end");
+    for (int i = 0; i < 2; i++)
+        error_wrap(&err, "%s%.*s", path, 40 + i, path);
+    for (size_t i = 1; err.text[i] != 0; i++)
+        assert_true(((unsigned char)err.text[i] & 0xc0) != 0x80 ||
+                    (unsigned char)err.text[i - 1] == 0xc3);
+}
+
 static void uuid_v7_sorts_by_time(void **state)
 {
     (void)state;
@@ -106,6 +130,7 @@ int main(void)
         cmocka_unit_test(varints_are_zigzag_leb128),
         cmocka_unit_test(base64_refuses_what_it_never_wrote),
         cmocka_unit_test(error_wrap_puts_context_in_front),
+        cmocka_unit_test(error_wrap_keeps_the_cause_of_a_long_text),
         cmocka_unit_test(uuid_v7_sorts_by_time),
         cmocka_unit_test(arena_keeps_what_it_gave),
     };
