@@ -227,6 +227,8 @@ static int build_file(struct build *build, size_t number, struct error *err)
         goto out;
     }
     rc = encode_file(build, plan, &sink, file, err);
+    if (rc != OK)
+        error_wrap(err, "%s", buf_cstr(&path));
     build->statistics->files++;
     build->statistics->rows += plan->row_count;
     build->statistics->bytes += file->size;
