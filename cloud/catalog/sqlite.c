@@ -63,6 +63,7 @@ static int sqlite_error(const struct sqlite_catalog *catalog, int code, const ch
                         struct error *err)
 {
     const char *text = catalog->db != NULL ? sqlite3_errmsg(catalog->db) : sqlite3_errstr(code);
+    int cause = catalog->db != NULL ? sqlite3_system_errno(catalog->db) : 0;
     enum error_code ours = ERROR_IO;
     switch (code & 0xff) {
     case SQLITE_BUSY:
@@ -71,7 +72,14 @@ static int sqlite_error(const struct sqlite_catalog *catalog, int code, const ch
         ours = ERROR_RETRY;
         break;
     case SQLITE_FULL:
+        text = "No space left on device; make room, nothing was changed";
         ours = ERROR_LIMIT;
+        break;
+    case SQLITE_IOERR: /* of the files beside: the same full disk, or worse */
+        if (cause == ENOSPC || cause == EDQUOT) {
+            text = "No space left on device; make room";
+            ours = ERROR_LIMIT;
+        }
         break;
     case SQLITE_PERM:
     case SQLITE_AUTH:
@@ -166,7 +174,8 @@ static int end(const struct sqlite_catalog *catalog, struct error *err)
     if (code == SQLITE_OK)
         return OK;
     rc = sqlite_error(catalog, code, "commit", err);
-    if (rc == ERROR_IO) { /* the log may hold the commit or not: only a fresh read knows */
+    if ((code & 0xff) == SQLITE_IOERR ||
+        rc == ERROR_IO) { /* the log may hold the commit or not: only a fresh read knows */
         err->code = ERROR_RETRY;
         rc = error_wrap(err, "outcome unknown");
     }
