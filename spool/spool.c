@@ -31,6 +31,7 @@ enum {
     EPOCHS_KEPT = 256,
     AGENT_ID_MAX = 128,
     ALLOCATOR_KEEPS = 2 << 20,
+    LOCK_FILE_BYTES = 8192, /* what LMDB makes of it for its 126 readers */
 };
 
 static const uint64_t BYTES_DEFAULT = (uint64_t)20 << 30;
@@ -100,6 +101,45 @@ static int size_map(struct spool *spool, const char *data_path, struct error *er
     return cause == MDB_SUCCESS ? OK : store_error(err, "map size", cause);
 }
 
+/* LMDB maps lock.mdb to write to it: a hole that finds the disk full is a SIGBUS. */
+static int reserve_lock_file(const struct spool *spool, struct error *err)
+{
+    char *path = memory_printf("%s/lock.mdb", spool->directory);
+    int rc = OK;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        rc = error_errno(err, path);
+    } else {
+        errno = posix_fallocate(fd, 0, LOCK_FILE_BYTES);
+        if (errno != 0)
+            rc = error_errno(err, path);
+        close(fd);
+    }
+    free(path);
+    return rc;
+}
+
+/* LMDB begins a file by one write of two meta pages. A disk that filled up or a process
+ * that ended in between leaves the first alone, with nothing behind it yet; LMDB takes that
+ * for damage, for ever. */
+static int drop_unfinished_file(const char *path, struct error *err)
+{
+    enum { MAGIC_AT = 16 };
+    static const uint32_t magic = 0xBEEFC0DE; /* in the machine's byte order */
+    uint8_t head[MAGIC_AT + sizeof magic];
+    struct stat info;
+    int rc = OK;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? OK : error_errno(err, path);
+    if (fstat(fd, &info) == 0 && info.st_size < 2 * sysconf(_SC_PAGESIZE) &&
+        pread(fd, head, sizeof head, 0) == sizeof head &&
+        memcmp(head + MAGIC_AT, &magic, sizeof magic) == 0 && ftruncate(fd, 0) < 0)
+        rc = error_errno(err, path);
+    close(fd);
+    return rc;
+}
+
 static int open_environment(struct spool *spool, struct error *err)
 {
     int rc = OK;
@@ -113,6 +153,13 @@ static int open_environment(struct spool *spool, struct error *err)
         rc = errno == ENOENT ? error_set(err, ERROR_INPUT, "no spool in %s", spool->directory)
                              : error_errno(err, data_path);
         goto out;
+    }
+    if (!spool->read_only) {
+        rc = drop_unfinished_file(data_path, err);
+        if (rc == OK)
+            rc = reserve_lock_file(spool, err);
+        if (rc != OK)
+            goto out;
     }
     int cause = mdb_env_create(&spool->env);
     if (cause == MDB_SUCCESS)
@@ -341,7 +388,10 @@ static int recover(struct spool *spool, bool fresh, struct error *err)
     MDB_txn *txn = NULL;
     struct arena arena = {0};
     struct stream_list list = {0};
+    struct error full = {0};
     int rc = store_begin_write(spool, &txn, err);
+    /* Without room it may still be done, in pages that are free. */
+    int room = rc == OK ? store_reserve_file(spool, txn, 0, &full) : OK;
     if (rc == OK)
         rc = open_databases(spool, txn, MDB_CREATE, err);
     if (rc == OK && fresh)
@@ -357,6 +407,10 @@ static int recover(struct spool *spool, bool fresh, struct error *err)
     if (rc == OK) {
         rc = store_commit(spool, txn, err);
         txn = NULL;
+    }
+    if (rc == ERROR_IO && room != OK) { /* so LMDB calls a full disk */
+        *err = full;
+        rc = room;
     }
     if (rc == OK)
         rc = fault_point("spool.open.committed", err);

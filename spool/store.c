@@ -160,8 +160,10 @@ int store_reserve_file(struct spool *spool, MDB_txn *txn, uint64_t bytes, struct
         want = need;
         rc = fallocate(spool->data_fd, 0, (off_t)from, (off_t)(want - from));
     }
-    if (rc < 0 && errno != EOPNOTSUPP)
-        return error_errno(err, "spool: room for data.mdb");
+    if (rc < 0 && errno != EOPNOTSUPP) {
+        error_errno(err, "no room for data.mdb");
+        return error_wrap(err, "spool %s", spool->directory);
+    }
     spool->allocated_bytes = want;
     return OK;
 }

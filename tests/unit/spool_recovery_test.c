@@ -385,6 +385,33 @@ static void bad_places_are_refused_clearly(void **state)
     free(empty);
 }
 
+/* The disk filled up while the file was begun: nothing can be in it, so it is begun anew. A
+ * short file that is none of ours stays as it is. */
+static void unfinished_files_are_begun_anew(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    char path[128];
+    uint64_t first = 0;
+    fixture_close(fixture);
+    snprintf(path, sizeof path, "%s/data.mdb", fixture->directory);
+    assert_int_equal(truncate(path, 4096), 0);
+    fixture_open(fixture);
+    must(append_to(fixture->spool, fixture->stream, 7, 0, 10, 100, 1, &first, &err), &err);
+    assert_int_equal(damage_of(fixture->spool), 0);
+    fixture_close(fixture);
+
+    struct slice foreign = slice_cstr("a file of somebody else, and a short one");
+    struct buf found = {0};
+    must(file_replace(path, foreign, 0640, &err), &err);
+    assert_int_equal(fixture_try_open(fixture, &err), ERROR_CORRUPT);
+    must(file_read(path, 1000, &found, &err), &err);
+    assert_true(slice_equal(buf_slice(&found), foreign));
+    buf_free(&found);
+    must(file_remove_tree(fixture->directory, &err), &err);
+    fixture_open(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +421,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(streams_with_nothing_left_are_forgotten, setup, teardown),
         cmocka_unit_test_setup_teardown(one_writes_others_look, setup, teardown),
         cmocka_unit_test_setup_teardown(foreign_spools_are_refused_untouched, setup, teardown),
+        cmocka_unit_test_setup_teardown(unfinished_files_are_begun_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_places_are_refused_clearly, setup, teardown),
     };
     return cmocka_run_group_tests_name("spool recovery", tests, NULL, NULL);
