@@ -38,7 +38,7 @@ void bloom_add_string(struct bloom *bloom, struct slice value);
 void bloom_add_number(struct bloom *bloom, uint64_t bits, unsigned width);
 /* Of a double also what engines hold for equal to it: both zeros, and one NaN for all. */
 void bloom_add_double(struct bloom *bloom, uint64_t bits);
-/* All values of a page. */
+/* All values of a page of numbers. */
 void bloom_add_view(struct bloom *bloom, const struct view *view);
 
 /* Halves it as often as that does no harm. */

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/base/bytes.h"
 #include "lib/base/slice.h"
 #include "lib/parquet/parquet.h"
 
@@ -32,7 +33,21 @@ struct range {
     double double_max;
     struct slice string_min; /* borrowed */
     struct slice string_max;
+    uint64_t prefix_min; /* string_prefix of the two */
+    uint64_t prefix_max;
 };
+
+/* The first eight bytes as a number, zeros behind a shorter string. Where two differ they
+ * have the order of the strings. */
+static inline uint64_t string_prefix(struct slice value)
+{
+    if (value.len >= 8)
+        return get_u64be(value.data);
+    uint64_t prefix = 0;
+    for (size_t i = 0; i < value.len; i++)
+        prefix |= (uint64_t)value.data[i] << (56 - 8 * i);
+    return prefix;
+}
 
 static inline void range_add_long(struct range *range, int64_t value)
 {
@@ -57,12 +72,20 @@ static inline void range_add_double(struct range *range, double value)
 
 static inline void range_add_string(struct range *range, struct slice value)
 {
-    if (!range->any)
-        *range = (struct range){.any = true, .string_min = value, .string_max = value};
-    else if (slice_compare(value, range->string_min) < 0)
+    uint64_t prefix = string_prefix(value);
+    if (range->any && prefix > range->prefix_min && prefix < range->prefix_max)
+        return;
+    if (!range->any || prefix < range->prefix_min ||
+        (prefix == range->prefix_min && slice_compare(value, range->string_min) < 0)) {
         range->string_min = value;
-    else if (slice_compare(value, range->string_max) > 0)
+        range->prefix_min = prefix;
+    }
+    if (!range->any || prefix > range->prefix_max ||
+        (prefix == range->prefix_max && slice_compare(value, range->string_max) > 0)) {
         range->string_max = value;
+        range->prefix_max = prefix;
+    }
+    range->any = true;
 }
 
 void range_merge(struct range *into, const struct range *from, enum parquet_type type);

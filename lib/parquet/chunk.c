@@ -19,6 +19,11 @@
 #include "lib/base/memory.h"
 #include "lib/parquet/hybrid.h"
 
+enum {
+    TRIAL_VALUES = 2048, /* of the first page, after which a dictionary may be given up */
+    HOPELESS = 4,        /* times too large */
+};
+
 /* One call of chunk_encode. */
 struct chunk {
     struct chunk_encoder *encoder;
@@ -70,13 +75,24 @@ static void chunk_begin(struct chunk *chunk, bool indexed)
                          chunk->column->codes != NULL ? chunk->column->distinct_count : 0);
 }
 
-/* The index of each value of the view; false when the dictionary got too large. */
-static bool find_indexes(struct chunk_encoder *encoder)
+/* Whether a dictionary that had `values` values so far will be full long before the chunk
+ * ends, and seldom used twice: then it isn't worth its few pages. */
+static bool is_hopeless(const struct chunk *chunk, size_t values)
 {
+    const struct dictionary *dictionary = &chunk->encoder->dictionary;
+    uint64_t whole = (uint64_t)dictionary->bytes.len * (chunk->row_count / values);
+    return dictionary->count > values / 2 && whole / HOPELESS > dictionary->bytes_max;
+}
+
+/* The index of each value of the view; false when the dictionary got too large. */
+static bool find_indexes(const struct chunk *chunk)
+{
+    struct chunk_encoder *encoder = chunk->encoder;
     const struct view *view = &encoder->view;
     const struct parquet_column *column = view->column;
     struct dictionary *dictionary = &encoder->dictionary;
     bool full = false;
+    size_t trial = dictionary->count == 0 ? TRIAL_VALUES - 1 : SIZE_MAX;
     if (view->value_count > encoder->index_cap) {
         free(encoder->indexes);
         encoder->indexes = memory_alloc_raw(view->value_count, sizeof *encoder->indexes);
@@ -100,7 +116,7 @@ static bool find_indexes(struct chunk_encoder *encoder)
             index = dictionary_put_number(dictionary, bits);
         }
         encoder->indexes[k] = index;
-        full = index == DICTIONARY_FULL;
+        full = index == DICTIONARY_FULL || (k == trial && is_hopeless(chunk, k + 1));
     }
     return !full;
 }
@@ -165,8 +181,6 @@ static int put_page(struct chunk *chunk, const struct range *range, struct error
     chunk->meta->compressed_len += (int64_t)packed.bytes.len;
     if (!chunk->indexed) {
         chunk->meta->plain_pages++;
-        if (chunk->field->bloom)
-            bloom_add_view(&encoder->bloom, &encoder->view);
         return output_write(chunk->output, packed.bytes, err);
     }
     chunk->meta->dictionary_pages++;
@@ -224,7 +238,7 @@ static bool make_indexed_body(struct chunk *chunk)
     struct dictionary *dictionary = &encoder->dictionary;
     uint32_t count_before = dictionary->count;
     size_t len_before = dictionary->bytes.len;
-    if (!find_indexes(encoder)) {
+    if (!find_indexes(chunk)) {
         dictionary_cut(dictionary, count_before, len_before);
         return false;
     }
@@ -265,16 +279,17 @@ static int encode_page(struct chunk *chunk, size_t row, size_t *end, bool *refus
         return error_set(err, ERROR_INPUT, "null, but required");
 
     struct range range = {0};
-    if (chunk->indexed) {
-        *refused = !make_indexed_body(chunk);
-        if (*refused)
-            return OK;
-    } else {
+    if (!chunk->indexed) {
         buf_reset(&encoder->body);
         view_put_levels(&encoder->view, &encoder->body);
-        view_put_plain(&encoder->view, &encoder->body);
+        view_put_plain(&encoder->view, &encoder->body, field->no_bounds ? NULL : &range,
+                       field->bloom ? &encoder->bloom : NULL);
+        return put_page(chunk, &range, err);
     }
-    if (!field->no_bounds && chunk->indexed && field->type == PARQUET_STRING)
+    *refused = !make_indexed_body(chunk);
+    if (*refused)
+        return OK;
+    if (!field->no_bounds && field->type == PARQUET_STRING)
         add_indexed_range(encoder, &range);
     else if (!field->no_bounds)
         view_add_range(&encoder->view, &range);

@@ -14,6 +14,7 @@
 
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
+#include "lib/parquet/bloom.h"
 #include "lib/parquet/hybrid.h"
 
 enum {
@@ -22,6 +23,7 @@ enum {
     /* The levels of an entry are at most three bits, with headers less than a byte. */
     LEVEL_BYTES = 1,
     INDEX_BYTES = 4,
+    FETCH_AHEAD = 16, /* strings: what memory takes for one is a dozen copied */
     /* Lengths in front of the levels, and the padding of three last groups. */
     PAGE_BYTES = 64,
 };
@@ -196,23 +198,31 @@ static void put_booleans(const struct view *view, struct buf *out)
     }
 }
 
-static void put_strings(const struct view *view, struct buf *out)
+static void put_strings(const struct view *view, struct buf *out, struct range *range,
+                        struct bloom *bloom)
 {
+    size_t n = view->value_count;
     if (!buf_reserve(out, view_plain_len(view)))
         return;
     uint8_t *to = out->data + out->len;
-    for (size_t k = 0; k < view->value_count; k++) {
+    for (size_t k = 0; k < n; k++) {
         struct slice value = view_string(view->column, view_at(view, k));
+        if (k + FETCH_AHEAD < n)
+            __builtin_prefetch(view_string(view->column, view_at(view, k + FETCH_AHEAD)).data);
         put_u32le(to, (uint32_t)value.len);
         to += 4;
         if (value.len > 0)
             memcpy(to, value.data, value.len);
         to += value.len;
+        if (range != NULL)
+            range_add_string(range, value);
+        if (bloom != NULL)
+            bloom_add_string(bloom, value);
     }
     out->len = (size_t)(to - out->data);
 }
 
-void view_put_plain(const struct view *view, struct buf *out)
+static void put_plain(const struct view *view, struct buf *out)
 {
     const struct parquet_column *column = view->column;
     size_t n = view->value_count;
@@ -223,7 +233,6 @@ void view_put_plain(const struct view *view, struct buf *out)
         put_booleans(view, out);
         break;
     case PARQUET_STRING:
-        put_strings(view, out);
         break;
     case PARQUET_INT32:
         for (size_t k = 0; to != NULL && k < n; k++)
@@ -242,6 +251,20 @@ void view_put_plain(const struct view *view, struct buf *out)
         }
         break;
     }
+}
+
+void view_put_plain(const struct view *view, struct buf *out, struct range *range,
+                    struct bloom *bloom)
+{
+    if (view->field->type == PARQUET_STRING) {
+        put_strings(view, out, range, bloom);
+        return;
+    }
+    put_plain(view, out);
+    if (range != NULL)
+        view_add_range(view, range);
+    if (bloom != NULL)
+        bloom_add_view(bloom, view);
 }
 
 size_t view_plain_len(const struct view *view)

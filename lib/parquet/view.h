@@ -43,11 +43,16 @@ void view_set(struct view *view, const struct parquet_field *field,
               const struct parquet_column *column, size_t row_begin, size_t row_end);
 
 void view_put_levels(const struct view *view, struct buf *out);
-void view_put_plain(const struct view *view, struct buf *out);
+struct bloom;
+
+/* Adds the values to the range (but NaN) and to the filter as well; NULL:
+ * not wanted. Strings lie all over memory, so each is looked at just once. */
+void view_put_plain(const struct view *view, struct buf *out, struct range *range,
+                    struct bloom *bloom);
 /* The length of what view_put_plain puts. */
 size_t view_plain_len(const struct view *view);
 
-/* Adds the values to the range, but NaN, which it counts. */
+/* Adds the values to the range, but NaN. */
 void view_add_range(const struct view *view, struct range *range);
 int64_t view_count_nan(const struct view *view);
 

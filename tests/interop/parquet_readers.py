@@ -377,6 +377,7 @@ def check_chunk(data, case, field, rows, chunk, at, edges):
     """All pages of a chunk that begins at `at`; returns where it ends."""
     meta = chunk[3]
     first, dictionary, kinds, uncompressed = at, None, [], 0
+    assert field.name != "given_up" or 11 not in meta
     if 11 in meta:
         assert meta[11] == at
         page = Page(data, at)
@@ -839,6 +840,10 @@ def fixed_cases(rng):
                Field("few", STRING, BLOOM), Field("halved", LONG, BLOOM)], [
                    [ids, ids[:12000] * 2, ids[:300] * 80, [i // 2 for i in range(24000)]],
                    [ids[:2], ids[:2], [None] * 2, [7, None]]])
+    yield Case("a dictionary too small to begin with", [Field("given_up", STRING), Field("kept", STRING)], [
+        [[ids[i * 2 // 3] for i in range(24000)],
+         [ids[i * 2 // 3] if i < 3000 else ids[i % 2000] for i in range(24000)]]],
+               page_rows=2500, dictionary_bytes=100000)
     yield Case("Bloom filters wait for a file of 9,000 bytes", [Field("id", STRING, BLOOM), Field("n", INT)], [
                    [ids[i:i + 70], list(range(70))] for i in range(0, 700, 70)], bloom_min=9000)
     yield Case("no Bloom filters in small files", [Field("id", STRING, BLOOM)],
