@@ -159,6 +159,28 @@ $(BUILD)/bench/slow_sync.so: tests/bench/slow_sync.c
 bench-commit: all $(BUILD)/bench/slow_sync.so ## a turn over 10 to 1,000 announcements; BENCH_RUNS=3; build/bench-commit.json
 	@python3 tests/bench/commit_turn.py --build $(BUILD) --json build/bench-commit.json
 
+# The C++ side is built as its makers want it.
+$(BUILD)/bench/shred_simdjson.o: tests/bench/shred_simdjson.cpp tests/bench/shred_simdjson.h
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O3 -DNDEBUG -Wall -DSIMDJSON_THREADS_ENABLED=1 -pthread -c -o $@ $<
+
+$(BUILD)/bench/shred_speed: $(BUILD)/tests/bench/shred_speed.o $(BUILD)/bench/shred_simdjson.o \
+		$(call archives,lib/shred)
+	@mkdir -p $(@D)
+	$(CXX) -o $@ $^ $(LDFLAGS) -lsimdjson $(LIBS)
+
+# The file of tests/bench/bench.py.
+BENCH_EVENTS := build/bench/bid_requests-20260131-340000.ndjson
+
+bench-shred: ## the shredder against simdjson's DOM parser, by CPU
+	@packaging/install-dependencies.sh build bench
+	@$(MAKE) --no-print-directory all $(BUILD)/bench/shred_speed
+	@mkdir -p build/bench
+	@[ -s $(BENCH_EVENTS) ] || $(BUILD)/bidlake-gen --table bid_requests --count 340000 \
+		--seed 20260131 --start 2026-01-31T12:00:00Z --events-per-second 0 \
+		>$(BENCH_EVENTS) 2>/dev/null
+	@$(BUILD)/bench/shred_speed $(BENCH_EVENTS)
+
 bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; build/bench.json and pictures
 	@packaging/install-dependencies.sh build test bench python
 	@$(MAKE) --no-print-directory all
@@ -168,4 +190,4 @@ format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
 .PHONY: check readers scenarios simulation soak e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool \
-	bench-commit format
+	bench-commit bench-shred format
