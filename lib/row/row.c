@@ -133,6 +133,18 @@ void row_begin(struct row_writer *writer, uint32_t event)
         row[ROW_HEADER_SIZE + n / 8] = (uint8_t)((1u << (n % 8)) - 1);
 }
 
+void row_begin_like(struct row_writer *writer, const struct row_begun *begun)
+{
+    struct buf *rows = writer->rows;
+    size_t fixed_size = writer->layout->fixed_size;
+    writer->start = rows->len;
+    uint8_t *row = buf_extend(rows, begun->size);
+    if (row == NULL)
+        return;
+    memcpy(row, begun->fixed, fixed_size);
+    memcpy(row + fixed_size, rows->data + begun->from + fixed_size, begun->size - fixed_size);
+}
+
 /* The column's slot, its null bit cleared; NULL once the buffer has failed. */
 static inline uint8_t *slot_open(struct row_writer *writer, size_t column, uint32_t size)
 {

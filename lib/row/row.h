@@ -103,6 +103,27 @@ static inline struct slice row_list_next_string(const uint8_t **at)
     return out;
 }
 
+/* Where a column's bits are, for a writer that asks once. */
+struct row_field {
+    uint32_t slot;
+    uint32_t null_byte;
+    uint8_t null_bit;
+};
+
+static inline struct row_field row_field(const struct row_layout *layout, size_t column)
+{
+    return (struct row_field){.slot = layout->slots[column],
+                              .null_byte = ROW_HEADER_SIZE + (uint32_t)column / 8,
+                              .null_bit = (uint8_t)(1u << column % 8)};
+}
+
+/* The column is no longer null; the result is its slot, to be filled. */
+static inline uint8_t *row_field_open(uint8_t *row, struct row_field field)
+{
+    row[field.null_byte] &= (uint8_t)~field.null_bit;
+    return row + field.slot;
+}
+
 /* Writes images one after the other into `rows`. begin, then set each column at
  * most once in any order (unset ones are null), then end. The bytes of a string
  * may not lie in `rows`. */
@@ -113,6 +134,14 @@ struct row_writer {
 };
 
 void row_begin(struct row_writer *writer, uint32_t event);
+/* The same, beginning with what another image had when it was `size` bytes long: what
+ * several rows share is made once. */
+struct row_begun {
+    const uint8_t *fixed; /* its first layout->fixed_size bytes, as they were then */
+    size_t from;          /* where it begins in `rows` */
+    size_t size;
+};
+void row_begin_like(struct row_writer *writer, const struct row_begun *begun);
 void row_set_int(struct row_writer *writer, size_t column, int32_t value); /* boolean too */
 void row_set_long(struct row_writer *writer, size_t column, int64_t value);
 void row_set_double(struct row_writer *writer, size_t column, double value);

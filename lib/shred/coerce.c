@@ -214,26 +214,48 @@ static bool add_element(struct coercer *coercer, const struct coercion_rule *rul
     return good;
 }
 
-/* The element at `at` of a list that the walk has accepted; the result is behind it. */
-static const uint8_t *read_element(struct coercer *coercer, const uint8_t *at, struct value *value)
+/* The element at `place` of a list that the walk has accepted; the result is behind it. */
+static struct place read_element(struct coercer *coercer, struct place place, struct value *value)
 {
-    const uint8_t *from = at;
+    const uint8_t *from = place.at;
     *value = (struct value){0};
-    if (*at == '"') {
-        at = scan_string(&coercer->scan, at + 1, &value->flags);
-        ASSERT(at != NULL);
+    if (*from == '"') {
+        place.at++;
+        place = scan_string(&coercer->scan, place, &value->flags);
+        ASSERT(place.at != NULL);
         value->kind = VALUE_STRING;
-        value->bytes = slice_of(from + 1, (size_t)(at - from) - 1);
-        return at + 1;
+        value->bytes = slice_of(from + 1, (size_t)(place.at - from) - 1);
+        place.at++;
+        return place;
     }
-    at = scan_skip(&coercer->scan, at, 0);
-    ASSERT(at != NULL);
-    value->bytes = slice_of(from, (size_t)(at - from));
+    place = scan_skip(&coercer->scan, place, 0);
+    ASSERT(place.at != NULL);
+    value->bytes = slice_of(from, (size_t)(place.at - from));
     if (*from == '{' || *from == '[')
         value->kind = VALUE_OBJECT;
     else if (*from != 'n')
         value->kind = *from == 't' || *from == 'f' ? VALUE_BOOLEAN : VALUE_NUMBER;
-    return at;
+    return place;
+}
+
+static uint32_t add_elements(struct coercer *coercer, const struct coercion_rule *rule,
+                             const struct value *value, uint32_t *lost)
+{
+    uint32_t count = 0;
+    struct place place = {.at = scan_blanks(value->bytes.data + 1), .quote = value->quote};
+    while (*place.at != ']') {
+        struct value element;
+        place = read_element(coercer, place, &element);
+        place.at = scan_blanks(place.at);
+        if (element.kind != VALUE_NONE) {
+            bool good = add_element(coercer, rule, &element);
+            count += good;
+            *lost += !good;
+        }
+        if (*place.at == ',')
+            place.at = scan_blanks(place.at + 1);
+    }
+    return count;
 }
 
 static bool coerce_list(struct coercer *coercer, const struct coercion_rule *rule,
@@ -241,26 +263,15 @@ static bool coerce_list(struct coercer *coercer, const struct coercion_rule *rul
 {
     struct buf *scratch = &coercer->scratch;
     size_t start = scratch->len;
-    uint32_t count = 0;
+    uint32_t count;
     if (value->kind == VALUE_OBJECT)
         return false;
     buf_put_u32le(scratch, 0);
-    if (value->kind != VALUE_ARRAY) {
+    if (value->kind == VALUE_ARRAY) {
+        count = add_elements(coercer, rule, value, lost);
+    } else {
         count = add_element(coercer, rule, value);
         *lost += 1 - count;
-    } else {
-        const uint8_t *at = scan_blanks(value->bytes.data + 1);
-        while (*at != ']') {
-            struct value element;
-            at = scan_blanks(read_element(coercer, at, &element));
-            if (element.kind != VALUE_NONE) {
-                bool good = add_element(coercer, rule, &element);
-                count += good;
-                *lost += !good;
-            }
-            if (*at == ',')
-                at = scan_blanks(at + 1);
-        }
     }
     if (buf_failed(scratch))
         return false;

@@ -19,8 +19,9 @@
 /* A value to be coerced. */
 struct value {
     enum value_kind kind;
-    unsigned flags;     /* of a string: STRING_ESCAPED, STRING_HIGH */
-    struct slice bytes; /* of a string without its quotes */
+    unsigned flags;        /* of a string: STRING_ESCAPED, STRING_HIGH */
+    struct slice bytes;    /* of a string without its quotes */
+    const uint32_t *quote; /* of an array: place.quote at its begin */
 };
 
 enum cell_kind { CELL_NULL, CELL_NUMBER, CELL_DOUBLE, CELL_BYTES, CELL_SCRATCH };

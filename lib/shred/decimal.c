@@ -235,3 +235,28 @@ bool decimal_to_double(struct slice text, double *out)
     *out = value.negative ? -number : number;
     return true;
 }
+
+bool decimal_quick_double(const uint8_t *at, size_t len, double *out)
+{
+    static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8};
+    static const uint64_t shifts[] = {1,      10,      100,      1000,     10000,
+                                      100000, 1000000, 10000000, 100000000};
+    bool negative = *at == '-';
+    at += negative;
+    len -= negative;
+    size_t whole = decimal_digits(at);
+    if (whole > 8 || whole == 0)
+        return false;
+    uint64_t mantissa = decimal_eight(at, whole);
+    size_t part = 0;
+    if (whole < len) {
+        part = len - whole - 1;
+        if (at[whole] != '.' || part > 7 || decimal_digits(at + whole + 1) != part)
+            return false;
+        mantissa = mantissa * shifts[part] + decimal_eight(at + whole + 1, part);
+    }
+    /* At most 15 digits: both are exact, so that the division alone rounds. */
+    double number = (double)mantissa / powers[part];
+    *out = negative ? -number : number;
+    return true;
+}

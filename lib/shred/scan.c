@@ -105,7 +105,7 @@ static const uint8_t *scan_literal(struct scan *scan, const uint8_t *at, const c
     return at;
 }
 
-const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at)
+const uint8_t *scan_scalar_slow(struct scan *scan, const uint8_t *at)
 {
     switch (*at) {
     case 't':
@@ -124,62 +124,69 @@ const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at)
 /* The stack of open containers is a word: a bit for each, set for an object. */
 _Static_assert(SCAN_DEPTH_MAX <= 64, "open containers are bits of a word");
 
-/* Behind a value: closes what ends here. *at is NULL after a fault, else where the
- * next value begins, or behind the whole when depth is back at base. */
-static const uint8_t *scan_after_value(struct scan *scan, const uint8_t *at, unsigned base,
-                                       unsigned *depth, uint64_t *objects)
+/* Behind a value: closes what ends here. The result is where the next value begins, or
+ * behind the whole when depth is back at base. */
+static struct place scan_after_value(struct scan *scan, struct place place, unsigned base,
+                                     unsigned *depth, uint64_t *objects)
 {
     while (*depth > base) {
         bool object = (*objects & 1) != 0;
-        at = scan_blanks(at);
-        if (*at == ',') {
+        place.at = scan_blanks(place.at);
+        if (*place.at == ',') {
             const uint8_t *close;
             unsigned flags = 0;
-            at = scan_blanks(at + 1);
-            return object ? scan_key(scan, at, &close, &flags) : at;
+            place.at = scan_blanks(place.at + 1);
+            return object ? scan_key(scan, place, &close, &flags) : place;
         }
-        if (*at != (object ? '}' : ']'))
-            return scan_fail(scan, at,
-                             object ? "expected ',' or '}' after a member"
-                                    : "expected ',' or ']' after an element");
-        at++;
+        if (*place.at != (object ? '}' : ']')) {
+            place.at = scan_fail(scan, place.at,
+                                 object ? "expected ',' or '}' after a member"
+                                        : "expected ',' or ']' after an element");
+            return place;
+        }
+        place.at++;
         *objects >>= 1;
         --*depth;
     }
-    return at;
+    return place;
 }
 
-const uint8_t *scan_skip(struct scan *scan, const uint8_t *at, unsigned depth)
+struct place scan_skip(struct scan *scan, struct place place, unsigned depth)
 {
     unsigned base = depth;
     uint64_t objects = 0;
     for (;;) {
         unsigned flags = 0;
         const uint8_t *close;
-        bool object = *at == '{';
-        if (*at == '"') {
-            at = scan_string(scan, at + 1, &flags);
-            at = at == NULL ? NULL : at + 1;
-        } else if (object || *at == '[') {
-            if (depth == SCAN_DEPTH_MAX)
-                return scan_fail_depth(scan, at);
-            at = scan_blanks(at + 1);
-            if (*at != (object ? '}' : ']')) {
+        bool object = *place.at == '{';
+        if (*place.at == '"') {
+            place.at++;
+            place = scan_string(scan, place, &flags);
+            if (place.at != NULL)
+                place.at++;
+        } else if (object || *place.at == '[') {
+            if (depth == SCAN_DEPTH_MAX) {
+                place.at = scan_fail_depth(scan, place.at);
+                return place;
+            }
+            place.at = scan_blanks(place.at + 1);
+            if (*place.at != (object ? '}' : ']')) {
                 depth++;
                 objects = objects << 1 | object;
-                at = object ? scan_key(scan, at, &close, &flags) : at;
-                if (at == NULL)
-                    return NULL;
+                if (object)
+                    place = scan_key(scan, place, &close, &flags);
+                if (place.at == NULL)
+                    return place;
                 continue;
             }
-            at++;
+            place.at++;
         } else {
-            at = scan_scalar(scan, at);
+            place.at = scan_scalar(scan, place.at);
         }
-        if (at == NULL)
-            return NULL;
-        at = scan_after_value(scan, at, base, &depth, &objects);
-        if (at == NULL || depth == base)
-            return at;
+        if (place.at == NULL)
+            return place;
+        place = scan_after_value(scan, place, base, &depth, &objects);
+        if (place.at == NULL || depth == base)
+            return place;
     }
 }

@@ -5,37 +5,43 @@
  *
  * The text must be followed by SCAN_PADDING zero bytes. A zero is legal nowhere in
  * JSON, so every loop stops there without asking for the end, and words are read
- * past it without harm. All functions return where they stopped, or NULL and say
- * in scan->fault what was wrong and where.
+ * past it without harm. All functions return where they stopped; or, at NULL, they
+ * say in scan->fault what was wrong and where.
+ *
+ * With the text's quotes at hand (quotes.h) a string is jumped over: they come in the
+ * order in which the scan meets them, so a place is a byte and the next quote.
+ * Without, a string is scanned in plain C. Nothing above knows.
  *
  * UTF-8 is not looked at: text that no column wants need not be decoded, and what a
- * column takes is repaired by text.h. Faster variants for a processor replace
- * scan_plain and scan_skip; nothing above knows.
+ * column takes is repaired by text.h.
  */
 #ifndef LIB_SHRED_SCAN_H
 #define LIB_SHRED_SCAN_H
 
 #include <stdbool.h>
 #include <stdint.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 #include "lib/base/bytes.h"
+#include "lib/shred/decimal.h"
+#include "lib/shred/quotes.h"
 #include "lib/shred/shred.h"
 
 enum { SCAN_PADDING = 64, SCAN_DEPTH_MAX = 64 };
 
-/* What a string holds beside plain ASCII. */
-enum { STRING_ESCAPED = 1, STRING_HIGH = 2 };
-
 struct scan {
+    const uint8_t *text;
     const uint8_t *end; /* the text's; *end is 0 */
     struct {
         const uint8_t *at;
         enum refusal_reason reason;
         const char *text;
     } fault;
+};
+
+/* Goes through registers, also when it is returned. */
+struct place {
+    const uint8_t *at;     /* NULL: a fault */
+    const uint32_t *quote; /* the first that is not passed; NULL: strings are scanned */
 };
 
 /* Notes what is wrong; always NULL, to be returned. */
@@ -49,7 +55,7 @@ static inline bool scan_is_blank(uint8_t c)
 
 static inline const uint8_t *scan_blanks(const uint8_t *at)
 {
-    while (scan_is_blank(*at))
+    while (*at <= ' ' && scan_is_blank(*at))
         at++;
     return at;
 }
@@ -57,7 +63,7 @@ static inline const uint8_t *scan_blanks(const uint8_t *at)
 /* Stops at the first '"', '\\' or byte below 0x20; *flags gets STRING_HIGH when a byte from
  * 0x80 on came before it. Eight bytes a step: a byte's top bit ends set where the
  * test holds, and a borrow only disturbs bytes behind the first hit. */
-static inline const uint8_t *scan_plain_words(const uint8_t *at, unsigned *flags)
+static inline const uint8_t *scan_plain(const uint8_t *at, unsigned *flags)
 {
     const uint64_t ones = 0x0101010101010101u;
     const uint64_t tops = ones << 7;
@@ -80,68 +86,67 @@ static inline const uint8_t *scan_plain_words(const uint8_t *at, unsigned *flags
     return at;
 }
 
-/* The same, sixteen bytes a step where the processor's base set has that. */
-#ifdef __SSE2__
-static inline const uint8_t *scan_plain(const uint8_t *at, unsigned *flags)
-{
-    const __m128i quote = _mm_set1_epi8('"');
-    const __m128i slash = _mm_set1_epi8('\\');
-    const __m128i control = _mm_set1_epi8(0x1f);
-    unsigned high = 0;
-    for (;; at += 16) {
-        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)at);
-        __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(x, quote), _mm_cmpeq_epi8(x, slash));
-        hits = _mm_or_si128(hits, _mm_cmpeq_epi8(_mm_min_epu8(x, control), x));
-        unsigned found = (unsigned)_mm_movemask_epi8(hits);
-        unsigned tops = (unsigned)_mm_movemask_epi8(x);
-        if (found != 0) {
-            unsigned n = (unsigned)__builtin_ctz(found);
-            if ((high | (tops & ((1u << n) - 1))) != 0)
-                *flags |= STRING_HIGH;
-            return at + n;
-        }
-        high |= tops;
-    }
-}
-#else
-static inline const uint8_t *scan_plain(const uint8_t *at, unsigned *flags)
-{
-    return scan_plain_words(at, flags);
-}
-#endif
-
-/* After a quote or an escape has stopped scan_plain: goes on to the closing quote. */
+/* What stopped scan_plain: goes on to the closing quote. */
 const uint8_t *scan_string_slow(struct scan *scan, const uint8_t *at, unsigned *flags);
 
-/* `at` is behind the opening quote; the result is the closing one. */
-static inline const uint8_t *scan_string(struct scan *scan, const uint8_t *at, unsigned *flags)
+/* place.at is behind the opening quote; the result is at the closing one. */
+static inline struct place scan_string(struct scan *scan, struct place place, unsigned *flags)
 {
-    at = scan_plain(at, flags);
-    return *at == '"' ? at : scan_string_slow(scan, at, flags);
+    if (place.quote != NULL) {
+        *flags |= place.quote[1] >> QUOTE_FLAG_SHIFT;
+        place.at = scan->text + (place.quote[1] & QUOTE_POSITION);
+        place.quote += 2;
+        return place;
+    }
+    place.at = scan_plain(place.at, flags);
+    if (*place.at != '"')
+        place.at = scan_string_slow(scan, place.at, flags);
+    return place;
 }
 
 /* A number, true, false or null; the result is behind it. */
-const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at);
+const uint8_t *scan_scalar_slow(struct scan *scan, const uint8_t *at);
 
-/* `at` is at the key's opening quote; *close gets its closing one; the result is the
- * first byte of the member's value. */
-static inline const uint8_t *scan_key(struct scan *scan, const uint8_t *at, const uint8_t **close,
-                                      unsigned *flags)
+/* Most numbers are whole and short: behind one of less than sixteen digits, if what stands
+ * there is what mostly does; else where it begins. */
+static inline const uint8_t *scan_short(const uint8_t *at)
 {
-    if (*at != '"')
-        return scan_fail(scan, at, "expected a key in quotes");
-    at = scan_string(scan, at + 1, flags);
-    if (at == NULL)
-        return NULL;
-    *close = at;
-    at = scan_blanks(at + 1);
-    if (*at != ':')
-        return scan_fail(scan, at, "expected ':' after a key");
-    return scan_blanks(at + 1);
+    unsigned digits = decimal_digits(at);
+    uint8_t next = at[digits];
+    bool good = next == ',' || (next | 0x20) == '}';
+    return good && digits - 1 < 15 && (*at != '0' || digits == 1) ? at + digits : at;
 }
 
-/* Any value that begins at `at`, within `depth` open containers; the result is
+static inline const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at)
+{
+    const uint8_t *end = scan_short(at);
+    return end > at ? end : scan_scalar_slow(scan, at);
+}
+
+/* place.at is at the key's opening quote; *close gets its closing one; the result is
+ * at the first byte of the member's value. */
+static inline struct place scan_key(struct scan *scan, struct place place, const uint8_t **close,
+                                    unsigned *flags)
+{
+    if (*place.at != '"') {
+        place.at = scan_fail(scan, place.at, "expected a key in quotes");
+        return place;
+    }
+    place.at++;
+    place = scan_string(scan, place, flags);
+    if (place.at == NULL)
+        return place;
+    *close = place.at;
+    place.at = scan_blanks(place.at + 1);
+    if (*place.at == ':')
+        place.at = scan_blanks(place.at + 1);
+    else
+        place.at = scan_fail(scan, place.at, "expected ':' after a key");
+    return place;
+}
+
+/* Any value that begins at place.at, within `depth` open containers; the result is
  * behind it. */
-const uint8_t *scan_skip(struct scan *scan, const uint8_t *at, unsigned depth);
+struct place scan_skip(struct scan *scan, struct place place, unsigned depth);
 
 #endif

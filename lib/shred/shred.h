@@ -26,10 +26,21 @@
 
 struct shredder;
 
+/* How the text is looked through. Rows and refusals are the same with each. */
+enum shred_variant {
+    SHRED_BEST, /* of those that this machine has */
+    SHRED_PLAIN,
+    SHRED_SSE2,
+    SHRED_AVX2,
+    SHRED_VARIANT_COUNT
+};
+bool shred_variant_is_here(enum shred_variant variant);
+
 struct shred_options {
-    size_t bytes_max;       /* 0: 1 MiB */
-    int64_t time_past_us;   /* an event_timestamp further back becomes received_at; 0: off */
-    int64_t time_future_us; /* the same, ahead */
+    enum shred_variant variant; /* one that is here: for tests */
+    size_t bytes_max;           /* 0: 1 MiB */
+    int64_t time_past_us;       /* an event_timestamp further back becomes received_at; 0: off */
+    int64_t time_future_us;     /* the same, ahead */
 };
 
 /* Where `$` sources come from. A slice with NULL data is null. */

@@ -13,6 +13,23 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* What the quick ways take, they must find as the exact ones do. */
+static void check_quick(struct slice text)
+{
+    uint8_t *padded = memory_alloc(text.len + 32, 1);
+    int64_t quick = 0;
+    int64_t exact = 0;
+    double quick_real = 0;
+    double exact_real = 0;
+    memcpy(padded, text.data, text.len);
+    if (decimal_quick_i64(padded, text.len, &quick))
+        ASSERT(decimal_to_i64(text, &exact) && quick == exact);
+    if (decimal_quick_double(padded, text.len, &quick_real))
+        ASSERT(decimal_to_double(text, &exact_real) &&
+               memcmp(&quick_real, &exact_real, sizeof quick_real) == 0);
+    free(padded);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice text = slice_of(data, size);
@@ -22,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ASSERT(!decimal_is_integer_text(text));
         return 0;
     }
+    check_quick(text);
     char *copy = memory_copy_slice(text);
     double want = strtod(copy, NULL);
     bool finite = decimal_to_double(text, &real);
