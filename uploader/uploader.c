@@ -375,9 +375,10 @@ static int back_to_sealed(struct uploader *uploader, struct spool_segment *segme
     return spool_update_segment(uploader->options.spool, segment, err);
 }
 
-/* Files, names as they turned out to the register, announcement, register. */
+/* Files, names as they turned out to the register, announcement, register. The segment
+ * lives in `arena`, and so does a payload that changed: it may be put again in this pass. */
 static int upload_segment(struct uploader *uploader, struct spool_segment *segment,
-                          struct error *err)
+                          struct arena *arena, struct error *err)
 {
     struct announcement announcement;
     struct buf bytes = {0};
@@ -403,7 +404,7 @@ static int upload_segment(struct uploader *uploader, struct spool_segment *segme
         goto out;
     if (renamed) {
         announcement_encode(&announcement, &bytes);
-        segment->payload = buf_slice(&bytes);
+        segment->payload = arena_copy(arena, buf_slice(&bytes));
         rc = spool_update_segment(uploader->options.spool, segment, err);
         if (rc != OK)
             goto out;
@@ -551,7 +552,7 @@ static int upload_stream(struct uploader *uploader, const char *stream, struct e
     int rc = spool_list_segments(uploader->options.spool, stream, &arena, &segments, &count, err);
     for (size_t i = 0; rc == OK && i < count && segments[i].state != SEGMENT_SEALED; i++) {
         if (segments[i].state == SEGMENT_BUILT)
-            rc = upload_segment(uploader, &segments[i], err);
+            rc = upload_segment(uploader, &segments[i], &arena, err);
         if (segments[i].state == SEGMENT_SEALED)
             break; /* its cache was gone: in order, so wait for the roller */
     }

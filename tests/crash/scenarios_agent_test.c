@@ -189,6 +189,43 @@ static void upgrade_mid_segment_already_taken(void **state)
     upgrade(&scene, true, true);
 }
 
+static enum memory_fault slow_second(void *context, enum memory_operation operation,
+                                     const char *key)
+{
+    struct scene *scene = scene_of(context);
+    if (operation == MEMORY_PUT && strstr(key, "-20-40-") != NULL && scene->calls++ == 0)
+        world_pass_ms(&scene->world, WORLD_REPEAT_MS + 1);
+    return MEMORY_FAULT_NONE;
+}
+
+/* Its name was taken, it went out under the next one; the segment behind it takes so long
+ * that it is announced again in the same pass: with what it was announced with, not with
+ * memory that was given back. */
+static void renamed_then_repeated(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, 1);
+    scene.agent->roller_level = 1;
+    scene.agent->store_script = dies_at_the_announcement;
+    scene_start(&scene);
+    scene_append(&scene, CLICKS, 20);
+    scene_append(&scene, CLICKS, 20);
+    scene_flush(&scene);
+    assert_true(scene.agent->dead);
+    scene.agent->store_script = slow_second;
+    scene_stop(&scene);
+    scene.agent->roller_level = 15;
+    scene_start(&scene);
+    scene_flush(&scene);
+    assert_int_equal(
+        pipeline_uploader_statistics_borrow(scene.life.pipeline)->announcements_repeated, 1);
+    assert_int_equal(scene_turn(&scene, scene.committer), OK);
+    assert_int_equal(scene.report.refused, 0);
+    assert_int_equal(scene.report.taken, 2);
+    scene_close(&scene);
+}
+
 /* The table gets a column between first build and rebuild: the segment keeps the schema it
  * was captured with, and its rows come once. */
 static void schema_moved(void **state)
@@ -424,6 +461,7 @@ int main(void)
         cmocka_unit_test(upgrade_mid_segment_not_in),
         cmocka_unit_test(upgrade_mid_segment_in),
         cmocka_unit_test(upgrade_mid_segment_already_taken),
+        cmocka_unit_test(renamed_then_repeated),
         cmocka_unit_test(schema_moved),
         cmocka_unit_test(let_go_then_missing),
         cmocka_unit_test(announcement_gone),
