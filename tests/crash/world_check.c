@@ -269,6 +269,8 @@ static void check_stream(void *context, const char *stream, uint64_t next, int64
     char hash[STREAM_HASH_SIZE];
     uint64_t rows = 0;
     uint64_t lost_events = lost_within(lost, lost_count, 0, UINT64_MAX);
+    /* Between Kafka's offsets there may be markers and what compaction took. */
+    bool kafka = strncmp(stream, "kafka/", 6) == 0;
     (void)at_ms;
     stream_hash(stream, hash);
     for (size_t i = 0; i < view->range_count; i++) {
@@ -277,7 +279,7 @@ static void check_stream(void *context, const char *stream, uint64_t next, int64
             continue;
         rows += range->rows;
         uint64_t lost_here = lost_within(lost, lost_count, range->from, range->to);
-        if (range->rows + lost_here != range->to - range->from)
+        if (!kafka && range->rows + lost_here != range->to - range->from)
             world_fail(view->world,
                        "%s [%" PRIu64 ", %" PRIu64 "): %" PRIu64 " rows, %" PRIu64 " lost", stream,
                        range->from, range->to, range->rows, lost_here);
@@ -286,7 +288,7 @@ static void check_stream(void *context, const char *stream, uint64_t next, int64
                        range->to, next);
         check_overlap(view, i, stream);
     }
-    if (rows + lost_events != next)
+    if (kafka ? rows + lost_events > next : rows + lost_events != next)
         world_fail(view->world, "%s: next %" PRIu64 ", but %" PRIu64 " rows and %" PRIu64 " lost",
                    stream, next, rows, lost_events);
     view->streams_total += next;
