@@ -44,6 +44,7 @@ struct agent_config {
     int64_t event_past_ms;
     int64_t event_future_ms;
     int64_t stop_deadline_ms;
+    int64_t dedup_window_ms;
     size_t listener_count;
     struct agent_listener *listeners;
     struct option_names tables; /* preset families, presets, mapping files */

@@ -162,6 +162,7 @@ static int open_sources(struct daemon *daemon, struct error *err)
                                      .body_bytes_max = (size_t)config->http_body_bytes,
                                      .expanded_bytes_max = (size_t)config->http_expanded_bytes,
                                      .connections_max = (unsigned)config->http_connections,
+                                     .dedup_window_ms = config->dedup_window_ms,
                                      .idle_seconds = (unsigned)(config->http_idle_ms / 1000)};
     daemon->sources.open = memory_alloc(config->listener_count + 1, sizeof *daemon->sources.open);
     int rc = OK;

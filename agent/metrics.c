@@ -2,7 +2,9 @@
 #include "agent/metrics.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/base/memory.h"
 
@@ -94,28 +96,49 @@ static void write_latency(const struct capture_statistics *statistics, struct bu
 
 /* ---- sources, spool, delivery ---- */
 
+struct source_line {
+    const char *kind;
+    struct source_statistics statistics;
+};
+
+static void write_source_gauge(const struct source_line *lines, size_t count, const char *name,
+                               const char *type, const char *help, size_t offset, struct buf *out)
+{
+    head(out, name, type, help);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t value = 0;
+        memcpy(&value, (const char *)&lines[i].statistics + offset, sizeof value);
+        buf_printf(out, "%s{source=\"%s\",address=\"%s\"} %" PRIu64 "\n", name, lines[i].kind,
+                   lines[i].statistics.address, value);
+    }
+}
+
 static void write_sources(const struct metrics_sources *sources, struct buf *out)
 {
     static const char answered[] = "bidlake_source_requests_total";
+    size_t count = sources->count;
+    struct source_line *lines = memory_alloc(count + 1, sizeof *lines);
     head(out, answered, "counter", "Requests answered, by the status' class.");
-    for (size_t i = 0; i < sources->count; i++) {
-        struct source_statistics statistics;
-        const struct metrics_source *source = &sources->open[i];
-        source->ops->statistics(source->source, &statistics);
+    for (size_t i = 0; i < count; i++) {
+        struct source_statistics *statistics = &lines[i].statistics;
+        lines[i].kind = sources->open[i].ops->kind;
+        sources->open[i].ops->statistics(sources->open[i].source, statistics);
         for (size_t status = 2; status < 6; status++)
             buf_printf(out, "%s{source=\"%s\",address=\"%s\",status=\"%zuxx\"} %" PRIu64 "\n",
-                       answered, source->ops->kind, statistics.address, status,
-                       statistics.answered[status]);
+                       answered, lines[i].kind, statistics->address, status,
+                       statistics->answered[status]);
     }
-    static const char connections[] = "bidlake_source_connections";
-    head(out, connections, "gauge", "Connections open now.");
-    for (size_t i = 0; i < sources->count; i++) {
-        struct source_statistics statistics;
-        const struct metrics_source *source = &sources->open[i];
-        source->ops->statistics(source->source, &statistics);
-        buf_printf(out, "%s{source=\"%s\",address=\"%s\"} %" PRIu64 "\n", connections,
-                   source->ops->kind, statistics.address, statistics.connections);
-    }
+    write_source_gauge(lines, count, "bidlake_source_bytes_total", "counter",
+                       "Bytes of bodies, as sent.", offsetof(struct source_statistics, bytes), out);
+    write_source_gauge(lines, count, "bidlake_source_connections", "gauge", "Connections open now.",
+                       offsetof(struct source_statistics, connections), out);
+    write_source_gauge(lines, count, "bidlake_source_macros_unresolved_total", "counter",
+                       "Macros that nobody filled in.",
+                       offsetof(struct source_statistics, unresolved_macros), out);
+    write_source_gauge(lines, count, "bidlake_source_keys", "gauge",
+                       "Idempotency-Keys whose answers are remembered.",
+                       offsetof(struct source_statistics, keys), out);
+    free(lines);
 }
 
 static void write_spool(struct spool *spool, struct buf *out)

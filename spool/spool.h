@@ -80,6 +80,13 @@ int spool_append(struct spool *spool, const struct spool_batch *batches, size_t 
 /* Appends the value to `out`; *found false when there is none. */
 int spool_checkpoint_get(struct spool *spool, struct slice key, struct buf *out, bool *found,
                          struct error *err) MUST_USE;
+/* Appends to `out` the first key of that prefix that is greater than `after` (empty: the
+ * first of all), in byte order; *found false when there is none. */
+int spool_checkpoint_next(struct spool *spool, struct slice prefix, struct slice after,
+                          struct buf *out, bool *found, struct error *err) MUST_USE;
+/* How many keys have that prefix: walks them. */
+int spool_checkpoint_count(struct spool *spool, struct slice prefix, uint64_t *count,
+                           struct error *err) MUST_USE;
 /* The last received_at given out in a stream's table, so that it never goes back. */
 
 /* ---- streams and segments ---- */

@@ -19,6 +19,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "agent/source/body.h"
+#include "agent/source/dedup.h"
 #include "agent/source/pixel.h"
 #include "agent/source/source.h"
 #include "lib/base/assert.h"
@@ -39,12 +41,15 @@ enum {
     DISCARD_FACTOR = 4, /* a body of this many limits is cut off instead of read to its end */
     BACKLOG = 4096,
     CLOSE_POLL_MS = 2,
+    DEDUP_KEYS_MAX = 1000000,
 };
 
 enum request_state { READING, WAITING, ANSWERED };
 
 struct request {
-    struct ticket ticket; /* first: the ticket is the request */
+    struct ticket ticket;     /* first: the ticket is the request */
+    struct dedup_entry entry; /* of its Idempotency-Key */
+    bool keyed;
     struct event_source *source;
     struct MHD_Connection *connection;
     enum request_state state;
@@ -63,6 +68,7 @@ struct request {
 struct event_source {
     struct source_options options;
     struct intake *intake;
+    struct dedup *dedup;
     struct MHD_Daemon *daemon;
     struct MHD_Response *accepted_one; /* the answer of most requests */
     struct MHD_Response *gif;
@@ -226,16 +232,106 @@ static void take_events(struct request *request, struct slice text)
     }
 }
 
+static struct request *request_of(struct dedup_entry *entry)
+{
+    return (struct request *)((char *)entry - offsetof(struct request, entry));
+}
+
+/* What the first of a key was answered, to those that came meanwhile. */
+static void answer_followers(struct request *first)
+{
+    struct event_source *source = first->source;
+    if (!first->keyed)
+        return;
+    first->keyed = false;
+    struct dedup_entry *entry = dedup_settle(source->dedup, &first->entry);
+    while (entry != NULL) {
+        struct request *request = request_of(entry);
+        entry = entry->next;
+        request->ticket.accepted = first->ticket.accepted;
+        request->ticket.refused = first->ticket.refused;
+        request->error_count = first->error_count;
+        buf_put_slice(&request->errors, buf_slice(&first->errors));
+        request->rc = first->rc;
+        request->status = first->status;
+        request->reason = first->reason;
+        memcpy(request->detail, first->detail, sizeof request->detail);
+        request->state = ANSWERED;
+        MHD_resume_connection(request->connection);
+        atomic_fetch_sub(&source->waiting, 1);
+    }
+}
+
 static void on_durable(struct ticket *ticket, int rc, const struct error *err)
 {
     struct request *request = (struct request *)ticket;
+    struct event_source *source = request->source;
     request->rc = rc;
     if (rc != OK)
         snprintf(request->detail, sizeof request->detail, "%s", err->text);
+    answer_followers(request);
     request->state = ANSWERED;
-    struct event_source *source = request->source;
     MHD_resume_connection(request->connection); /* the request may be gone behind this */
     atomic_fetch_sub(&source->waiting, 1);
+}
+
+/* ---- Idempotency-Key ---- */
+
+static void suspend_follower(struct dedup_entry *entry)
+{
+    struct request *request = request_of(entry);
+    request->state = WAITING;
+    MHD_suspend_connection(request->connection);
+}
+
+/* DEDUP_FIRST also for a request without a key. */
+static enum dedup_outcome look_up_key(struct request *request)
+{
+    struct event_source *source = request->source;
+    struct dedup_request dedup = {
+        .table = capture_mapping_borrow(source->options.capture, request->table)->schema.table,
+        .key = lookup_value(request, MHD_HEADER_KIND, "Idempotency-Key"),
+        .suspend = suspend_follower};
+    struct dedup_answer answer = {.errors = {0}};
+    enum dedup_outcome outcome = DEDUP_FIRST;
+    struct error err;
+    if (dedup.key.data == NULL)
+        return DEDUP_FIRST;
+    if (dedup.key.len == 0 || dedup.key.len > DEDUP_KEY_MAX) {
+        refuse(request, MHD_HTTP_BAD_REQUEST, "bad_key", "Idempotency-Key: 1 to 64 bytes");
+        return DEDUP_FIRST;
+    }
+    int rc = dedup_begin(source->dedup, &request->entry, &dedup, &outcome, &answer, &err);
+    request->keyed = outcome != DEDUP_FOLLOWS;
+    if (rc != OK)
+        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", err.text);
+    if (outcome == DEDUP_ANSWERED) {
+        request->ticket.accepted = answer.accepted;
+        request->ticket.refused = answer.refused;
+        request->error_count = answer.errors.len > 0;
+        buf_put_slice(&request->errors, buf_slice(&answer.errors));
+    }
+    buf_free(&answer.errors);
+    return outcome;
+}
+
+/* The answer goes with the events. */
+static void store_answer(struct request *request)
+{
+    struct dedup_answer answer = {.accepted = request->ticket.accepted,
+                                  .refused = request->ticket.refused,
+                                  .errors = request->errors};
+    struct error err;
+    if (!request->keyed)
+        return;
+    request->ticket.checkpoints = request->entry.checkpoints;
+    int rc = dedup_store(request->source->dedup, &request->entry, &answer,
+                         &request->ticket.checkpoint_count, &err);
+    if (rc != OK) {
+        request->ticket.checkpoint_count = 0;
+        log_event(LOG_LEVEL_WARN, "http", "an Idempotency-Key is not remembered", "error=\"%s\"",
+                  err.text);
+    }
 }
 
 /* The body as it is to be parsed; the status is set when there is none. */
@@ -264,10 +360,32 @@ static struct slice plain_body(struct request *request)
     return buf_slice(&source->expanded);
 }
 
-static enum MHD_Result take_request(struct request *request)
+/* True when the ticket is out: the connection is suspended then. */
+static bool hand_in(struct request *request, struct slice text)
 {
     struct event_source *source = request->source;
     struct error err;
+    if (atomic_load(&source->closing))
+        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "stopping", "the agent stops");
+    else if (intake_begin(source->intake, request->table, &request->ticket, &err) != OK)
+        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "full", err.text);
+    if (request->status != 0)
+        return false;
+    take_events(request, text);
+    store_answer(request);
+    bool waits = request->ticket.accepted > 0 || request->ticket.checkpoint_count > 0;
+    if (waits) {
+        request->state = WAITING;
+        MHD_suspend_connection(request->connection);
+    }
+    bool comes = intake_end(source->intake);
+    ASSERT(comes == waits);
+    return waits;
+}
+
+static enum MHD_Result take_request(struct request *request)
+{
+    struct event_source *source = request->source;
     struct slice text = {0};
     if (request->pixel)
         text = pixel_event(request->connection, &request->body, &source->unresolved_macros);
@@ -277,23 +395,12 @@ static enum MHD_Result take_request(struct request *request)
         return send_refusal(request);
     /* Counted before `closing` is looked at: http_close sets that and then waits for none. */
     atomic_fetch_add(&source->waiting, 1);
-    if (atomic_load(&source->closing))
-        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "stopping", "the agent stops");
-    else if (intake_begin(source->intake, request->table, &request->ticket, &err) != OK)
-        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "full", err.text);
-    bool waits = false;
-    if (request->status == 0) {
-        take_events(request, text);
-        waits = request->ticket.accepted > 0;
-        if (waits) {
-            request->state = WAITING;
-            MHD_suspend_connection(request->connection);
-        }
-        bool comes = intake_end(source->intake);
-        ASSERT(comes == waits);
-    }
-    if (waits)
+    enum dedup_outcome outcome = look_up_key(request);
+    if (outcome == DEDUP_FOLLOWS)
         return MHD_YES;
+    if (request->status == 0 && outcome == DEDUP_FIRST && hand_in(request, text))
+        return MHD_YES;
+    answer_followers(request);
     atomic_fetch_sub(&source->waiting, 1);
     return send_answer(request);
 }
@@ -418,6 +525,7 @@ static void end_request(void *context, struct MHD_Connection *connection, void *
     if (request == NULL)
         return;
     ASSERT(request->state != WAITING); /* a suspended connection does not end */
+    dedup_entry_free(&request->entry);
     buf_free(&request->body);
     buf_free(&request->errors);
     free(request);
@@ -477,6 +585,7 @@ static void http_close(struct event_source *source)
     if (source->daemon != NULL)
         MHD_stop_daemon(source->daemon);
     intake_close(source->intake);
+    dedup_close(source->dedup);
     if (source->accepted_one != NULL)
         MHD_destroy_response(source->accepted_one);
     if (source->gif != NULL)
@@ -512,9 +621,14 @@ static int http_open(struct event_source **out, const struct source_options *opt
 {
     struct event_source *source = memory_alloc(1, sizeof *source);
     source->options = *options;
+    if (source->options.clock == NULL)
+        source->options.clock = &clock_system;
     int rc = read_token(source, err);
     if (rc == OK)
         rc = intake_open(&source->intake, options->capture, err);
+    if (rc == OK)
+        rc = dedup_open(&source->dedup, options->spool, source->options.clock,
+                        options->dedup_window_ms, DEDUP_KEYS_MAX, err);
     if (rc == OK) {
         make_responses(source);
         rc = start_daemon(source, err);
@@ -546,6 +660,7 @@ static void http_statistics(struct event_source *source, struct source_statistic
                                       .bytes = atomic_load(&source->bytes),
                                       .connections = info != NULL ? info->num_connections : 0,
                                       .unresolved_macros = atomic_load(&source->unresolved_macros)};
+    out->keys = dedup_key_count(source->dedup);
     memcpy(out->address, source->address, sizeof out->address);
     for (size_t i = 0; i < 6; i++)
         out->answered[i] = atomic_load(&source->answered[i]);

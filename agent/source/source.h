@@ -44,6 +44,7 @@ struct source_statistics {
     uint64_t connections; /* open now */
     uint64_t answered[6]; /* by the status' first digit */
     uint64_t unresolved_macros;
+    uint64_t keys; /* Idempotency-Keys that are remembered */
 };
 
 struct source_ops {

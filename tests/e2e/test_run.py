@@ -212,6 +212,61 @@ columns:
         self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
 
 
+class Repeated(Case):
+    KEY = {"Idempotency-Key": "k-1"}
+
+    def test_second_gets_the_first_answer(self):
+        """A sender that heard nothing sends again; with a key that is no second event."""
+        agent = self.start()
+        body = b'{"id":"a"}\n{"ix":1}\n'
+        first = agent.post("clicks", body, self.KEY)
+        self.assertEqual((first[0], first[1]["accepted"]), (207, 1))
+        self.assertEqual(agent.post("clicks", body, self.KEY), first)
+        self.assertEqual(agent.post("clicks", b'{"id":"other"}', self.KEY), first)
+        self.assertEqual(agent.post("impressions", b'{"id":"b"}', self.KEY)[0], 200)
+        bad = agent.post("clicks", b"nonsense", {"Idempotency-Key": "k-2"})
+        self.assertEqual(bad[0], 400)
+        self.assertEqual(agent.post("clicks", b'{"id":"c"}', {"Idempotency-Key": "k-2"}), bad)
+        self.assertEqual(agent.post("clicks", b'{"id":"c"}', {"Idempotency-Key": "x" * 65})[0], 400)
+        end(agent.process, signal.SIGKILL)
+        agent = self.start()
+        self.assertEqual(agent.post("clicks", body, self.KEY), first)
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
+        self.assertEqual(self.lake.ids("impressions", "impression_id"), {"b": 1})
+
+    def test_at_the_same_time(self):
+        """Both copies of a doubled request are under way at once."""
+        agent = self.start()
+        answers = []
+
+        def send(n):
+            answers.append(agent.post("clicks", json.dumps({"id": f"a{n % 5}"}),
+                                      {"Idempotency-Key": f"k{n % 5}"}))
+
+        for _ in range(10):
+            senders = [threading.Thread(target=send, args=(n,)) for n in range(20)]
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join()
+        self.assertEqual(answers, [(200, {"accepted": 1, "refused": 0})] * 200)
+        self.assertEqual(agent.metric("bidlake_capture_events_received_total"), 5)
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {f"a{n}": 1 for n in range(5)})
+
+    def test_keys_are_forgotten_in_time(self):
+        """Else the spool would fill with keys."""
+        agent = self.start("--dedup-window", "1ms")
+        for n in range(100):
+            agent.post("clicks", b'{"id":"a"}', {"Idempotency-Key": f"k{n}"})
+        until(lambda: agent.post("clicks", b'{"id":"a"}', self.KEY)[0] == 200, "a free key")
+        self.assertLess(agent.metric("bidlake_source_keys"), 10)
+        agent.stop()
+
+
 class Life(Case):
     def test_operations(self):
         agent = self.start()

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/source/dedup.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "lib/base/assert.h"
+#include "lib/base/bytes.h"
+#include "lib/base/memory.h"
+
+enum { SLOTS = 1024, VALUE_HEAD = 16, EXPIRY_DIGITS = 20, SWEEP = 2 };
+
+static const char answers[] = "dedup/a/";
+static const char times[] = "dedup/t/";
+
+struct dedup {
+    struct spool *spool;
+    const struct clock *clock;
+    int64_t window_ms;
+    uint64_t keys_max;
+    struct buf swept; /* the last order key that was taken along; the source's own */
+    _Atomic uint64_t key_count;
+    pthread_mutex_t lock;
+    /* guarded by lock */
+    struct dedup_entry *slots[SLOTS]; /* under way, by name */
+};
+
+void dedup_entry_free(struct dedup_entry *entry)
+{
+    buf_free(&entry->name);
+    for (size_t i = 0; i < sizeof entry->keys / sizeof entry->keys[0]; i++)
+        buf_free(&entry->keys[i]);
+    free(entry->value);
+}
+
+int dedup_open(struct dedup **out, struct spool *spool, const struct clock *clock,
+               int64_t window_ms, uint64_t keys_max, struct error *err)
+{
+    uint64_t count = 0;
+    int rc = spool_checkpoint_count(spool, slice_cstr(times), &count, err);
+    if (rc != OK)
+        return rc;
+    struct dedup *dedup = memory_alloc(1, sizeof *dedup);
+    dedup->spool = spool;
+    dedup->clock = clock;
+    dedup->window_ms = window_ms;
+    dedup->keys_max = keys_max;
+    atomic_store(&dedup->key_count, count);
+    pthread_mutex_init(&dedup->lock, NULL);
+    *out = dedup;
+    return OK;
+}
+
+void dedup_close(struct dedup *dedup)
+{
+    if (dedup == NULL)
+        return;
+    for (size_t i = 0; i < SLOTS; i++)
+        ASSERT(dedup->slots[i] == NULL);
+    pthread_mutex_destroy(&dedup->lock);
+    buf_free(&dedup->swept);
+    free(dedup);
+}
+
+static struct dedup_entry **slot_of(struct dedup *dedup, struct slice name)
+{
+    return &dedup->slots[XXH3_64bits(name.data, name.len) % SLOTS];
+}
+
+/* Those who wait for the same name join it; true if there is one. */
+static bool follow(struct dedup *dedup, struct dedup_entry *entry,
+                   void (*suspend)(struct dedup_entry *entry))
+{
+    struct slice name = buf_slice(&entry->name);
+    pthread_mutex_lock(&dedup->lock);
+    struct dedup_entry **slot = slot_of(dedup, name);
+    struct dedup_entry *first = *slot;
+    while (first != NULL && !slice_equal(buf_slice(&first->name), name))
+        first = first->next;
+    if (first != NULL) {
+        suspend(entry);
+        entry->next = first->followers;
+        first->followers = entry;
+    } else {
+        entry->next = *slot;
+        *slot = entry;
+    }
+    pthread_mutex_unlock(&dedup->lock);
+    return first != NULL;
+}
+
+static int find_answer(struct dedup *dedup, const struct dedup_entry *entry,
+                       struct dedup_answer *answer, bool *found, struct error *err)
+{
+    struct buf key = {0};
+    struct buf value = {0};
+    buf_put_cstr(&key, answers);
+    buf_put_slice(&key, buf_slice(&entry->name));
+    int rc = spool_checkpoint_get(dedup->spool, buf_slice(&key), &value, found, err);
+    *found = rc == OK && *found && value.len >= VALUE_HEAD &&
+             (int64_t)get_u64le(value.data) > clock_wall_ms(dedup->clock);
+    if (*found) {
+        answer->accepted = get_u32le(value.data + 8);
+        answer->refused = get_u32le(value.data + 12);
+        buf_reset(&answer->errors);
+        buf_put(&answer->errors, value.data + VALUE_HEAD, value.len - VALUE_HEAD);
+    }
+    buf_free(&key);
+    buf_free(&value);
+    return rc;
+}
+
+int dedup_begin(struct dedup *dedup, struct dedup_entry *entry, const struct dedup_request *request,
+                enum dedup_outcome *outcome, struct dedup_answer *answer, struct error *err)
+{
+    bool found = false;
+    ASSERT(request->key.len > 0 && request->key.len <= DEDUP_KEY_MAX);
+    buf_printf(&entry->name, "%s/", request->table);
+    buf_put_slice(&entry->name, request->key);
+    *outcome = DEDUP_FOLLOWS;
+    if (follow(dedup, entry, request->suspend))
+        return OK;
+    /* Looked up behind the entry's place among those under way: one that was settled just
+     * before is in the spool by now. */
+    int rc = find_answer(dedup, entry, answer, &found, err);
+    *outcome = found ? DEDUP_ANSWERED : DEDUP_FIRST;
+    return rc;
+}
+
+static void checkpoint(struct dedup_entry *entry, size_t *count, const struct buf *key,
+                       struct slice value)
+{
+    ASSERT(*count < DEDUP_CHECKPOINTS);
+    entry->checkpoints[(*count)++] =
+        (struct spool_checkpoint){.key = buf_slice(key), .value = value};
+}
+
+/* Takes up to two that have expired, or that are too many, along. */
+static int sweep(struct dedup *dedup, struct dedup_entry *entry, int64_t now_ms, size_t *count,
+                 struct error *err)
+{
+    for (size_t i = 0; i < SWEEP; i++) {
+        struct buf *order = &entry->keys[2 + i];
+        bool found = false;
+        buf_reset(order);
+        int rc = spool_checkpoint_next(dedup->spool, slice_cstr(times), buf_slice(&dedup->swept),
+                                       order, &found, err);
+        if (rc != OK)
+            return rc;
+        size_t head = sizeof times - 1 + EXPIRY_DIGITS;
+        bool due = found && order->len > head + 1 &&
+                   (strtoll((const char *)order->data + sizeof times - 1, NULL, 10) <= now_ms ||
+                    atomic_load(&dedup->key_count) >= dedup->keys_max);
+        if (!due) {
+            /* From the beginning next time: a transaction that failed left some behind. */
+            buf_reset(&dedup->swept);
+            return OK;
+        }
+        buf_reset(&dedup->swept);
+        buf_put_slice(&dedup->swept, buf_slice(order));
+        struct slice name = slice_of(order->data + head + 1, order->len - head - 1);
+        size_t at = order->len;
+        /* Both keys in one buffer: the order's, then the answer's. */
+        struct buf pair = {0};
+        buf_put_slice(&pair, buf_slice(order));
+        buf_put_cstr(&pair, answers);
+        buf_put_slice(&pair, name);
+        buf_free(order);
+        *order = pair;
+        entry->checkpoints[(*count)++] =
+            (struct spool_checkpoint){.key = slice_of(order->data, at)};
+        entry->checkpoints[(*count)++] =
+            (struct spool_checkpoint){.key = slice_of(order->data + at, order->len - at)};
+        atomic_fetch_sub(&dedup->key_count, 1);
+    }
+    return OK;
+}
+
+int dedup_store(struct dedup *dedup, struct dedup_entry *entry, const struct dedup_answer *answer,
+                size_t *count, struct error *err)
+{
+    int64_t now_ms = clock_wall_ms(dedup->clock);
+    int64_t expires_ms = now_ms + dedup->window_ms;
+    size_t size = VALUE_HEAD + answer->errors.len;
+    *count = 0;
+    int rc = sweep(dedup, entry, now_ms, count, err);
+    if (rc != OK)
+        return rc;
+    entry->value = memory_alloc(1, size);
+    put_u64le(entry->value, (uint64_t)expires_ms);
+    put_u32le(entry->value + 8, answer->accepted);
+    put_u32le(entry->value + 12, answer->refused);
+    if (answer->errors.len > 0)
+        memcpy(entry->value + VALUE_HEAD, answer->errors.data, answer->errors.len);
+    buf_put_cstr(&entry->keys[0], answers);
+    buf_put_slice(&entry->keys[0], buf_slice(&entry->name));
+    buf_printf(&entry->keys[1], "%s%0*" PRId64 "/", times, EXPIRY_DIGITS, expires_ms);
+    buf_put_slice(&entry->keys[1], buf_slice(&entry->name));
+    checkpoint(entry, count, &entry->keys[0], slice_of(entry->value, size));
+    checkpoint(entry, count, &entry->keys[1], slice_cstr(""));
+    atomic_fetch_add(&dedup->key_count, 1);
+    return OK;
+}
+
+uint64_t dedup_key_count(const struct dedup *dedup)
+{
+    return atomic_load(&dedup->key_count);
+}
+
+struct dedup_entry *dedup_settle(struct dedup *dedup, struct dedup_entry *entry)
+{
+    pthread_mutex_lock(&dedup->lock);
+    struct dedup_entry **at = slot_of(dedup, buf_slice(&entry->name));
+    while (*at != entry)
+        at = &(*at)->next;
+    *at = entry->next;
+    struct dedup_entry *followers = entry->followers;
+    entry->followers = NULL;
+    pthread_mutex_unlock(&dedup->lock);
+    return followers;
+}

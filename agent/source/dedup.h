@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * dedup.h: Idempotency-Key: a request that comes again gets the answer of the first, and
+ * its events are not taken again. Private to agent/source.
+ *
+ * The answer is stored in the spool with the events, in the same transaction, as
+ *
+ *   dedup/a/<table>/<key>                     u64 expires_ms, u32 accepted, u32 refused,
+ *                                             then the "errors" of the answer
+ *   dedup/t/<expires_ms, 20 digits>/<table>/<key>   empty: the order in which they expire
+ *
+ * so it also holds after a crash. Each stored answer takes two expired ones along; beyond
+ * keys_max the oldest go before their time.
+ *
+ * Threads  begin, store: the source's. settle: the committer's.
+ */
+#ifndef AGENT_SOURCE_DEDUP_H
+#define AGENT_SOURCE_DEDUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/clock.h"
+#include "lib/base/error.h"
+#include "lib/base/slice.h"
+#include "spool/spool.h"
+
+struct dedup;
+
+enum { DEDUP_KEY_MAX = 64, DEDUP_CHECKPOINTS = 6 };
+
+struct dedup_answer {
+    uint32_t accepted;
+    uint32_t refused;
+    struct buf errors; /* as the first answer had them */
+};
+
+/* Lives in a request that has a key; all zero is one without. */
+struct dedup_entry {
+    struct dedup_entry *next;      /* of those under way, or of followers */
+    struct dedup_entry *followers; /* requests with the same key that came meanwhile */
+    struct buf name;               /* "<table>/<key>"; empty: no key */
+    struct buf keys[4];            /* of the answer, its order, and of two that expired */
+    uint8_t *value;
+    struct spool_checkpoint checkpoints[DEDUP_CHECKPOINTS];
+};
+void dedup_entry_free(struct dedup_entry *entry);
+
+int dedup_open(struct dedup **out, struct spool *spool, const struct clock *clock,
+               int64_t window_ms, uint64_t keys_max, struct error *err) MUST_USE;
+void dedup_close(struct dedup *dedup);
+
+enum dedup_outcome {
+    DEDUP_FIRST,    /* take it */
+    DEDUP_FOLLOWS,  /* the first is under way: settle gives this one back with it */
+    DEDUP_ANSWERED, /* *answer is the first's */
+};
+
+struct dedup_request {
+    const char *table;
+    struct slice key; /* 1 to DEDUP_KEY_MAX bytes */
+    /* Called for one that follows, before settle can give it back. */
+    void (*suspend)(struct dedup_entry *entry);
+};
+
+/* FIRST and ANSWERED, and an error: the entry is under way until it is settled. */
+int dedup_begin(struct dedup *dedup, struct dedup_entry *entry, const struct dedup_request *request,
+                enum dedup_outcome *outcome, struct dedup_answer *answer,
+                struct error *err) MUST_USE;
+
+/* The checkpoints that go with the first's events; they live in the entry. */
+int dedup_store(struct dedup *dedup, struct dedup_entry *entry, const struct dedup_answer *answer,
+                size_t *count, struct error *err) MUST_USE;
+
+uint64_t dedup_key_count(const struct dedup *dedup);
+
+/* The first is answered, or was not taken: it is under way no more. Returns its followers,
+ * linked by next. */
+struct dedup_entry *dedup_settle(struct dedup *dedup, struct dedup_entry *entry);
+
+#endif
