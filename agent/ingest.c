@@ -194,18 +194,19 @@ static int checkpoint_load(struct ingest *ingest, struct input *input, struct ch
     struct buf value = {0};
     bool found = false;
     *out = (struct checkpoint){0};
-    out->have = input_identity(input, &out->identity);
-    if (!out->have)
-        return OK;
+    int rc = input_identity(input, &out->identity, &out->have, err);
+    if (rc != OK || !out->have)
+        return rc;
     snprintf(out->key, sizeof out->key, "ingest/%s/%llx/%llx", ingest->table,
              (unsigned long long)out->identity.device, (unsigned long long)out->identity.inode);
-    int rc = spool_checkpoint_get(ingest->parts.spool, slice_cstr(out->key), &value, &found, err);
+    rc = spool_checkpoint_get(ingest->parts.spool, slice_cstr(out->key), &value, &found, err);
     if (rc == OK && found && !ingest->options->again && value.len == CHECKPOINT_SIZE &&
         get_u32le(value.data) == CHECKPOINT_VERSION) {
-        uint32_t head_len = get_u32le(value.data + 4);
-        bool same = out->identity.size >= get_u64le(value.data + 16) &&
-                    input_head_crc32c(input, head_len) == get_u32le(value.data + 8);
-        if (same) {
+        uint32_t crc = 0;
+        rc = input_head_crc32c(input, get_u32le(value.data + 4), &crc, err);
+        bool same =
+            out->identity.size >= get_u64le(value.data + 16) && crc == get_u32le(value.data + 8);
+        if (rc == OK && same) {
             out->offset = get_u64le(value.data + 24);
             out->line = get_u64le(value.data + 32);
             out->ended =

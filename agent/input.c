@@ -88,26 +88,34 @@ void input_close(struct input *input)
     free(input);
 }
 
-uint32_t input_head_crc32c(const struct input *input, uint32_t len)
+int input_head_crc32c(const struct input *input, uint32_t len, uint32_t *out, struct error *err)
 {
     uint8_t head[HEAD_SIZE];
     ssize_t n = pread(input->fd, head, len < HEAD_SIZE ? len : HEAD_SIZE, 0);
-    return crc32c(0, slice_of(head, n > 0 ? (size_t)n : 0));
+    if (n < 0)
+        return error_errno(err, input->name);
+    *out = crc32c(0, slice_of(head, (size_t)n));
+    return OK;
 }
 
-bool input_identity(const struct input *input, struct input_identity *out)
+int input_identity(const struct input *input, struct input_identity *out, bool *known,
+                   struct error *err)
 {
     struct stat info;
-    if (strcmp(input->name, "standard input") == 0 || fstat(input->fd, &info) < 0 ||
-        !S_ISREG(info.st_mode))
-        return false;
+    *known = false;
+    if (strcmp(input->name, "standard input") == 0)
+        return OK;
+    if (fstat(input->fd, &info) < 0)
+        return error_errno(err, input->name);
+    if (!S_ISREG(info.st_mode))
+        return OK;
     uint64_t size = (uint64_t)info.st_size;
     *out = (struct input_identity){.device = info.st_dev,
                                    .inode = info.st_ino,
                                    .size = size,
                                    .head_len = size < HEAD_SIZE ? (uint32_t)size : HEAD_SIZE};
-    out->head_crc32c = input_head_crc32c(input, out->head_len);
-    return true;
+    *known = true;
+    return input_head_crc32c(input, out->head_len, &out->head_crc32c, err);
 }
 
 uint64_t input_offset(const struct input *input)

@@ -31,8 +31,7 @@ int input_open(struct input **out, const char *path, size_t line_bytes_max,
                struct error *err) MUST_USE;
 void input_close(struct input *input);
 
-/* Who the file is: its device, inode, size now and the CRC32C of its first KiB. False
- * for a pipe, a terminal, standard input. */
+/* Who the file is: its device, inode, size now and the CRC32C of its first KiB. */
 struct input_identity {
     uint64_t device;
     uint64_t inode;
@@ -40,9 +39,13 @@ struct input_identity {
     uint32_t head_len; /* bytes that head_crc32c is of: min(1024, size) */
     uint32_t head_crc32c;
 };
-bool input_identity(const struct input *input, struct input_identity *out);
+/* *known false for a pipe, a terminal, standard input. A file that can't be looked at is an
+ * error: taken for an unknown one, its events would be taken twice. */
+int input_identity(const struct input *input, struct input_identity *out, bool *known,
+                   struct error *err) MUST_USE;
 /* CRC32C of the first `len` bytes (at most 1,024) as the file is now. */
-uint32_t input_head_crc32c(const struct input *input, uint32_t len);
+int input_head_crc32c(const struct input *input, uint32_t len, uint32_t *out,
+                      struct error *err) MUST_USE;
 
 /* Goes to `offset` (of the plain text) and to line `number` behind it. ERROR_INPUT when
  * the file ends before. Only before the first line was read. */
