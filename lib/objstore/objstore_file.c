@@ -570,7 +570,9 @@ static int list_name(struct lister *lister, int directory, char *name, struct er
     if (name[len - 1] != '/') {
         struct stat info;
         /* Removed since the directory was read: it isn't there. */
-        if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode))
+        if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
+            return errno == ENOENT ? OK : failed(err, lister->path);
+        if (S_ISREG(info.st_mode))
             objstore_list_add(lister->out, lister->path, (uint64_t)info.st_size,
                               modified_ms(&info));
         return OK;
