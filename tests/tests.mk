@@ -120,7 +120,8 @@ test: ## installs what is missing, builds, runs all tests
 	@$(MAKE) --no-print-directory -j2 WERROR=-Werror all $(UNIT) $(FUZZ) $(SCENARIOS) $(INTEROP) \
 		$(BUILD)/crash/simulation $(POWER)
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation mutants-quick kills power-cut
+	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation mutants-quick \
+		kills power-cut faults-short
 
 corpus: $(FUZZ) ## each decoder over the inputs that were found
 	@tests/fuzz/corpus.sh $(FUZZ)

@@ -17,4 +17,13 @@ power-cut: all $(POWER) ## CUTS=120 power cuts under spool and lake; root, or PO
 	BIDLAKE_BUILD=$(BUILD) POWER_TOOLS=$(BUILD)/crash/power $(PYTHON) tests/crash/power_cut.py \
 		--cuts $(or $(CUTS),120) --lake-cuts $(or $(LAKE_CUTS),12)
 
-.PHONY: power-cut
+OUTSIDE = BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/crash
+faults-short: all
+	$(OUTSIDE)/syscall_faults.py
+	$(OUTSIDE)/full_disk.py
+
+faults: all ## system calls of agent and committer fail in turn, disks are full at each step: 20 min
+	$(OUTSIDE)/full_disk.py --all --verbose
+	$(OUTSIDE)/syscall_faults.py --all --verbose
+
+.PHONY: power-cut faults faults-short
