@@ -502,6 +502,13 @@ static int prune(struct turn *turn, struct error *err)
     if (rc == OK)
         rc = store_prune(turn->committer, buf_cstr(&prefix),
                          limit_ms(turn->committer->refused_keep_ms, 30 * day_ms), "", "", err);
+    if (rc == OK)
+        rc = objstore_tidy(turn->committer->store, buf_cstr(&prefix), day_ms, err);
+    /* Each stream that ever was left a directory, and each turn's list reads them all. */
+    buf_reset(&prefix);
+    key_of_inbox(turn->table.full, &prefix);
+    if (rc == OK)
+        rc = objstore_tidy(turn->committer->store, buf_cstr(&prefix), day_ms, err);
     buf_free(&prefix);
     free(before);
     return rc;

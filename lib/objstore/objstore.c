@@ -319,6 +319,16 @@ int objstore_sync(struct objstore *store, struct error *err)
     return rc == OK ? OK : error_wrap(err, "sync %.200s", store->url);
 }
 
+int objstore_tidy(struct objstore *store, const char *prefix, int64_t age_ms, struct error *err)
+{
+    int rc = OK;
+    if (!key_is_fine(prefix, true))
+        rc = error_set(err, ERROR_INPUT, "not a prefix of keys");
+    else if (store->ops->tidy != NULL)
+        rc = store->ops->tidy(store->impl, prefix, age_ms, err);
+    return rc == OK ? OK : error_wrap(err, "tidy %.200s", prefix);
+}
+
 int objstore_probe(struct objstore *store, const char *key, struct error *err)
 {
     struct slice bytes = slice_cstr("bidlake probe\n");

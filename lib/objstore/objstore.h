@@ -91,6 +91,8 @@ struct objstore_ops {
                 struct error *err);
     /* NULL: whatever was put is durable. */
     int (*sync)(void *impl, struct error *err);
+    /* NULL: nothing is left behind when the last object goes. */
+    int (*tidy)(void *impl, const char *prefix, int64_t age_ms, struct error *err);
     void (*close)(void *impl);
 };
 
@@ -136,6 +138,11 @@ int objstore_copy(struct objstore *store, const char *from, const char *to,
 /* Makes durable whatever was put, copied or found to exist with PUT_UNSYNCED before. It may
  * wait for what others wrote to the same disk: for a few objects plain puts are cheaper. */
 int objstore_sync(struct objstore *store, struct error *err) MUST_USE;
+
+/* Removes what a store keeps below `prefix` (to a slash) for objects that are gone: empty
+ * directories unchanged for age_ms. A put that meets it is ERROR_RETRY. */
+int objstore_tidy(struct objstore *store, const char *prefix, int64_t age_ms,
+                  struct error *err) MUST_USE;
 
 /* Puts `key` twice with PUT_IF_ABSENT and removes it: ERROR_INPUT when the store
  * lets the second one through (DESIGN 2: such a store is refused). */

@@ -83,6 +83,16 @@ static bool synced_swap(struct file_store *store, struct slice directory, bool a
     return known;
 }
 
+static void synced_forget(struct file_store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    for (size_t i = 0; i < SYNCED_SLOTS; i++) {
+        free(store->synced[i]);
+        store->synced[i] = NULL;
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
 /* Makes `segment` in `parent`, where it isn't there, and with `durable` its name durable. */
 static int directory_make(struct file_store *store, int parent, const char *segment,
                           struct slice directory, bool durable, struct error *err)
@@ -124,6 +134,12 @@ static int directory_enter(int parent, const char *segment, int *out, struct err
     return failed(err, "open directory");
 }
 
+static bool name_exists(int directory, const char *name)
+{
+    struct stat info;
+    return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 enum directory_use { DIRECTORY_FIND, DIRECTORY_MAKE, DIRECTORY_MAKE_DURABLE };
 
 /* Opens the directory of the key's last segment and gives that segment's name.
@@ -151,7 +167,9 @@ static int directory_open(struct file_store *store, const char *key, enum direct
         if (rc == OK)
             rc = directory_enter(*out, segment, &next, err);
         if (rc == OK && next < 0 && make)
-            rc = error_set(err, ERROR_INPUT, "\"%s\" is an object, not a directory", segment);
+            rc = name_exists(*out, segment)
+                     ? error_set(err, ERROR_INPUT, "\"%s\" is an object, not a directory", segment)
+                     : error_set(err, ERROR_RETRY, "\"%s\" was tidied away meanwhile", segment);
         close(*out);
         *out = next;
         at = slash + 1;
@@ -372,6 +390,8 @@ static int publish(const struct temporary *temporary, int directory, const char 
     if (rc != OK)
         return rc;
     if (move_into_place(temporary, directory, name, condition) < 0) {
+        if (errno == ENOENT) /* file_tidy was faster: the next try makes it again */
+            return error_set(err, ERROR_RETRY, "the directory was tidied away meanwhile");
         return errno == EEXIST ? conflict(directory, condition, err) : failed(err, "rename");
     }
     rc = fault_point("objstore.put.published", err);
@@ -381,12 +401,6 @@ static int publish(const struct temporary *temporary, int directory, const char 
     if (rc == OK)
         rc = fault_point("objstore.put.synced", err);
     return rc;
-}
-
-static bool name_exists(int directory, const char *name)
-{
-    struct stat info;
-    return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /* `expected` NULL: the bytes are taken as they are. */
@@ -625,13 +639,54 @@ static int file_list(void *impl, const char *prefix, const char *after, size_t c
     return rc;
 }
 
+/* ---- tidying ---- */
+
+/* Removes the empty directories below this one that nobody changed since. rmdir itself sees
+ * to it that none goes which holds something by now. */
+static int tidy_directory(int fd, int64_t before_ms, struct error *err)
+{
+    int rc = OK;
+    const struct dirent *entry;
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL) {
+        close(fd);
+        return failed(err, "open directory");
+    }
+    while (rc == OK && (entry = readdir(directory)) != NULL) {
+        struct stat info;
+        int below = -1;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(info.st_mode))
+            continue;
+        if (modified_ms(&info) < before_ms && unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0)
+            continue;
+        rc = directory_enter(fd, entry->d_name, &below, err);
+        if (rc == OK && below >= 0)
+            rc = tidy_directory(below, before_ms, err);
+    }
+    closedir(directory);
+    return rc;
+}
+
+static int file_tidy(void *impl, const char *prefix, int64_t age_ms, struct error *err)
+{
+    int directory = -1;
+    const char *rest = NULL;
+    struct file_store *store = impl;
+    int rc = directory_open(store, prefix, DIRECTORY_FIND, &directory, &rest, err);
+    if (rc != OK || directory < 0)
+        return rc;
+    rc = tidy_directory(directory, clock_wall_ms(store->clock) - age_ms, err);
+    synced_forget(store); /* what was removed and is made again has a new name to sync */
+    return rc;
+}
+
 /* ---- opening ---- */
 
 static void file_close(void *impl)
 {
     struct file_store *store = impl;
-    for (size_t i = 0; i < SYNCED_SLOTS; i++)
-        free(store->synced[i]);
+    synced_forget(store);
     pthread_mutex_destroy(&store->lock);
     free(store->root);
     free(store);
@@ -646,6 +701,7 @@ static const struct objstore_ops file_ops = {
     .remove = file_remove,
     .copy = file_copy,
     .sync = file_sync_all,
+    .tidy = file_tidy,
     .close = file_close,
 };
 

@@ -12,6 +12,7 @@ struct watched {
     size_t syncs;
     size_t unsynced_refusals;
     size_t unsynced_copies;
+    size_t inbox_tidied;
     size_t at_risk; /* steps that were taken on what was not durable */
 };
 
@@ -79,6 +80,13 @@ static int watched_sync(void *impl, struct error *err)
     return objstore_sync(w->inner, err);
 }
 
+static int watched_tidy(void *impl, const char *prefix, int64_t age_ms, struct error *err)
+{
+    struct watched *w = impl;
+    w->inbox_tidied += strcmp(prefix, "_bidlake/inbox/" TABLE "/") == 0 && age_ms >= HOUR_MS;
+    return objstore_tidy(w->inner, prefix, age_ms, err);
+}
+
 static void watched_close(void *impl)
 {
     (void)impl;
@@ -93,6 +101,7 @@ static const struct objstore_ops watched_ops = {
     .remove = watched_remove,
     .copy = watched_copy,
     .sync = watched_sync,
+    .tidy = watched_tidy,
     .close = watched_close,
 };
 
@@ -185,6 +194,18 @@ static void copies_are_safe_before_they_are_named(void **state)
     assert_int_equal(rows_in_table(f), 500);
 }
 
+/* A directory for each start of each agent, read by every turn for ever after. */
+static void streams_that_ended_leave_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct watched w;
+    f->committer.prune_every = 1;
+    announce_streams(f, 1);
+    watched_turn(f, &w);
+    assert_int_equal(f->report.taken, 1);
+    assert_int_equal(w.inbox_tidied, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -192,6 +213,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(syncs_do_not_grow_with_announcements),
         TEST(refusals_are_safe_before_they_leave),
+        TEST(streams_that_ended_leave_nothing_behind),
         TEST(copies_are_safe_before_they_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

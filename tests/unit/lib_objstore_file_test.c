@@ -8,12 +8,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <signal.h>
@@ -531,6 +533,83 @@ static void unsynced_puts_share_one_sync(void **state)
     assert_int_equal(syncs.each, 5);
 }
 
+static bool is_directory(const struct place *place, const char *key)
+{
+    struct stat info;
+    char *path = memory_printf("%s/wh/%s", place->directory, key);
+    bool found = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    free(path);
+    return found;
+}
+
+enum { DAY_MS = 86400 * 1000 };
+
+static void directory_age(const struct place *place, const char *key, int64_t seconds)
+{
+    char *path = memory_printf("%s/wh/%s", place->directory, key);
+    struct timespec times[2] = {{.tv_sec = time(NULL) - seconds}, {.tv_sec = time(NULL) - seconds}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    free(path);
+}
+
+static void put_and_remove(struct place *place, const char *key)
+{
+    assert_int_equal(put(place, key, "x", PUT_ALWAYS), OK);
+    assert_int_equal(objstore_remove(place->store, key, &place->err), OK);
+}
+
+/* Only what is empty, and was for long: somebody may be about to put there. */
+static void tidy_takes_old_empty_directories(void **state)
+{
+    struct place *place = *state;
+    put_and_remove(place, "inbox/t/old/1");
+    put_and_remove(place, "inbox/t/young/1");
+    put_and_remove(place, "inbox/t/deep/er/1");
+    put_and_remove(place, "other/old/1");
+    assert_int_equal(put(place, "inbox/t/full/1", "kept", PUT_ALWAYS), OK);
+    directory_age(place, "inbox/t/old", 90000);
+    directory_age(place, "inbox/t/full", 90000);
+    directory_age(place, "inbox/t/deep/er", 90000);
+    directory_age(place, "other/old", 90000);
+    assert_int_equal(objstore_tidy(place->store, "inbox/t/", DAY_MS, &place->err), OK);
+    assert_int_equal(objstore_tidy(place->store, "inbox/none/", DAY_MS, &place->err), OK);
+    assert_false(is_directory(place, "inbox/t/old"));
+    assert_true(is_directory(place, "inbox/t/young"));
+    assert_false(is_directory(place, "inbox/t/deep/er"));
+    assert_true(is_directory(place, "inbox/t/deep")); /* changed just now */
+    assert_true(is_directory(place, "other/old"));
+    assert_holds(place, "inbox/t/full/1", "kept");
+    /* What is made again is durable again. */
+    struct syncs syncs = {0};
+    fault_install(count_syncs, &syncs);
+    assert_int_equal(put(place, "inbox/t/old/1", "again", PUT_ALWAYS), OK);
+    assert_int_equal(syncs.each, 5);
+}
+
+static int tidy_meanwhile(void *context, const char *name, struct error *err)
+{
+    struct place *place = context;
+    (void)err;
+    if (strcmp(name, "objstore.put.written") == 0)
+        assert_int_equal(objstore_tidy(place->store, "inbox/", -DAY_MS, &place->err), OK);
+    return OK;
+}
+
+/* The directory goes between a put's look at it and its rename: nothing was put, and the
+ * next try is an ordinary one. */
+static void put_that_meets_a_tidy_is_tried_again(void **state)
+{
+    struct place *place = *state;
+    put_and_remove(place, "inbox/s/1");
+    fault_install(tidy_meanwhile, place);
+    assert_int_equal(put(place, "inbox/s/2", "x", PUT_ALWAYS), ERROR_RETRY);
+    assert_int_equal(put(place, "inbox/s/2", "x", PUT_IF_ABSENT), ERROR_RETRY);
+    fault_install(NULL, NULL);
+    assert_int_equal(temporary_count(place), 0);
+    assert_int_equal(put(place, "inbox/s/2", "x", PUT_IF_ABSENT), OK);
+    assert_holds(place, "inbox/s/2", "x");
+}
+
 /* Who asks for a sync must hear that it failed. */
 static void failed_sync_is_told(void **state)
 {
@@ -583,6 +662,8 @@ int main(void)
         TEST(killed_put_is_not_listed),
         TEST(unsynced_puts_share_one_sync),
         TEST(failed_sync_is_told),
+        TEST(tidy_takes_old_empty_directories),
+        TEST(put_that_meets_a_tidy_is_tried_again),
         TEST(full_disk_is_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
