@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The distinct values of a column are kept in an open-addressing table that never grows:
- * a column with more than DISTINCT_MAX of them, or with hardly any value twice, gains
- * nothing by it and is given up. Its codes are then widened into slices in place, from
- * the end on: a slice is larger than a code, so it overwrites only codes behind it.
+ * The distinct values of a column are kept in an open-addressing table, at most half full.
+ * It begins small, since most columns have few values and then stay in the first cache;
+ * its slots hold 32 bits of the hash, so that growing looks at no value. A column with
+ * more than DISTINCT_MAX of them, or with hardly any value twice, gains nothing by it and
+ * is given up. Its codes are then widened into slices in place, from the end on: a slice
+ * is larger than a code, so it overwrites only codes behind it.
  */
 #include "agent/roller_gather.h"
 
@@ -24,7 +26,7 @@ enum {
     LINES_MAX = 16,
     DISTINCT_MAX = 16384,
     DISTINCT_TRIAL = 2048, /* from here on each must come twice on average */
-    SLOT_COUNT = DISTINCT_MAX * 2,
+    SLOTS_FIRST = 256,
 };
 
 #define DISTINCT_FULL UINT32_MAX
@@ -51,15 +53,43 @@ static bool same_text(struct slice a, struct slice b)
     return true;
 }
 
+static size_t distinct_bytes(const struct gather_distinct *distinct)
+{
+    return distinct->slot_count * (sizeof *distinct->slots + sizeof *distinct->values / 2);
+}
+
+static void distinct_free(struct gather_distinct *distinct)
+{
+    free(distinct->values);
+    free(distinct->slots);
+    *distinct = (struct gather_distinct){0};
+}
+
 static void distinct_begin(struct gather_distinct *distinct)
 {
-    if (distinct->values == NULL) {
-        distinct->values = memory_alloc_raw(DISTINCT_MAX, sizeof *distinct->values);
-        distinct->slots = memory_alloc_raw(SLOT_COUNT, sizeof *distinct->slots);
+    distinct_free(distinct);
+    distinct->slot_count = SLOTS_FIRST;
+    distinct->values = memory_alloc_raw(SLOTS_FIRST / 2, sizeof *distinct->values);
+    distinct->slots = memory_alloc(SLOTS_FIRST, sizeof *distinct->slots);
+}
+
+/* Twice the slots. */
+static void distinct_grow(struct gather_distinct *distinct)
+{
+    size_t count = distinct->slot_count * 2;
+    uint64_t *slots = memory_alloc(count, sizeof *slots);
+    for (size_t i = 0; i < distinct->slot_count; i++) {
+        uint64_t slot = distinct->slots[i];
+        size_t at = (size_t)(slot >> 32) & (count - 1);
+        while (slot != 0 && slots[at] != 0)
+            at = (at + 1) & (count - 1);
+        if (slot != 0)
+            slots[at] = slot;
     }
-    memset(distinct->slots, 0, SLOT_COUNT * sizeof *distinct->slots);
-    distinct->count = 0;
-    distinct->last = 0;
+    free(distinct->slots);
+    distinct->slots = slots;
+    distinct->slot_count = count;
+    distinct->values = memory_resize(distinct->values, count / 2, sizeof *distinct->values);
 }
 
 /* The number of a value that comes after `seen` others; DISTINCT_FULL: give it up. */
@@ -69,11 +99,12 @@ static uint32_t distinct_number(struct gather_distinct *distinct, struct slice v
     /* Rows are sorted: most columns have the value of the row before. */
     if (distinct->count > 0 && same_text(distinct->values[distinct->last], value))
         return distinct->last;
-    uint64_t hash = XXH3_64bits_withSeed(value.data, value.len, seed);
-    size_t at = (size_t)hash & (SLOT_COUNT - 1);
-    for (; distinct->slots[at] != 0; at = (at + 1) & (SLOT_COUNT - 1)) {
+    uint64_t hash = XXH3_64bits_withSeed(value.data, value.len, seed) >> 32;
+    size_t mask = distinct->slot_count - 1;
+    size_t at = (size_t)hash & mask;
+    for (; distinct->slots[at] != 0; at = (at + 1) & mask) {
         uint32_t number = (uint32_t)distinct->slots[at] - 1;
-        if (distinct->slots[at] >> 32 == hash >> 32 && same_text(distinct->values[number], value))
+        if (distinct->slots[at] >> 32 == hash && same_text(distinct->values[number], value))
             return distinct->last = number;
     }
     bool rare = distinct->count >= DISTINCT_TRIAL && distinct->count > seen / 2;
@@ -81,23 +112,24 @@ static uint32_t distinct_number(struct gather_distinct *distinct, struct slice v
         return DISTINCT_FULL;
     distinct->last = (uint32_t)distinct->count++;
     distinct->values[distinct->last] = value;
-    distinct->slots[at] = hash >> 32 << 32 | (uint64_t)(distinct->last + 1);
+    distinct->slots[at] = hash << 32 | (uint64_t)(distinct->last + 1);
+    if (distinct->count * 2 == distinct->slot_count)
+        distinct_grow(distinct);
     return distinct->last;
 }
 
 /* ---- room ---- */
 
+/* A string's is a code, to begin with. */
 static size_t size_of_value(const struct column *column)
 {
-    if (column->fill == FILL_STREAM)
-        return sizeof(struct slice);
     switch (column->type) {
     case TYPE_BOOLEAN:
         return 1;
     case TYPE_INT:
         return 4;
     case TYPE_STRING:
-        return sizeof(struct slice);
+        return sizeof(uint32_t);
     default:
         return 8;
     }
@@ -121,9 +153,8 @@ static void column_free(struct gather_column *column)
     free(column->valid);
     free(column->list_offsets);
     free(column->values);
-    free(column->distinct.values);
-    free(column->distinct.slots);
-    *column = (struct gather_column){0};
+    distinct_free(&column->distinct);
+    *column = (struct gather_column){.wide = column->wide};
 }
 
 void gather_free(struct gather *gather)
@@ -164,6 +195,13 @@ static void column_begin(const struct gather *gather, size_t ordinal)
         distinct_begin(&column->distinct);
 }
 
+static size_t column_bytes(const struct gather *gather, const struct gather_column *column)
+{
+    size_t lists = column->list_offsets != NULL ? sizeof *column->list_offsets : 0;
+    return gather->rows_max * (1 + lists) + column->capacity * column->value_size +
+           distinct_bytes(&column->distinct);
+}
+
 /* ---- values ---- */
 
 static void put_slice(struct gather_column *column, size_t at, struct slice value)
@@ -174,11 +212,15 @@ static void put_slice(struct gather_column *column, size_t at, struct slice valu
 /* The codes of the first `count` values become slices. */
 static void widen(struct gather_column *column, size_t count)
 {
+    column->value_size = sizeof(struct slice);
+    column->values = memory_resize(column->values, column->capacity, column->value_size);
     for (size_t i = count; i-- > 0;) {
         uint32_t code = ((uint32_t *)(void *)column->values)[i];
         put_slice(column, i, column->distinct.values[code]);
     }
     column->coded = false;
+    column->wide = true;
+    distinct_free(&column->distinct);
 }
 
 static void put_string(const struct gather *gather, struct gather_column *column, size_t at,
@@ -313,7 +355,8 @@ static size_t pass_end(const struct gather *gather, size_t first)
     size_t end = first;
     for (; end < schema->column_count; end++) {
         const struct column *column = &schema->columns[end];
-        row_bytes += 1 + size_of_value(column) + (column->list ? 4 : 0);
+        size_t value = gather->columns[end].wide ? sizeof(struct slice) : size_of_value(column);
+        row_bytes += 1 + value + (column->list ? 4 : 0);
         if (end > first && row_bytes * gather->rows_max > GATHER_BYTES_MAX)
             break;
     }
@@ -334,28 +377,42 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+/* The last column of a pass that got too large. */
+static void give_up(struct gather *gather, size_t ordinal)
+{
+    gather->pass_bytes -= column_bytes(gather, &gather->columns[ordinal]);
+    column_free(&gather->columns[ordinal]);
+}
+
 size_t gather_pass(struct gather *gather, const struct row_reference *rows, size_t count,
                    size_t column)
 {
     ASSERT(count > 0 && count <= gather->rows_max);
     size_t end = pass_end(gather, column);
+    gather->pass_bytes = 0;
     for (size_t i = 0; i < gather->index->schema->column_count; i++) {
         if (i < column || i >= end)
             column_free(&gather->columns[i]);
     }
-    for (size_t i = column; i < end; i++)
+    for (size_t i = column; i < end; i++) {
         column_begin(gather, i);
-    /* The next rows are fetched bit by bit between the columns: all at once would wait. */
-    size_t share = (STEP_ROWS + end - column - 1) / (end - column);
+        gather->pass_bytes += column_bytes(gather, &gather->columns[i]);
+    }
     fetch_ahead(gather, rows, 0, least(count, STEP_ROWS));
     for (size_t from = 0; from < count; from += STEP_ROWS) {
         size_t to = least(from + STEP_ROWS, count);
+        /* The next rows are fetched bit by bit between the columns: all at once would wait. */
+        size_t share = (STEP_ROWS + end - column - 1) / (end - column);
         size_t ahead = to;
         for (size_t i = column; i < end; i++) {
             size_t until = least(least(ahead + share, to + STEP_ROWS), count);
             fetch_ahead(gather, rows, ahead, until);
             ahead = until;
+            size_t before = column_bytes(gather, &gather->columns[i]);
             gather_one(gather, i, rows, from, to);
+            gather->pass_bytes += column_bytes(gather, &gather->columns[i]) - before;
+            while (gather->pass_bytes > GATHER_BYTES_MAX && end > column + 1)
+                give_up(gather, --end);
         }
     }
     return end;

@@ -7,10 +7,12 @@
  * at a time, the next ones fetched ahead, and all columns of a pass are taken from them
  * while they are in the cache. A pass is as many columns as GATHER_BYTES_MAX has room
  * for, one at least. Strings become codes into their distinct values, until these are
- * too many to be worth it; then slices into the map.
+ * too many to be worth it; then slices into the map, four times as large: when they
+ * leave no room, the last columns are given up and come in the next pass.
  *
- * Memory   GATHER_BYTES_MAX, or one column of a row group if that is more, and half a
- *          megabyte for the distinct values of a string column.
+ * Memory   GATHER_BYTES_MAX, or one column of a row group and its distinct values (half a
+ *          megabyte at most) if that is more; while a column of codes becomes slices, its
+ *          codes besides.
  * Threads  the one that rolls.
  */
 #ifndef AGENT_ROLLER_GATHER_H
@@ -29,9 +31,10 @@ enum { GATHER_BYTES_MAX = 16 << 20 };
 /* Different strings, numbered as they come. */
 struct gather_distinct {
     size_t count;
-    struct slice *values;
-    uint64_t *slots; /* hash in the upper half, number + 1 in the lower; 0: free */
-    uint32_t last;   /* the number given last */
+    struct slice *values; /* room for half as many as there are slots */
+    uint64_t *slots;      /* hash in the upper half, number + 1 in the lower; 0: free */
+    size_t slot_count;    /* a power of two */
+    uint32_t last;        /* the number given last */
 };
 
 struct gather_column {
@@ -42,6 +45,7 @@ struct gather_column {
     size_t capacity; /* of values */
     size_t count;    /* lists: elements so far */
     bool coded;      /* strings: values are codes into distinct, else slices */
+    bool wide;       /* strings: were slices in the last pass that had them */
     struct gather_distinct distinct;
 };
 
@@ -51,6 +55,7 @@ struct gather {
     size_t rows_max;
     size_t image_lines; /* cache lines of an average image */
     uint64_t seed;
+    size_t pass_bytes; /* of all columns of the pass */
     struct gather_column *columns;
 };
 

@@ -261,12 +261,37 @@ static void wide_groups_take_several_passes(void **state)
     made_free(&made);
 }
 
+/* Columns planned as codes take four times as much once they are slices: the pass must
+ * then let others go, or memory is bounded for friendly data alone. */
+static void slices_push_columns_into_the_next_pass(void **state)
+{
+    (void)state;
+    struct made made;
+    struct gather gather;
+    bool coded[COLUMNS];
+    make(&made, 20000);
+    gather_init(&gather, &made.index, "a/stream", GATHER_BYTES_MAX / 70);
+    assert_int_equal(gather_pass(&gather, made.index.rows, 100, 0), COLUMNS);
+    size_t end = gather_pass(&gather, made.index.rows, 20000, 0);
+    assert_in_range(end, ID + 1, COLUMNS - 1);
+    assert_true(gather.pass_bytes <= GATHER_BYTES_MAX);
+    for (size_t i = end; i < COLUMNS; i++)
+        assert_null(gather.columns[i].values);
+    for (int again = 0; again < 2; again++)
+        check_all(&gather, &made, 20000, coded);
+    assert_false(coded[ID]);
+    assert_true(coded[SITE] && coded[CATEGORIES] && coded[STREAM]);
+    gather_free(&gather);
+    made_free(&made);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_value_arrives),
         cmocka_unit_test(too_many_distinct_become_slices),
         cmocka_unit_test(wide_groups_take_several_passes),
+        cmocka_unit_test(slices_push_columns_into_the_next_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
