@@ -20,6 +20,8 @@ static void print_help(FILE *out)
           "Commands:\n"
           "  run                     the daemon: listens, answers once events are durable,\n"
           "                          delivers them; until SIGTERM\n"
+          "  status [--ready]        what a running agent does; --ready: exit 1 unless it is\n"
+          "  flush, drain            a running agent announces all it has; and then ends\n"
           "  ingest TABLE [FILE...]  take NDJSON (plain, gzip, zstd; - is stdin) into a table;\n"
           "                          returns when all of it is announced\n"
           "  check                   validate configuration, spool and store\n"
@@ -60,7 +62,8 @@ static int take_flag(void *context, const char *flag, const char *value, bool *k
     } switches[] = {{"--json", &line->json},
                     {"--again", &line->again},
                     {"--progress", &line->progress},
-                    {"--check", &line->check}};
+                    {"--check", &line->check},
+                    {"--ready", &line->ready}};
     if (value != NULL && strcmp(flag, "--spool") == 0)
         return options_set_flag(&agent_options, &line->config, "--spool-directory", value,
                                 &line->config.arena, err);
@@ -103,22 +106,28 @@ static void on_signal(int number)
 
 static int run_command(const char *name, const struct command_line *line)
 {
-    if (strcmp(name, "run") == 0)
-        return command_run(line);
-    if (strcmp(name, "ingest") == 0)
-        return command_ingest(line);
-    if ((strcmp(name, "check") == 0 || strcmp(name, "spool") == 0) && line->argument_count > 0) {
+    static const struct {
+        const char *name;
+        int (*run)(const struct command_line *line);
+        bool takes_arguments;
+    } commands[] = {
+        {"run", command_run, false},      {"status", command_status, false},
+        {"flush", command_flush, false},  {"drain", command_drain, false},
+        {"ingest", command_ingest, true}, {"check", command_check, false},
+        {"spool", command_spool, false},
+    };
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(name, commands[i].name) != 0)
+            continue;
+        if (commands[i].takes_arguments || line->argument_count == 0)
+            return commands[i].run(line);
         fprintf(stderr, "bidlake-agent: unexpected argument %s\n", line->arguments[0]);
         return EXIT_USAGE;
     }
-    if (strcmp(name, "check") == 0)
-        return command_check(line);
-    if (strcmp(name, "spool") == 0)
-        return command_spool(line);
-    fprintf(stderr,
-            "bidlake-agent: unknown command %.100s; known are run, ingest, check, spool\n"
-            "Try: bidlake-agent --help\n",
-            name);
+    fprintf(stderr, "bidlake-agent: unknown command %.100s; known are", name);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        fprintf(stderr, "%s %s", i > 0 ? "," : "", commands[i].name);
+    fputs("\nTry: bidlake-agent --help\n", stderr);
     return EXIT_USAGE;
 }
 

@@ -31,10 +31,6 @@ int command_run(const struct command_line *line)
 {
     struct error err;
     struct mapping_set set = {0};
-    if (line->argument_count > 0) {
-        fprintf(stderr, "bidlake-agent: unexpected argument %s\n", line->arguments[0]);
-        return EXIT_USAGE;
-    }
     int code = EXIT_USAGE;
     int rc = command_load_tables(line, &set, &err);
     if (rc == OK) {

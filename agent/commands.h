@@ -22,6 +22,7 @@ struct command_line {
     bool again;
     bool progress;
     bool check;
+    bool ready;
     bool listen_given;
     size_t argument_count; /* what is no flag, behind the subcommand */
     const char **arguments;
@@ -33,6 +34,9 @@ int command_load_tables(const struct command_line *line, struct mapping_set *out
                         struct error *err) MUST_USE;
 
 int command_run(const struct command_line *line);
+int command_status(const struct command_line *line);
+int command_flush(const struct command_line *line);
+int command_drain(const struct command_line *line);
 int command_ingest(const struct command_line *line);
 int command_check(const struct command_line *line);
 int command_spool(const struct command_line *line);

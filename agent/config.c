@@ -17,10 +17,11 @@ static const struct option rows[] = {
 
 /* A list of maps, so no row of options.def: agent_config_load_listeners. */
 static const char *const other_keys[] = {"listen"};
-static const char *const switches[] = {"--json", "--again", "--progress", "--check", "--quiet"};
-static const char *const other_flags[] = {"--config",   "--listen", "--spool",  "--tables",
-                                          "--json",     "--again",  "--check",  "--quiet",
-                                          "--progress", "--help",   "--version"};
+static const char *const switches[] = {"--json",  "--again", "--progress",
+                                       "--check", "--quiet", "--ready"};
+static const char *const other_flags[] = {"--config", "--listen",   "--spool", "--tables",
+                                          "--json",   "--again",    "--check", "--ready",
+                                          "--quiet",  "--progress", "--help",  "--version"};
 
 const struct option_table agent_options = {
     .options = rows,

@@ -6,6 +6,7 @@
  */
 #include "agent/daemon.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -15,6 +16,7 @@
 
 #include "agent/capture/capture.h"
 #include "agent/metrics.h"
+#include "agent/notify.h"
 #include "agent/operations.h"
 #include "agent/parts.h"
 #include "agent/pipeline.h"
@@ -22,8 +24,13 @@
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
+#include "lib/json/json.h"
 
-enum { STEP_WAIT_MS = 200, STOP_STEP_WAIT_MS = 20 };
+enum {
+    STEP_WAIT_MS = 200,
+    STOP_STEP_WAIT_MS = 20,
+    DELIVERER_HANGS_MS = 15 * 60000, /* an upload of a large segment may take its time */
+};
 
 struct daemon {
     const struct agent_config *config;
@@ -33,17 +40,22 @@ struct daemon {
     struct capture *capture;
     struct metrics_sources sources;
     struct operations *operations;
+    pthread_mutex_t parts_lock; /* before `lock`; for operations, while parts go */
     pthread_t deliverer;
     bool delivering;
     atomic_bool stopping;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* guarded by lock */
-    bool flush;     /* nothing comes any more: deliver all */
+    bool stop;              /* nothing comes any more: deliver all, then end */
+    bool drain;             /* somebody asked for the end */
+    uint64_t flushes_asked; /* each: seal what is open now and announce it */
+    uint64_t flushes_done;
     int deliver_rc; /* the spool failed */
     char deliver_text[400];
     struct pipeline_backlog backlog;
     struct uploader_statistics uploads;
+    int64_t step_at_ms; /* monotonic: when the deliverer last came by */
 };
 
 /* ---- delivery ---- */
@@ -56,7 +68,7 @@ static void wait_a_moment(struct daemon *daemon, int64_t ms)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&daemon->lock);
-    if (!daemon->flush)
+    if (!daemon->stop && daemon->flushes_asked == daemon->flushes_done)
         pthread_cond_timedwait(&daemon->changed, &daemon->lock, &until);
     pthread_mutex_unlock(&daemon->lock);
 }
@@ -66,35 +78,61 @@ static bool all_delivered(const struct pipeline_backlog *backlog)
     return backlog->open_streams == 0 && backlog->unannounced == 0;
 }
 
-/* Until told to flush, then until all is announced or the deadline passed. */
+/* What is to be done in a step, taken before it, and what it came to. */
+struct delivery {
+    bool stop;
+    bool sealing; /* a flush that has not sealed yet */
+    uint64_t flushes_asked;
+    struct pipeline_backlog backlog;
+};
+
+static struct delivery next_delivery(struct daemon *daemon, uint64_t flushes_sealed)
+{
+    pthread_mutex_lock(&daemon->lock);
+    struct delivery out = {.stop = daemon->stop, .flushes_asked = daemon->flushes_asked};
+    pthread_mutex_unlock(&daemon->lock);
+    out.sealing = out.flushes_asked > flushes_sealed;
+    return out;
+}
+
+static void note_delivery(struct daemon *daemon, const struct delivery *delivery, int rc,
+                          const struct error *err)
+{
+    pthread_mutex_lock(&daemon->lock);
+    daemon->backlog = delivery->backlog;
+    daemon->uploads = *pipeline_uploader_statistics_borrow(daemon->parts.pipeline);
+    daemon->deliver_rc = rc;
+    daemon->step_at_ms = clock_mono_ms(&clock_system);
+    memcpy(daemon->deliver_text, err->text, sizeof daemon->deliver_text);
+    /* What a flush found open was sealed by the step that saw it. */
+    if (rc == OK && delivery->backlog.unannounced == 0)
+        daemon->flushes_done = delivery->flushes_asked;
+    pthread_mutex_unlock(&daemon->lock);
+}
+
+/* Until told to stop, then until all is announced or the deadline passed. */
 static void *deliver(void *context)
 {
     struct daemon *daemon = context;
     struct error err = {0};
     int64_t deadline_ms = INT64_MAX;
+    uint64_t flushes_sealed = 0;
     for (int rc = OK; rc == OK;) {
-        pthread_mutex_lock(&daemon->lock);
-        bool flush = daemon->flush;
-        pthread_mutex_unlock(&daemon->lock);
-        struct pipeline_backlog backlog = {0};
+        struct delivery delivery = next_delivery(daemon, flushes_sealed);
         int64_t now_ms = clock_mono_ms(&clock_system);
-        if (flush && deadline_ms == INT64_MAX)
+        if (delivery.stop && deadline_ms == INT64_MAX)
             deadline_ms = now_ms + daemon->config->stop_deadline_ms;
-        rc = pipeline_step(daemon->parts.pipeline, flush, &err);
+        rc = pipeline_step(daemon->parts.pipeline, delivery.stop || delivery.sealing, &err);
         if (rc == OK)
-            rc = pipeline_backlog(daemon->parts.pipeline, &backlog, &err);
-        pthread_mutex_lock(&daemon->lock);
-        daemon->backlog = backlog;
-        daemon->uploads = *pipeline_uploader_statistics_borrow(daemon->parts.pipeline);
-        daemon->deliver_rc = rc;
-        memcpy(daemon->deliver_text, err.text, sizeof daemon->deliver_text);
-        pthread_mutex_unlock(&daemon->lock);
+            rc = pipeline_backlog(daemon->parts.pipeline, &delivery.backlog, &err);
+        flushes_sealed = delivery.flushes_asked;
+        note_delivery(daemon, &delivery, rc, &err);
         if (rc != OK)
             log_event(LOG_LEVEL_ERROR, "daemon", "the spool failed, delivery stops", "error=\"%s\"",
                       err.text);
-        if (flush && (all_delivered(&backlog) || now_ms >= deadline_ms))
+        if (delivery.stop && (all_delivered(&delivery.backlog) || now_ms >= deadline_ms))
             break;
-        if (flush)
+        if (delivery.stop || delivery.backlog.unannounced > 0)
             clock_sleep_ms(&clock_system, STOP_STEP_WAIT_MS);
         else
             wait_a_moment(daemon, STEP_WAIT_MS);
@@ -132,12 +170,80 @@ static void write_metrics(void *context, struct buf *out)
     struct pipeline_backlog backlog = daemon->backlog;
     struct uploader_statistics uploads = daemon->uploads;
     pthread_mutex_unlock(&daemon->lock);
-    struct metrics_input input = {.capture = daemon->capture,
-                                  .spool = daemon->parts.spool,
+    struct metrics_input input = {.spool = daemon->parts.spool,
                                   .uploads = &uploads,
                                   .backlog = &backlog,
                                   .sources = &daemon->sources};
+    pthread_mutex_lock(&daemon->parts_lock);
+    input.capture = daemon->capture;
     metrics_write(&input, out);
+    pthread_mutex_unlock(&daemon->parts_lock);
+}
+
+static void ask_flush(void *context)
+{
+    struct daemon *daemon = context;
+    pthread_mutex_lock(&daemon->lock);
+    daemon->flushes_asked++;
+    pthread_cond_signal(&daemon->changed);
+    pthread_mutex_unlock(&daemon->lock);
+}
+
+static void ask_drain(void *context)
+{
+    struct daemon *daemon = context;
+    pthread_mutex_lock(&daemon->lock);
+    daemon->drain = true;
+    pthread_mutex_unlock(&daemon->lock);
+    kill(getpid(), SIGTERM); /* wakes the main thread, which waits for signals */
+}
+
+static json_t *tables_json(struct daemon *daemon)
+{
+    json_t *out = json_object();
+    pthread_mutex_lock(&daemon->parts_lock);
+    size_t count = daemon->capture != NULL ? capture_table_count(daemon->capture) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct capture_table_statistics statistics;
+        uint64_t refused = 0;
+        capture_table_statistics(daemon->capture, i, &statistics);
+        for (size_t r = 0; r < REFUSED_REASON_COUNT; r++)
+            refused += statistics.refused[r];
+        json_object_set_new(out, capture_mapping_borrow(daemon->capture, i)->schema.table,
+                            json_pack("{s:I, s:I, s:I, s:I, s:I}", "received",
+                                      (json_int_t)statistics.received, "kept",
+                                      (json_int_t)statistics.kept, "refused", (json_int_t)refused,
+                                      "no_room", (json_int_t)statistics.rejected, "waiting",
+                                      (json_int_t)statistics.waiting));
+    }
+    pthread_mutex_unlock(&daemon->parts_lock);
+    return out;
+}
+
+static void write_status(void *context, struct buf *out)
+{
+    struct daemon *daemon = context;
+    struct spool_statistics spool = {0};
+    struct buf checks = {0};
+    spool_statistics(daemon->parts.spool, &spool);
+    bool ready = check_ready(daemon, &checks);
+    pthread_mutex_lock(&daemon->lock);
+    struct pipeline_backlog backlog = daemon->backlog;
+    uint64_t asked = daemon->flushes_asked;
+    uint64_t done = daemon->flushes_done;
+    pthread_mutex_unlock(&daemon->lock);
+    json_t *status = json_pack(
+        "{s:s, s:s, s:b, s:s, s:{s:I, s:I}, s:{s:I, s:I, s:I, s:s}, s:{s:I, s:I}, s:o}", "version",
+        BIDLAKE_VERSION, "agent_id", daemon->config->agent_id, "ready", (int)ready, "checks",
+        buf_cstr(&checks), "spool", "bytes", (json_int_t)spool.bytes_used, "bytes_max",
+        (json_int_t)spool.bytes_max, "delivery", "open_streams", (json_int_t)backlog.open_streams,
+        "unannounced", (json_int_t)backlog.unannounced, "uncommitted",
+        (json_int_t)backlog.uncommitted, "last_failure", backlog.last_failure, "flushes", "asked",
+        (json_int_t)asked, "done", (json_int_t)done, "tables", tables_json(daemon));
+    json_encode(status, out);
+    buf_put_cstr(out, "\n");
+    json_decref(status);
+    buf_free(&checks);
 }
 
 /* ---- start and stop ---- */
@@ -206,6 +312,9 @@ static int open_all(struct daemon *daemon, struct error *err)
     struct operations_options operations = {.address = config->operations,
                                             .ready = check_ready,
                                             .metrics = write_metrics,
+                                            .status = write_status,
+                                            .flush = ask_flush,
+                                            .drain = ask_drain,
                                             .context = daemon};
     rc = open_sources(daemon, err);
     if (rc == OK && config->operations[0] != 0)
@@ -218,13 +327,15 @@ static void close_all(struct daemon *daemon)
     atomic_store(&daemon->stopping, true);
     for (size_t i = 0; i < daemon->sources.count; i++)
         daemon->sources.open[i].ops->pause(daemon->sources.open[i].source);
-    /* It reads the sources' counts, so it goes before them. */
-    operations_close(daemon->operations);
+    pthread_mutex_lock(&daemon->parts_lock);
     for (size_t i = 0; i < daemon->sources.count; i++)
         daemon->sources.open[i].ops->close(daemon->sources.open[i].source);
+    daemon->sources.count = 0;
     capture_close(daemon->capture);
+    daemon->capture = NULL;
+    pthread_mutex_unlock(&daemon->parts_lock);
     pthread_mutex_lock(&daemon->lock);
-    daemon->flush = true;
+    daemon->stop = true;
     pthread_cond_signal(&daemon->changed);
     pthread_mutex_unlock(&daemon->lock);
     if (daemon->delivering)
@@ -233,6 +344,8 @@ static void close_all(struct daemon *daemon)
         log_event(LOG_LEVEL_WARN, "daemon", "stopped before all was delivered, the rest stays",
                   "segments=%zu last_failure=\"%s\"", daemon->backlog.unannounced,
                   daemon->backlog.last_failure);
+    /* Until here, so that who asked for the end can see it come. */
+    operations_close(daemon->operations);
     agent_parts_close(&daemon->parts);
     free(daemon->sources.open);
 }
@@ -241,18 +354,27 @@ static void close_all(struct daemon *daemon)
  * be restarted by whoever watches it. */
 static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct error *err)
 {
+    int64_t watchdog_ms = notify_watchdog_ms();
+    int64_t notify_at_ms = 0;
     for (;;) {
-        struct timespec second = {.tv_sec = 1};
-        int number = sigtimedwait(signals, NULL, &second);
+        int64_t wait_ms = watchdog_ms > 0 && watchdog_ms < 1000 ? watchdog_ms : 1000;
+        struct timespec wait = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L};
+        int number = sigtimedwait(signals, NULL, &wait);
+        int64_t now_ms = clock_mono_ms(&clock_system);
         if (number == SIGTERM || number == SIGINT)
             return OK;
         pthread_mutex_lock(&daemon->lock);
         int rc = daemon->deliver_rc;
+        bool alive = now_ms - daemon->step_at_ms < DELIVERER_HANGS_MS;
         char text[sizeof daemon->deliver_text];
         memcpy(text, daemon->deliver_text, sizeof text);
         pthread_mutex_unlock(&daemon->lock);
         if (rc != OK)
             return error_set(err, (enum error_code)rc, "%s", text);
+        if (watchdog_ms > 0 && alive && now_ms >= notify_at_ms) {
+            notify_at_ms = now_ms + watchdog_ms;
+            notify_send("WATCHDOG=1");
+        }
     }
 }
 
@@ -266,6 +388,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     pthread_mutex_init(&daemon.lock, NULL);
+    pthread_mutex_init(&daemon.parts_lock, NULL);
     pthread_cond_init(&daemon.changed, NULL);
     if (gethostname(daemon.host, sizeof daemon.host - 1) < 0)
         daemon.host[0] = 0;
@@ -273,12 +396,15 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
     if (rc == OK) {
         log_event(LOG_LEVEL_INFO, "daemon", "ready", "version=%s agent_id=%s warehouse=%s",
                   BIDLAKE_VERSION, config->agent_id, config->warehouse);
+        notify_send("READY=1");
         rc = wait_for_end(&daemon, &signals, err);
+        notify_send("STOPPING=1");
         log_event(LOG_LEVEL_INFO, "daemon", "stopping", "deadline_ms=%lld",
                   (long long)config->stop_deadline_ms);
     }
     close_all(&daemon);
     pthread_cond_destroy(&daemon.changed);
+    pthread_mutex_destroy(&daemon.parts_lock);
     pthread_mutex_destroy(&daemon.lock);
     return rc;
 }

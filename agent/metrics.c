@@ -173,13 +173,15 @@ static void write_delivery(const struct metrics_input *input, struct buf *out)
 
 void metrics_write(const struct metrics_input *input, struct buf *out)
 {
-    struct capture_statistics capture = {0};
-    capture_statistics(input->capture, &capture);
-    write_tables(input, out);
-    write_latency(&capture, out);
-    single(out, "bidlake_capture_requests_full_total", "counter",
-           "Requests turned away at the door for want of room.", capture.full);
-    write_sources(input->sources, out);
+    if (input->capture != NULL) {
+        struct capture_statistics capture = {0};
+        capture_statistics(input->capture, &capture);
+        write_tables(input, out);
+        write_latency(&capture, out);
+        single(out, "bidlake_capture_requests_full_total", "counter",
+               "Requests turned away at the door for want of room.", capture.full);
+        write_sources(input->sources, out);
+    }
     write_spool(input->spool, out);
     write_delivery(input, out);
 }

@@ -27,8 +27,8 @@ struct metrics_sources {
     struct metrics_source *open;
 };
 
-struct metrics_input { /* all borrowed */
-    struct capture *capture;
+struct metrics_input {       /* all borrowed */
+    struct capture *capture; /* NULL: gone already, the agent stops */
     struct spool *spool;
     const struct uploader_statistics *uploads;
     const struct pipeline_backlog *backlog;

@@ -31,6 +31,26 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned statu
     return result;
 }
 
+static const char plain[] = "text/plain; charset=utf-8";
+
+static enum MHD_Result command(struct operations *operations, struct MHD_Connection *connection,
+                               const char *path)
+{
+    const struct operations_options *options = &operations->options;
+    bool flush = strcmp(path, "/v1/flush") == 0;
+    if (!flush && strcmp(path, "/v1/drain") != 0)
+        return respond(connection, MHD_HTTP_NOT_FOUND, plain,
+                       slice_cstr("commands are /v1/flush, /v1/drain\n"));
+    if (MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-Bidlake-Operation") == NULL)
+        return respond(connection, MHD_HTTP_FORBIDDEN, plain,
+                       slice_cstr("the header X-Bidlake-Operation is missing\n"));
+    if (flush)
+        options->flush(options->context);
+    else
+        options->drain(options->context);
+    return respond(connection, MHD_HTTP_ACCEPTED, plain, slice_cstr("begun\n"));
+}
+
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *path,
                               const char *method, const char *version, const char *data,
                               size_t *len, void **request)
@@ -48,7 +68,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         *len = 0;
         return MHD_YES;
     }
-    static const char plain[] = "text/plain; charset=utf-8";
+    if (strcmp(method, "POST") == 0)
+        return command(operations, connection, path);
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         return respond(connection, MHD_HTTP_METHOD_NOT_ALLOWED, plain, slice_cstr("GET\n"));
     if (strcmp(path, "/healthz") == 0)
@@ -63,9 +84,12 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         options->metrics(options->context, &text);
         result = respond(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
                          buf_slice(&text));
+    } else if (strcmp(path, "/v1/status") == 0) {
+        options->status(options->context, &text);
+        result = respond(connection, MHD_HTTP_OK, "application/json", buf_slice(&text));
     } else {
         result = respond(connection, MHD_HTTP_NOT_FOUND, plain,
-                         slice_cstr("paths are /healthz, /readyz, /metrics\n"));
+                         slice_cstr("paths are /healthz, /readyz, /metrics, /v1/status\n"));
     }
     buf_free(&text);
     return result;

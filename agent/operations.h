@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * operations.h: the port for those who run the agent: GET /healthz (the process answers),
- * /readyz (it takes events; else 503 and which check fails), /metrics (Prometheus text).
- * Private to agent/.
+ * /readyz (it takes events; else 503 and which check fails), /metrics (Prometheus text),
+ * /v1/status (JSON); POST /v1/flush and /v1/drain, which a page in somebody's browser can't
+ * send: they want the header "X-Bidlake-Operation". Private to agent/.
  *
  * Threads  one of its own; the callbacks are called there.
  */
@@ -21,6 +22,9 @@ struct operations_options {
     /* One line a check, "ok NAME" or "FAIL NAME: why"; true when all are ok. */
     bool (*ready)(void *context, struct buf *out);
     void (*metrics)(void *context, struct buf *out);
+    void (*status)(void *context, struct buf *out);
+    void (*flush)(void *context); /* begins; status shows the end */
+    void (*drain)(void *context);
     void *context;
 };
 

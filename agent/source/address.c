@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -57,6 +58,28 @@ static void describe(int fd, char out[SOURCE_ADDRESS_MAX])
         snprintf(out, SOURCE_ADDRESS_MAX, v6 ? "[%s]:%u" : "%s:%u", host, (unsigned)port);
 }
 
+/* A socket that systemd opened for this address (sd_listen_fds(3)): a restart under load
+ * then refuses no connection. -1: there is none. */
+static int inherited(const union any *place, socklen_t size)
+{
+    enum { FIRST_FD = 3 };
+    const char *pid = getenv("LISTEN_PID");
+    const char *count = getenv("LISTEN_FDS");
+    if (pid == NULL || count == NULL || strtol(pid, NULL, 10) != (long)getpid())
+        return -1;
+    for (int fd = FIRST_FD; fd < FIRST_FD + (int)strtol(count, NULL, 10); fd++) {
+        union any bound = {0};
+        socklen_t bound_size = sizeof bound;
+        if (getsockname(fd, &bound.plain, &bound_size) < 0 || bound_size != size ||
+            memcmp(&bound, place, size) != 0)
+            continue;
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        return fd;
+    }
+    return -1;
+}
+
 int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_ADDRESS_MAX],
                   struct error *err)
 {
@@ -66,6 +89,11 @@ int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_A
     if (size == 0)
         return error_set(err, ERROR_INPUT,
                          "%s is no address; one looks like 127.0.0.1:7180 or [::1]:7180", address);
+    *fd = inherited(&place, size);
+    if (*fd >= 0) {
+        describe(*fd, bound);
+        return OK;
+    }
     *fd = socket(place.plain.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (*fd < 0)
         return error_errno(err, "socket");

@@ -276,6 +276,51 @@ class Life(Case):
         self.assertEqual(agent.get("/else", agent.operations)[0].status, 404)
         agent.stop()
 
+    def test_status_flush_and_drain(self):
+        """Before a machine is taken down somebody must be able to see that it is empty."""
+        agent = self.start("--roll-age", "1h")
+        at = ("--operations", f"127.0.0.1:{agent.operations}")
+        agent.post("clicks", b'{"id":"a"}')
+
+        def status():
+            return json.loads(self.lake.agent("status", *at, "--json", code=DONE).out)
+
+        self.assertEqual((status()["tables"]["clicks"]["kept"], status()["ready"]), (1, True))
+        until(lambda: status()["delivery"]["open_streams"] == 1, "an open stream")
+        self.assertIn("ready", self.lake.agent("status", *at, code=DONE).out)
+        self.assertEqual(self.lake.inbox("clicks"), [])
+        self.lake.agent("flush", *at, code=DONE)
+        self.assertEqual(len(self.lake.inbox("clicks")), 1)
+        self.lake.agent("status", "--ready", *at, code=DONE)
+        agent.post("clicks", b'{"id":"b"}')
+        self.lake.agent("drain", *at, code=DONE)
+        self.assertEqual(agent.process.wait(timeout=20), DONE, agent.log())
+        self.assertEqual(len(self.lake.inbox("clicks")), 2)
+        result = self.lake.agent("status", "--ready", *at, code=lake.FAILED)
+        self.assertIn(at[1], result.err)
+        # A page in a browser on the same machine can't do that.
+        agent = self.start()
+        connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=20)
+        connection.request("POST", "/v1/drain", b"")
+        self.assertEqual(connection.getresponse().status, 403)
+        connection.close()
+        agent.stop()
+
+    def test_systemd_is_told(self):
+        path = self.lake.path("notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind(path)
+            listener.settimeout(20)
+            agent = self.start(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"})
+            self.assertEqual(listener.recv(100), b"READY=1")
+            self.assertEqual(listener.recv(100), b"WATCHDOG=1")
+            self.assertEqual(listener.recv(100), b"WATCHDOG=1")
+            agent.process.send_signal(signal.SIGTERM)
+            while (told := listener.recv(100)) == b"WATCHDOG=1":
+                pass
+            self.assertEqual(told, b"STOPPING=1")
+            agent.process.wait(timeout=20)
+
     def test_generator_sends_the_whole_funnel(self):
         """What the generator says was accepted is what the tables hold."""
         agent = self.start()
