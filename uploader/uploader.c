@@ -227,14 +227,15 @@ static void contract_forget(struct uploader *uploader, const char *stream)
 
 /* ---- upload ---- */
 
-/* True when the store already has these very bytes under this key. */
+/* *same: the store already has these very bytes under this key; *taken: it has others. */
 static int same_object(struct uploader *uploader, const char *key, const struct data_file *file,
-                       bool *same, struct error *err)
+                       bool *same, bool *taken, struct error *err)
 {
     struct objstore_info info = {0};
     int rc = objstore_head(uploader->options.store, key, &info, err);
     *same = rc == OK && info.found && info.size == file->size && info.has_crc32c &&
             info.crc32c == file->crc32c;
+    *taken = rc == OK && info.found && !*same;
     return rc;
 }
 
@@ -277,9 +278,13 @@ static int put_file(struct uploader *uploader, const char *table, const char *lo
         if (rc != ERROR_CONFLICT)
             break;
         bool same = false;
-        rc = same_object(uploader, buf_cstr(&key), file, &same, err);
+        bool taken = false;
+        rc = same_object(uploader, buf_cstr(&key), file, &same, &taken, err);
         if (rc != OK || same)
             break;
+        rc = error_set(err, ERROR_CONFLICT, "%s: no free name", buf_cstr(&key));
+        if (!taken) /* it went since the put: the name is free */
+            continue;
         struct buf next = {0};
         bool made = data_file_path_next(file->path, &next);
         ASSERT(made);
@@ -287,7 +292,6 @@ static int put_file(struct uploader *uploader, const char *table, const char *lo
         file->path = arena_copy_cstr(&announcement->arena, buf_slice(&next));
         buf_free(&next);
         *renamed = true;
-        rc = error_set(err, ERROR_CONFLICT, "%s: no free name", buf_cstr(&key));
     }
     buf_free(&key);
     return rc;

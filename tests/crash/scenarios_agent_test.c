@@ -189,6 +189,39 @@ static void upgrade_mid_segment_already_taken(void **state)
     upgrade(&scene, true, true);
 }
 
+static enum memory_fault gone_before_the_look(void *context, enum memory_operation operation,
+                                              const char *key)
+{
+    struct scene *scene = scene_of(context);
+    struct error err;
+    if (operation == MEMORY_PUT && scene->calls == 0 && strstr(key, "/data/") != NULL) {
+        scene->calls = 1;
+        return MEMORY_FAULT_AFTER; /* so it is put again */
+    }
+    if (operation == MEMORY_HEAD && scene->calls++ == 1)
+        assert_int_equal(objstore_remove(scene->world.plain_store, key, &err), OK);
+    return MEMORY_FAULT_NONE;
+}
+
+/* The file was there when it was put a second time, and was cleaned up before the agent
+ * looked whose it is: nobody else's bytes are there, so no other name, and no alarm. */
+static void gone_before_the_answer(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, 1);
+    scene.agent->store_script = gone_before_the_look;
+    scene_start(&scene);
+    scene_append(&scene, CLICKS, 5);
+    scene_flush(&scene);
+    assert_int_equal(scene.calls, 2);
+    assert_int_equal(pipeline_uploader_statistics_borrow(scene.life.pipeline)->alarms, 0);
+    assert_true(scene_keep(&scene, "db/clicks/data/"));
+    assert_non_null(strstr(scene.key, "-0-5-1.parquet"));
+    scene.agent->store_script = NULL;
+    scene_close(&scene);
+}
+
 static enum memory_fault slow_second(void *context, enum memory_operation operation,
                                      const char *key)
 {
@@ -461,6 +494,7 @@ int main(void)
         cmocka_unit_test(upgrade_mid_segment_not_in),
         cmocka_unit_test(upgrade_mid_segment_in),
         cmocka_unit_test(upgrade_mid_segment_already_taken),
+        cmocka_unit_test(gone_before_the_answer),
         cmocka_unit_test(renamed_then_repeated),
         cmocka_unit_test(schema_moved),
         cmocka_unit_test(let_go_then_missing),
