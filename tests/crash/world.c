@@ -262,6 +262,7 @@ struct committer world_committer(struct actor *actor)
                               .clock = &actor->clock,
                               .random = &actor->random,
                               .attempts_max = 5,
+                              .announcements_max = actor->announcements_max,
                               .prune_every = actor->world->long_lived ? 4 : 0};
 }
 

@@ -73,6 +73,7 @@ struct actor {
     bool in_turn;
     bool sending;   /* a commit is about to leave: its last look at the clock is behind it */
     unsigned turns; /* that ended well */
+    size_t announcements_max; /* of a snapshot; 0: the default */
     size_t standing_count;
     struct alarm *standing;
 };
