@@ -140,6 +140,10 @@ lint: ## layers, lengths, banned calls, format; and that lint finds them
 	@tests/lint/lint.sh
 	@tests/lint/lint_test.sh
 
+analyze: ## cppcheck and clang's analyzer, some minutes the first time; new findings fail
+	@tests/lint/analyze.sh
+.PHONY: analyze
+
 demo: ## the whole way, with a report; DEMO_EVENTS=200000 DEMO_DIR=./demo
 	@packaging/install-dependencies.sh build test python
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) all
