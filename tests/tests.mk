@@ -136,6 +136,10 @@ fuzz-coverage: ## lines and branches that the corpora reach (clang)
 	@tests/fuzz/coverage.sh
 .PHONY: fuzz-coverage
 
+sanitize: ## unit, corpus, scenarios, simulation, e2e under ASan and UBSan, then TSan; SCHEDULES=200
+	@SCHEDULES=$(if $(filter file,$(origin SCHEDULES)),200,$(SCHEDULES)) tests/sanitize.sh
+.PHONY: sanitize
+
 lint: ## layers, lengths, banned calls, format; and that lint finds them
 	@tests/lint/lint.sh
 	@tests/lint/lint_test.sh

@@ -2,7 +2,8 @@
 """A lake in a folder of its own: warehouse, catalog file, spool; the programs run over it as
 in production, each a process, and readers that are not ours look at what came of it.
 
-Programs are taken from BIDLAKE_BUILD (build/release), folders made in BIDLAKE_TEST_DIR.
+Programs are taken from BIDLAKE_BUILD (build/release), folders made in BIDLAKE_TEST_DIR;
+BIDLAKE_TEST_PATIENCE=6 makes each deadline six times as long, for programs that are slow.
 """
 import collections
 import contextlib
@@ -28,7 +29,8 @@ import reference
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BIDLAKE_BUILD", "build/release"))
 DATA = os.path.join(ROOT, "tests", "e2e", "data")
-RUN_SECONDS = 40
+PATIENCE = float(os.environ.get("BIDLAKE_TEST_PATIENCE", "1"))
+RUN_SECONDS = 40 * PATIENCE
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 Result = collections.namedtuple("Result", "code out err")
@@ -36,6 +38,7 @@ Result = collections.namedtuple("Result", "code out err")
 
 def until(condition, what, seconds=20.0):
     """Polls a state; a deadline passed is a failure that says what was waited for."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:
