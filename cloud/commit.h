@@ -36,22 +36,23 @@
 struct committer {
     struct objstore *store;
     struct catalog *catalog;
-    const struct clock *clock; /* NULL: the system's */
-    struct random *random;     /* NULL: the system's; a simulation gives its own */
-    int64_t file_age_ms;       /* 1 day: an older file is copied before it is committed */
-    int64_t attempt_ms;        /* 1 h: from the first HEAD to the send at most */
-    int64_t retire_ms;         /* 30 days: a stream silent for longer leaves the ledger */
-    int64_t ledger_keep_ms;    /* 7 days: unreferenced ledgers go after it */
-    int64_t refused_keep_ms;   /* 30 days */
-    int64_t clock_skew_ms;     /* 30 s: no commit when the store's clock is further off */
-    size_t announcements_max;  /* 1,000 a snapshot */
-    size_t bytes_max;          /* 64 MiB of announcements a snapshot (one is always taken) */
-    unsigned attempts_max;     /* 10 loads a snapshot, then ERROR_RETRY */
-    size_t merge_count;        /* 100 small manifests of a spec become one */
-    size_t snapshots_keep;     /* 1,000 of our own */
-    int64_t snapshots_age_ms;  /* 7 days, of our own */
-    bool anew;                 /* init: take over a name whose contract names another table */
-    unsigned prune_every;      /* 64: one of so many turns that commit also looks for old objects */
+    const struct clock *clock;  /* NULL: the system's */
+    struct random *random;      /* NULL: the system's; a simulation gives its own */
+    int64_t file_age_ms;        /* 1 day: an older file is copied before it is committed */
+    int64_t attempt_ms;         /* 1 h: from the first HEAD to the send at most */
+    int64_t retire_ms;          /* 30 days: a stream silent for longer leaves the ledger */
+    int64_t ledger_keep_ms;     /* 7 days: unreferenced ledgers go after it */
+    int64_t refused_keep_ms;    /* 30 days */
+    int64_t clock_skew_ms;      /* 30 s: no commit when the store's clock is further off */
+    size_t announcements_max;   /* 1,000 a snapshot */
+    size_t bytes_max;           /* 64 MiB of announcements a snapshot (one is always taken) */
+    unsigned attempts_max;      /* 10 loads a snapshot, then ERROR_RETRY */
+    size_t merge_count;         /* 100 small manifests of a spec become one */
+    size_t snapshots_keep;      /* 1,000 of our own */
+    int64_t snapshots_age_ms;   /* 7 days, of our own */
+    int64_t snapshots_grace_ms; /* 1 day from a snapshot's drop to its files' removal */
+    bool anew;                  /* init: take over a name whose contract names another table */
+    unsigned prune_every; /* 64: one of so many turns that commit also looks for old objects */
 };
 
 enum commit_note_kind {

@@ -108,11 +108,13 @@ int service_open(struct service *out, const struct config *config, struct error 
         .catalog = out->catalog,
         .file_age_ms = config->file_age_ms,
         .attempt_ms = config->attempt_ms,
+        .prune_every = (unsigned)config->prune_every,
         .retire_ms = config->retire_ms,
         .ledger_keep_ms = config->ledger_keep_ms,
         .announcements_max = (size_t)config->announcements_max,
         .snapshots_age_ms = config->snapshots_age_ms,
         .snapshots_keep = (size_t)config->snapshots_keep,
+        .snapshots_grace_ms = config->snapshots_grace_ms,
         .anew = config->anew,
     };
     return OK;

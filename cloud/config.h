@@ -28,10 +28,12 @@ struct config {
     int64_t file_age_ms;
     int64_t attempt_ms;
     int64_t announcements_max;
+    int64_t prune_every;
     int64_t retire_ms;
     int64_t ledger_keep_ms;
     int64_t snapshots_age_ms;
     int64_t snapshots_keep;
+    int64_t snapshots_grace_ms;
     struct option_names tables; /* preset families, presets, mapping files */
     const char *catalog_spec;   /* --catalog, or made of type and path */
     bool catalog_must_exist;    /* set by the program: only init makes a catalog */

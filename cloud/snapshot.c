@@ -38,6 +38,7 @@ struct writing {
     size_t new_count;
     char *list_url;
     struct buf ledger_key;
+    json_t *dropped; /* ids of snapshots */
     uint64_t rows;
     uint64_t bytes;
     size_t partitions;
@@ -117,8 +118,8 @@ static int manifest_put(struct writing *w, int32_t spec_id, const struct manifes
         manifest_encode(entries, count, metadata_current_schema_borrow(w->metadata), spec,
                         w->format_version, w->append->snapshot_id, &bytes, summary, &w->arena, err);
     if (rc == OK) {
-        summary->path = arena_printf(&w->arena, "%s/%s-m%zu.avro", buf_cstr(&w->directory), w->uuid,
-                                     w->new_count);
+        summary->path = arena_printf(&w->arena, "%s/" OUR_MANIFEST "%s-m%zu.avro",
+                                     buf_cstr(&w->directory), w->uuid, w->new_count);
         summary->length = (int64_t)bytes.len;
         summary->sequence_number = w->sequence_number;
         summary->min_sequence_number = min_sequence_number;
@@ -379,6 +380,17 @@ static json_t *requirements_make(const struct writing *w)
                      w->parent_id >= 0 ? json_integer(w->parent_id) : json_null());
 }
 
+/* Must be noted before it happens: behind a swap that nobody heard of nobody would note it. */
+static int drops_put(struct writing *w, struct error *err)
+{
+    w->dropped = snapshots_to_drop(w->committer, w->metadata, w->parent_id);
+    if (json_array_size(w->dropped) == 0)
+        return OK;
+    int rc = dropped_note_put(w->committer, w->table->full, w->metadata, w->dropped,
+                              w->append->snapshot_id, err);
+    return rc == OK ? fault_point("commit.drops_noted", err) : rc;
+}
+
 static int swap(struct writing *w, const struct table_state *state, int64_t assigned_rows,
                 struct error *err)
 {
@@ -388,11 +400,9 @@ static int swap(struct writing *w, const struct table_state *state, int64_t assi
         snapshot_make(w, assigned_rows), metadata_main_update(w->metadata, w->append->snapshot_id),
         "action", "set-properties", "updates", "bidlake.ledger", buf_cstr(&w->ledger_key));
     ASSERT(requirements != NULL && updates != NULL);
-    json_t *dropped = snapshots_to_drop(w->committer, w->metadata, w->parent_id);
-    if (json_array_size(dropped) > 0)
-        json_array_append_new(
-            updates, json_pack("{s:s,s:O}", "action", "remove-snapshots", "snapshot-ids", dropped));
-    json_decref(dropped);
+    if (json_array_size(w->dropped) > 0)
+        json_array_append_new(updates, json_pack("{s:s,s:O}", "action", "remove-snapshots",
+                                                 "snapshot-ids", w->dropped));
     int rc = OK;
     int64_t now_ms = clock_mono_ms(committer_clock(w->committer));
     if (w->append->send_before_ms > 0 && now_ms > w->append->send_before_ms)
@@ -482,6 +492,8 @@ int snapshot_append(const struct committer *committer, const struct table_name *
     if (rc == OK)
         rc = fault_point("commit.ledger_written", err);
     if (rc == OK)
+        rc = drops_put(&w, err);
+    if (rc == OK)
         rc = swap(&w, state, assigned_rows, err);
     if (rc == OK)
         rc = fault_point("commit.swapped", err);
@@ -489,6 +501,7 @@ out:
     arena_free(&w.arena);
     buf_free(&w.directory);
     buf_free(&w.ledger_key);
+    json_decref(w.dropped);
     return rc;
 }
 

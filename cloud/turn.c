@@ -14,6 +14,7 @@
 
 #include "cloud/check.h"
 #include "cloud/inbox.h"
+#include "cloud/retention.h"
 #include "lib/base/fault.h"
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
@@ -509,6 +510,9 @@ static int prune(struct turn *turn, struct error *err)
     key_of_inbox(turn->table.full, &prefix);
     if (rc == OK)
         rc = objstore_tidy(turn->committer->store, buf_cstr(&prefix), day_ms, err);
+    if (rc == OK)
+        rc = dropped_remove(turn->committer, turn->table.full, turn->state.loaded.metadata,
+                            turn->report, err);
     buf_free(&prefix);
     free(before);
     return rc;

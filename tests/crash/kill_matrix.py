@@ -18,6 +18,7 @@ has a hole.
 """
 import argparse
 import collections
+import contextlib
 import glob
 import json
 import os
@@ -99,8 +100,8 @@ class Scenario:
     def ingest(self, *files, flags=()):
         self.step(self.lake.ingest, "clicks", *self.ROLL, *flags, *files)
 
-    def once(self):
-        self.step(self.lake.once)
+    def once(self, *flags):
+        self.step(self.lake.once, *flags)
 
     def run(self):
         self.step(self.lake.init)
@@ -177,7 +178,23 @@ class Weekend(Scenario):
         self.once()
 
 
-SCENARIOS = [Daily, Pressure, Damage, Weekend]
+class Tidy(Scenario):
+    """Manifests are merged and snapshots dropped; what they leave behind is removed."""
+
+    def steps(self):
+        with contextlib.closing(self.lake.catalog()) as catalog:
+            with catalog.load_table("db.clicks").transaction() as change:
+                change.set_properties({"commit.manifest.min-count-to-merge": "2"})
+        flags = ("--snapshots-keep", "2", "--commit-prune-every", "1")
+        for _ in range(7):
+            self.ingest(self.events(10))
+            self.once(*flags)
+            ago = time.time() - 2 * 86400
+            for path in glob.glob(f"{self.lake.warehouse}/_bidlake/dropped/*/*.json"):
+                os.utime(path, (ago, ago))
+
+
+SCENARIOS = [Daily, Pressure, Damage, Weekend, Tidy]
 
 
 def quiet(lake):

@@ -263,7 +263,10 @@ struct committer world_committer(struct actor *actor)
                               .random = &actor->random,
                               .attempts_max = 5,
                               .announcements_max = actor->announcements_max,
-                              .prune_every = actor->world->long_lived ? 4 : 0};
+                              .merge_count = 3,
+                              .snapshots_keep = 3,
+                              .snapshots_grace_ms = 1000,
+                              .prune_every = actor->world->long_lived ? 4 : 2};
 }
 
 /* What alarms in the newest turn is what stands. */

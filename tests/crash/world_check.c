@@ -482,8 +482,58 @@ static bool is_dead(struct world *world, const char *key)
     return rc == OK && info.found;
 }
 
+static bool is_key_of(struct world *world, const char *url, const char *key)
+{
+    char found[OBJSTORE_KEY_MAX + 1];
+    return url != NULL && objstore_key_of(world->plain_store, url, found) &&
+           strcmp(found, key) == 0;
+}
+
+/* Manifest list or manifest of a snapshot. */
+static bool snapshot_names(struct world *world, const json_t *snapshot, const char *key)
+{
+    const char *url = json_string_value(json_object_get(snapshot, "manifest-list"));
+    struct arena arena = {0};
+    struct buf bytes = {0};
+    struct manifest_file *files = NULL;
+    struct error err;
+    size_t count = 0;
+    bool named = url == NULL || is_key_of(world, url, key);
+    if (!named && get_url(world, url, &bytes) &&
+        manifest_list_decode(&files, &count, &arena, buf_slice(&bytes), &err) == OK)
+        for (size_t i = 0; i < count && !named; i++)
+            named = is_key_of(world, files[i].path, key);
+    buf_free(&bytes);
+    arena_free(&arena);
+    return named;
+}
+
+static bool is_retained(struct world *world, const char *key)
+{
+    bool named = false;
+    for (size_t i = 0; i < world->table_count && !named; i++) {
+        struct error err;
+        struct catalog_table loaded = {0};
+        bool found = false;
+        if (catalog_load_table(world->plain_catalog, "db", world->mapping[0][i].schema.table,
+                               &loaded, &found, &err) != OK ||
+            !found)
+            continue;
+        const json_t *snapshots = json_object_get(loaded.metadata, "snapshots");
+        for (size_t k = 0; k < json_array_size(snapshots) && !named; k++)
+            named = snapshot_names(world, json_array_get(snapshots, k), key);
+        catalog_table_free(&loaded);
+    }
+    return named;
+}
+
 bool world_may_remove(struct world *world, const char *key)
 {
+    const char *metadata = strstr(key, "/metadata/");
+    if (metadata != NULL && strcmp(key + strlen(key) - 5, ".avro") == 0)
+        return !is_retained(world, key);
+    if (strncmp(key, "_bidlake/dropped/", 17) == 0)
+        return true;
     if (strncmp(key, "_bidlake/inbox/", 15) == 0)
         return is_dead(world, key);
     if (strncmp(key, "_bidlake/ledger/", 16) == 0)

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What dropped snapshots leave behind, removed. A manifest of a dropped snapshot is needed
+ * as long as a snapshot in the metadata names it. Those that do inherit it: a commit takes
+ * over manifests of its parent or writes new ones under fresh names. So it is enough to read
+ * the lists of those whose parent is no longer there, mostly one.
+ *
+ * Order: manifests, then their list (through which they are found), then the note. A crash
+ * in between leaves work for the next run, which meets what is gone already without ado.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/retention.h"
+#include "lib/base/arena.h"
+#include "lib/base/fault.h"
+#include "lib/base/memory.h"
+#include "lib/iceberg/iceberg.h"
+#include "lib/json/json.h"
+
+enum { NOTE_BYTES_MAX = 1 << 20, LISTS_MAX = 256 };
+static const int64_t default_grace_ms = 24LL * 3600 * 1000;
+
+struct cleaning {
+    const struct committer *committer;
+    const json_t *metadata;
+    struct arena arena;
+    bool live_known;
+    size_t live_count;
+    const char **live; /* paths of needed manifests, sorted */
+    size_t lists;      /* read in this run */
+};
+
+/* ---- reading ---- */
+
+/* *found false: it is gone. */
+static int list_read(struct cleaning *c, const char *url, struct manifest_file **out, size_t *count,
+                     bool *found, struct error *err)
+{
+    char key[OBJSTORE_KEY_MAX + 1];
+    struct buf bytes;
+    struct objstore_info info = {0};
+    *count = 0;
+    if (!objstore_key_of(c->committer->store, url, key))
+        return error_set(err, ERROR_INPUT, "manifest list %s lies outside of the warehouse", url);
+    buf_init(&bytes, MANIFEST_BYTES_MAX);
+    int rc = objstore_get(c->committer->store, key, MANIFEST_BYTES_MAX, &bytes, &info, err);
+    *found = rc == OK && info.found;
+    if (*found)
+        rc = manifest_list_decode(out, count, &c->arena, buf_slice(&bytes), err);
+    buf_free(&bytes);
+    return rc == OK ? OK : error_wrap(err, "manifest list %s", key);
+}
+
+static int path_compare(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A set: with a thousand snapshots a search for each would be a million steps. */
+static json_t *ids_collect(const json_t *snapshots)
+{
+    json_t *ids = json_object();
+    char text[24];
+    size_t i;
+    const json_t *snapshot;
+    json_array_foreach(snapshots, i, snapshot)
+    {
+        snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT,
+                 json_integer_value(json_object_get(snapshot, "snapshot-id")));
+        json_object_set_new(ids, text, json_true());
+    }
+    return ids;
+}
+
+static bool has_parent(const json_t *ids, const json_t *snapshot)
+{
+    const json_t *parent = json_object_get(snapshot, "parent-snapshot-id");
+    char text[24];
+    snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(parent));
+    return json_is_integer(parent) && json_object_get(ids, text) != NULL;
+}
+
+static int root_read(struct cleaning *c, const json_t *snapshot, size_t *cap, struct error *err)
+{
+    const char *url = json_string_value(json_object_get(snapshot, "manifest-list"));
+    struct manifest_file *files = NULL;
+    size_t count = 0;
+    bool found = false;
+    if (url == NULL)
+        return error_set(err, ERROR_INPUT, "a snapshot without manifest list");
+    int rc = list_read(c, url, &files, &count, &found, err);
+    if (rc == OK && !found)
+        rc = error_set(err, ERROR_CORRUPT, "manifest list %s is gone", url);
+    for (size_t i = 0; rc == OK && i < count; i++) {
+        if (c->live_count == *cap) {
+            *cap = *cap == 0 ? 256 : *cap * 2;
+            c->live = memory_resize(c->live, *cap, sizeof *c->live);
+        }
+        c->live[c->live_count++] = files[i].path;
+    }
+    return rc;
+}
+
+static int live_read(struct cleaning *c, struct error *err)
+{
+    const json_t *snapshots = json_object_get(c->metadata, "snapshots");
+    json_t *ids = ids_collect(snapshots);
+    size_t cap = 0;
+    int rc = OK;
+    for (size_t i = 0; i < json_array_size(snapshots) && rc == OK; i++) {
+        const json_t *snapshot = json_array_get(snapshots, i);
+        if (!has_parent(ids, snapshot))
+            rc = root_read(c, snapshot, &cap, err);
+    }
+    json_decref(ids);
+    if (c->live_count > 0)
+        qsort(c->live, c->live_count, sizeof *c->live, path_compare);
+    c->live_known = rc == OK;
+    return rc;
+}
+
+static bool is_live(const struct cleaning *c, const char *path)
+{
+    return c->live_count > 0 &&
+           bsearch(&path, c->live, c->live_count, sizeof *c->live, path_compare) != NULL;
+}
+
+static bool is_our_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL && strncmp(slash + 1, OUR_MANIFEST, strlen(OUR_MANIFEST)) == 0;
+}
+
+/* ---- removing ---- */
+
+static int url_remove(const struct cleaning *c, const char *url, struct error *err)
+{
+    char key[OBJSTORE_KEY_MAX + 1];
+    if (!objstore_key_of(c->committer->store, url, key))
+        return OK; /* not ours to reach */
+    return objstore_remove(c->committer->store, key, err);
+}
+
+static bool list_is_named(const struct cleaning *c, const char *url)
+{
+    size_t i;
+    const json_t *snapshot;
+    json_array_foreach(json_object_get(c->metadata, "snapshots"), i, snapshot)
+    {
+        const char *list = json_string_value(json_object_get(snapshot, "manifest-list"));
+        if (list == NULL || strcmp(list, url) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int snapshot_remove(struct cleaning *c, const char *url, struct error *err)
+{
+    struct manifest_file *files = NULL;
+    size_t count = 0;
+    bool found = false;
+    if (list_is_named(c, url))
+        return OK;
+    int rc = c->live_known ? OK : live_read(c, err);
+    if (rc == OK)
+        rc = list_read(c, url, &files, &count, &found, err);
+    c->lists++;
+    for (size_t i = 0; rc == OK && found && i < count; i++)
+        if (is_our_name(files[i].path) && !is_live(c, files[i].path))
+            rc = url_remove(c, files[i].path, err);
+    if (rc == OK && found)
+        rc = fault_point("commit.manifests_removed", err);
+    if (rc == OK && found)
+        rc = url_remove(c, url, err);
+    return rc;
+}
+
+static int note_read(const struct cleaning *c, const char *key, json_t **out, struct error *err)
+{
+    struct buf bytes;
+    struct objstore_info info = {0};
+    *out = NULL;
+    buf_init(&bytes, NOTE_BYTES_MAX);
+    int rc = objstore_get(c->committer->store, key, NOTE_BYTES_MAX, &bytes, &info, err);
+    if (rc == OK && info.found)
+        rc = json_decode(out, buf_slice(&bytes), err);
+    buf_free(&bytes);
+    return rc == OK ? OK : error_wrap(err, "%s", key);
+}
+
+/* A snapshot that is still there was not dropped: the note's swap never came, and if it goes
+ * one day there will be another note. */
+static int note_work(struct cleaning *c, const char *key, struct error *err)
+{
+    json_t *note = NULL;
+    int rc = note_read(c, key, &note, err);
+    if (rc != OK || note == NULL)
+        return rc;
+    const char *uuid = json_string_value(json_object_get(note, "table_uuid"));
+    bool same = uuid != NULL && strcmp(uuid, metadata_uuid_borrow(c->metadata)) == 0;
+    size_t i;
+    const json_t *entry;
+    json_array_foreach(json_object_get(note, "snapshots"), i, entry)
+    {
+        const json_t *id = json_object_get(entry, "snapshot_id");
+        const char *url = json_string_value(json_object_get(entry, "manifest_list"));
+        if (!same || rc != OK || !json_is_integer(id) || url == NULL ||
+            metadata_snapshot_borrow(c->metadata, json_integer_value(id)) != NULL)
+            continue;
+        rc = snapshot_remove(c, url, err);
+    }
+    json_decref(note);
+    if (rc == OK)
+        rc = objstore_remove(c->committer->store, key, err);
+    return rc;
+}
+
+static int notes_work(struct cleaning *c, const char *prefix, struct error *err)
+{
+    int64_t grace_ms =
+        c->committer->snapshots_grace_ms > 0 ? c->committer->snapshots_grace_ms : default_grace_ms;
+    int64_t before_ms = clock_wall_ms(committer_clock(c->committer)) - grace_ms;
+    char *after = NULL;
+    bool more = true;
+    int rc = OK;
+    while (more && rc == OK && c->lists < LISTS_MAX) {
+        struct objstore_list list = {0};
+        rc = objstore_list(c->committer->store, prefix, after, 1000, &list, err);
+        if (rc != OK)
+            break;
+        for (size_t i = 0; rc == OK && i < list.count && c->lists < LISTS_MAX; i++)
+            if (list.entries[i].modified_ms < before_ms)
+                rc = note_work(c, list.entries[i].key, err);
+        more = list.more && list.count > 0;
+        free(after);
+        after = list.count > 0 ? memory_copy_cstr(list.entries[list.count - 1].key) : NULL;
+        objstore_list_free(&list);
+    }
+    free(after);
+    return rc;
+}
+
+int dropped_remove(const struct committer *committer, const char *table, const json_t *metadata,
+                   struct commit_report *report, struct error *err)
+{
+    struct cleaning c = {.committer = committer, .metadata = metadata};
+    struct buf prefix = {0};
+    if (!metadata_property_bool(metadata, "gc.enabled", true))
+        return OK;
+    buf_printf(&prefix, "_bidlake/dropped/%s/", table);
+    int rc = notes_work(&c, buf_cstr(&prefix), err);
+    if (rc == ERROR_INPUT || rc == ERROR_CORRUPT || rc == ERROR_LIMIT) {
+        report_note(report, NOTE_INFO, table, "", 0,
+                    "what dropped snapshots left behind stays where it is: %s", err->text);
+        rc = OK;
+    }
+    buf_free(&prefix);
+    free(c.live);
+    arena_free(&c.arena);
+    return rc;
+}
