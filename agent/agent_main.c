@@ -81,8 +81,11 @@ static int take_flag(void *context, const char *flag, const char *value, bool *k
     return OK;
 }
 
-static int parse(struct command_line *line, int argc, char **argv, struct error *err)
+int command_line_parse(struct command_line *line, int argc, char **argv, struct error *err)
 {
+    line->argc = argc;
+    line->argv = argv;
+    line->arguments = memory_alloc((size_t)argc, sizeof *line->arguments);
     struct agent_config *config = &line->config;
     struct option_line options = {.fields = config,
                                   .tables = &config->tables,
@@ -154,10 +157,9 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
 
     struct command_line line = {0};
-    line.arguments = memory_alloc((size_t)argc, sizeof *line.arguments);
     agent_config_init(&line.config);
-    int code =
-        parse(&line, argc, argv, &err) == OK ? run_command(argv[1], &line) : usage_error(err.text);
+    int code = command_line_parse(&line, argc, argv, &err) == OK ? run_command(argv[1], &line)
+                                                                 : usage_error(err.text);
     agent_config_free(&line.config);
     free(line.arguments);
     return code;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "agent/commands.h"
 #include "agent/daemon.h"
@@ -27,14 +29,30 @@ int command_load_tables(const struct command_line *line, struct mapping_set *out
     return rc != OK && tables->origin != NULL ? error_wrap(err, "%s", tables->origin) : rc;
 }
 
+/* The tables as they are configured now. The log's level and the like were taken at the
+ * start and stay. */
+static int load_again(void *context, struct agent_config *config, struct mapping_set *mappings,
+                      struct error *err)
+{
+    const struct command_line *first = context;
+    struct command_line line = {.config = *config};
+    int rc = command_line_parse(&line, first->argc, first->argv, err);
+    if (rc == OK)
+        rc = command_load_tables(&line, mappings, err);
+    *config = line.config;
+    free(line.arguments);
+    return rc;
+}
+
 int command_run(const struct command_line *line)
 {
     struct error err;
     struct mapping_set set = {0};
+    struct daemon_reload reload = {.load = load_again, .context = (void *)(uintptr_t)line};
     int code = EXIT_USAGE;
     int rc = command_load_tables(line, &set, &err);
     if (rc == OK) {
-        rc = daemon_run(&line->config, &set, &err);
+        rc = daemon_run(&line->config, &set, &reload, &err);
         code = rc == OK ? EXIT_DONE : rc == ERROR_INPUT ? EXIT_USAGE : EXIT_FAILED;
     }
     if (rc != OK)

@@ -17,6 +17,8 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
 struct command_line {
+    int argc;
+    char **argv;
     struct agent_config config;
     bool json;
     bool again;
@@ -32,6 +34,10 @@ struct command_line {
  * `run` want before anything is opened. */
 int command_load_tables(const struct command_line *line, struct mapping_set *out,
                         struct error *err) MUST_USE;
+
+/* The command line and its configuration file, as at the start of the program. */
+int command_line_parse(struct command_line *line, int argc, char **argv,
+                       struct error *err) MUST_USE;
 
 int command_run(const struct command_line *line);
 int command_status(const struct command_line *line);

@@ -35,6 +35,7 @@ enum {
 struct daemon {
     const struct agent_config *config;
     const struct mapping_set *mappings;
+    const struct daemon_reload *reload;
     char host[256];
     struct agent_parts parts;
     struct capture *capture;
@@ -258,18 +259,24 @@ static const struct source_ops *find_source(const char *kind)
     return NULL;
 }
 
+static struct source_options source_options_of(struct daemon *daemon,
+                                               const struct agent_config *config)
+{
+    return (struct source_options){.capture = daemon->capture,
+                                   .spool = daemon->parts.spool,
+                                   .host = daemon->host,
+                                   .token_file = config->http_token_file,
+                                   .body_bytes_max = (size_t)config->http_body_bytes,
+                                   .expanded_bytes_max = (size_t)config->http_expanded_bytes,
+                                   .connections_max = (unsigned)config->http_connections,
+                                   .dedup_window_ms = config->dedup_window_ms,
+                                   .idle_seconds = (unsigned)(config->http_idle_ms / 1000)};
+}
+
 static int open_sources(struct daemon *daemon, struct error *err)
 {
     const struct agent_config *config = daemon->config;
-    struct source_options options = {.capture = daemon->capture,
-                                     .spool = daemon->parts.spool,
-                                     .host = daemon->host,
-                                     .token_file = config->http_token_file,
-                                     .body_bytes_max = (size_t)config->http_body_bytes,
-                                     .expanded_bytes_max = (size_t)config->http_expanded_bytes,
-                                     .connections_max = (unsigned)config->http_connections,
-                                     .dedup_window_ms = config->dedup_window_ms,
-                                     .idle_seconds = (unsigned)(config->http_idle_ms / 1000)};
+    struct source_options options = source_options_of(daemon, config);
     daemon->sources.open = memory_alloc(config->listener_count + 1, sizeof *daemon->sources.open);
     int rc = OK;
     for (size_t i = 0; rc == OK && i < config->listener_count; i++) {
@@ -350,6 +357,31 @@ static void close_all(struct daemon *daemon)
     free(daemon->sources.open);
 }
 
+static void reload(struct daemon *daemon)
+{
+    struct agent_config config;
+    struct mapping_set mappings = {0};
+    struct error err;
+    notify_reloading();
+    agent_config_init(&config);
+    int rc = daemon->reload->load(daemon->reload->context, &config, &mappings, &err);
+    struct source_options options = source_options_of(daemon, &config);
+    for (size_t i = 0; rc == OK && i < daemon->sources.count; i++)
+        rc = daemon->sources.open[i].ops->reload(daemon->sources.open[i].source, &options, &err);
+    if (rc == OK)
+        rc = capture_reload(daemon->capture, &mappings, &err);
+    if (rc == OK)
+        log_event(LOG_LEVEL_INFO, "daemon", "mappings and limits were read again", "tables=%zu",
+                  capture_table_count(daemon->capture));
+    else
+        log_event(LOG_LEVEL_ERROR, "daemon",
+                  "the configuration is refused, all goes on as before; mend it and send SIGHUP",
+                  "error=\"%s\"", err.text);
+    mapping_set_free(&mappings);
+    agent_config_free(&config);
+    notify_send("READY=1");
+}
+
 /* SIGTERM or SIGINT; the deliverer's end too, since an agent that delivers nothing should
  * be restarted by whoever watches it. */
 static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct error *err)
@@ -363,6 +395,8 @@ static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct e
         int64_t now_ms = clock_mono_ms(&clock_system);
         if (number == SIGTERM || number == SIGINT)
             return OK;
+        if (number == SIGHUP)
+            reload(daemon);
         pthread_mutex_lock(&daemon->lock);
         int rc = daemon->deliver_rc;
         bool alive = now_ms - daemon->step_at_ms < DELIVERER_HANGS_MS;
@@ -379,13 +413,14 @@ static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct e
 }
 
 int daemon_run(const struct agent_config *config, const struct mapping_set *mappings,
-               struct error *err)
+               const struct daemon_reload *reload, struct error *err)
 {
-    struct daemon daemon = {.config = config, .mappings = mappings};
+    struct daemon daemon = {.config = config, .mappings = mappings, .reload = reload};
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     pthread_mutex_init(&daemon.lock, NULL);
     pthread_mutex_init(&daemon.parts_lock, NULL);

@@ -5,6 +5,11 @@
  * so every event of one cut comes before every event of the next, in all streams, and one
  * received_at for a cut is enough for it never to go back.
  *
+ * The tables are a generation, which capture_reload replaces. An intake goes over to the
+ * newest one when it begins its next request; what it shredded under the one before waits
+ * in an older lane set and goes with the next cut. Table numbers stay: a new generation
+ * begins with the tables of the old one.
+ *
  * Locks, in this order: capture.lock, then intakes in the list's order. The committer
  * holds none of them while it appends or answers.
  */
@@ -32,6 +37,13 @@ struct table {
     char stream[STREAM_NAME_MAX + 1];
 };
 
+struct generation {
+    struct generation *older;
+    struct mapping_set owned; /* of a reload */
+    size_t table_count;
+    struct table *tables;
+};
+
 /* An intake's part in one table. */
 struct lane {
     struct shredder *shredder;
@@ -42,6 +54,12 @@ struct lane {
     uint64_t refused[REFUSED_REASON_COUNT];
 };
 
+struct lane_set {
+    struct lane_set *older;
+    const struct generation *generation;
+    struct lane *lanes; /* one a table */
+};
+
 struct intake {
     struct capture *capture;
     struct intake *next;
@@ -49,7 +67,8 @@ struct intake {
     struct ticket *ticket;
     pthread_mutex_t lock;
     /* guarded by lock */
-    struct lane *lanes;     /* one a table */
+    struct lane_set *set;   /* of the newest generation it has seen; older ones empty out */
+    struct lane_set *cut;   /* the newest of the cut, for the committer */
     struct ticket *tickets; /* newest first */
     struct ticket *taken;   /* the committer's */
 };
@@ -63,8 +82,7 @@ struct totals { /* of a table */
 
 struct capture {
     struct capture_options options;
-    size_t table_count;
-    struct table *tables;
+    _Atomic(struct generation *) generation;
     /* The received_at of the open cut; 0: nothing came yet. Set by the first intake,
      * cleared while all intakes are locked. */
     _Atomic int64_t cut_us;
@@ -94,28 +112,39 @@ struct capture {
 
 /* ---- tables ---- */
 
-size_t capture_find_table(const struct capture *capture, struct slice table)
+static const struct generation *current(const struct capture *capture)
 {
-    for (size_t i = 0; i < capture->table_count; i++) {
-        if (slice_is(table, capture->tables[i].mapping->schema.table))
+    return atomic_load(&capture->generation);
+}
+
+static size_t find_table(const struct generation *generation, struct slice table)
+{
+    for (size_t i = 0; generation != NULL && i < generation->table_count; i++) {
+        if (slice_is(table, generation->tables[i].mapping->schema.table))
             return i;
     }
     return SIZE_MAX;
 }
 
+size_t capture_find_table(const struct capture *capture, struct slice table)
+{
+    return find_table(current(capture), table);
+}
+
 size_t capture_table_count(const struct capture *capture)
 {
-    return capture->table_count;
+    return current(capture)->table_count;
 }
 
 const struct mapping *capture_mapping_borrow(const struct capture *capture, size_t table)
 {
-    ASSERT(table < capture->table_count);
-    return capture->tables[table].mapping;
+    const struct generation *generation = current(capture);
+    ASSERT(table < generation->table_count);
+    return generation->tables[table].mapping;
 }
 
-static int open_table(struct capture *capture, struct table *table, const struct mapping *mapping,
-                      struct error *err)
+static int open_table(const struct capture *capture, struct table *table,
+                      const struct mapping *mapping, struct error *err)
 {
     const struct capture_options *options = &capture->options;
     char *name = memory_printf("%s.%s", options->namespace, mapping->schema.table);
@@ -128,27 +157,84 @@ static int open_table(struct capture *capture, struct table *table, const struct
     return rc;
 }
 
+static void generation_free(struct generation *generation)
+{
+    for (size_t i = 0; i < generation->table_count; i++)
+        buf_free(&generation->tables[i].schema);
+    mapping_set_free(&generation->owned);
+    free(generation->tables);
+    free(generation);
+}
+
+/* The tables of the older generation at their numbers, with their new mappings where there
+ * are such, then the tables that are new. */
+static int generation_make(struct capture *capture, const struct mapping_set *mappings,
+                           struct generation **out, struct error *err)
+{
+    const struct generation *older = current(capture);
+    size_t kept = older != NULL ? older->table_count : 0;
+    struct generation *generation = memory_alloc(1, sizeof *generation);
+    generation->tables = memory_alloc(kept + mappings->count, sizeof *generation->tables);
+    int rc = OK;
+    for (size_t i = 0; rc == OK && i < kept + mappings->count; i++) {
+        const struct mapping *mapping = i < kept ? older->tables[i].mapping : NULL;
+        const struct mapping *newer = mapping != NULL
+                                          ? mapping_set_find(mappings, mapping->schema.table)
+                                          : &mappings->mappings[i - kept];
+        if (mapping == NULL && find_table(older, slice_cstr(newer->schema.table)) != SIZE_MAX)
+            continue;
+        rc = open_table(capture, &generation->tables[generation->table_count++],
+                        newer != NULL ? newer : mapping, err);
+    }
+    if (rc != OK)
+        generation_free(generation);
+    else
+        *out = generation;
+    return rc;
+}
+
 /* ---- intakes ---- */
 
-int intake_open(struct intake **out, struct capture *capture, struct error *err)
+static int lane_set_make(struct intake *intake, const struct generation *generation,
+                         struct lane_set **out, struct error *err)
 {
-    struct intake *intake = memory_alloc(1, sizeof *intake);
-    const struct capture_options *options = &capture->options;
+    const struct capture_options *options = &intake->capture->options;
     struct shred_options shred = {.bytes_max = options->event_bytes_max,
                                   .time_past_us = options->time_past_us,
                                   .time_future_us = options->time_future_us};
-    intake->capture = capture;
-    intake->lanes = memory_alloc(capture->table_count, sizeof *intake->lanes);
-    pthread_mutex_init(&intake->lock, NULL);
+    struct lane_set *set = memory_alloc(1, sizeof *set);
+    set->generation = generation;
+    set->lanes = memory_alloc(generation->table_count, sizeof *set->lanes);
+    *out = set;
     int rc = OK;
-    for (size_t i = 0; rc == OK && i < capture->table_count; i++) {
-        struct lane *lane = &intake->lanes[i];
+    for (size_t i = 0; rc == OK && i < generation->table_count; i++) {
+        struct lane *lane = &set->lanes[i];
         buf_init(&lane->open.rows, SPOOL_BATCH_BYTES_MAX);
         buf_init(&lane->taken.rows, SPOOL_BATCH_BYTES_MAX);
         shred_batch_reset(&lane->open);
         shred_batch_reset(&lane->taken);
-        rc = shredder_open(&lane->shredder, capture->tables[i].mapping, &shred, err);
+        rc = shredder_open(&lane->shredder, generation->tables[i].mapping, &shred, err);
     }
+    return rc;
+}
+
+static void lane_set_free(struct lane_set *set)
+{
+    for (size_t i = 0; i < set->generation->table_count; i++) {
+        shredder_close(set->lanes[i].shredder);
+        shred_batch_free(&set->lanes[i].open);
+        shred_batch_free(&set->lanes[i].taken);
+    }
+    free(set->lanes);
+    free(set);
+}
+
+int intake_open(struct intake **out, struct capture *capture, struct error *err)
+{
+    struct intake *intake = memory_alloc(1, sizeof *intake);
+    intake->capture = capture;
+    pthread_mutex_init(&intake->lock, NULL);
+    int rc = lane_set_make(intake, current(capture), &intake->set, err);
     pthread_mutex_lock(&capture->lock);
     intake->next = capture->intakes;
     capture->intakes = intake;
@@ -171,6 +257,14 @@ static void add_lane(struct capture_table_statistics *to, const struct lane *lan
     to->waiting += lane->open.event_count + lane->taken.event_count;
 }
 
+/* Its counts stay. capture.lock is held. */
+static void retire_lane_set(struct capture *capture, struct lane_set *set)
+{
+    for (size_t i = 0; i < set->generation->table_count; i++)
+        add_lane(&capture->totals[i].closed, &set->lanes[i]);
+    lane_set_free(set);
+}
+
 void intake_close(struct intake *intake)
 {
     if (intake == NULL)
@@ -184,17 +278,14 @@ void intake_close(struct intake *intake)
         at = &(*at)->next;
     *at = intake->next;
     capture->intake_count--;
-    for (size_t i = 0; i < capture->table_count; i++)
-        add_lane(&capture->totals[i].closed, &intake->lanes[i]);
+    while (intake->set != NULL) {
+        struct lane_set *set = intake->set;
+        intake->set = set->older;
+        retire_lane_set(capture, set);
+    }
     pthread_mutex_unlock(&capture->lock);
     ASSERT(intake->tickets == NULL && intake->taken == NULL);
-    for (size_t i = 0; i < capture->table_count; i++) {
-        shredder_close(intake->lanes[i].shredder);
-        shred_batch_free(&intake->lanes[i].open);
-        shred_batch_free(&intake->lanes[i].taken);
-    }
     pthread_mutex_destroy(&intake->lock);
-    free(intake->lanes);
     free(intake);
 }
 
@@ -214,10 +305,27 @@ static int64_t cut_time_us(struct capture *capture)
     return time_us;
 }
 
+/* The mappings were loaded and checked by capture_reload, so this can't fail by them. */
+static int follow_generation(struct intake *intake, struct error *err)
+{
+    const struct generation *newest = current(intake->capture);
+    struct lane_set *set = NULL;
+    if (intake->set->generation == newest)
+        return OK;
+    int rc = lane_set_make(intake, newest, &set, err);
+    if (rc != OK) {
+        lane_set_free(set);
+        return rc;
+    }
+    set->older = intake->set;
+    intake->set = set;
+    return OK;
+}
+
 int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, struct error *err)
 {
     struct capture *capture = intake->capture;
-    ASSERT(table < capture->table_count && intake->ticket == NULL);
+    ASSERT(intake->ticket == NULL);
     if (atomic_load(&capture->waiting_bytes) >= capture->options.open_bytes_max) {
         atomic_fetch_add(&capture->full, 1);
         return error_set(err, ERROR_LIMIT, "%zu bytes wait for the disk already",
@@ -227,6 +335,12 @@ int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, str
     ticket->accepted = 0;
     ticket->refused = 0;
     pthread_mutex_lock(&intake->lock);
+    int rc = follow_generation(intake, err);
+    if (rc != OK) {
+        pthread_mutex_unlock(&intake->lock);
+        return rc;
+    }
+    ASSERT(table < intake->set->generation->table_count);
     intake->table = table;
     intake->ticket = ticket;
     return OK;
@@ -236,7 +350,7 @@ bool intake_event(struct intake *intake, struct slice json, struct shred_context
                   struct refusal *refusal)
 {
     struct capture *capture = intake->capture;
-    struct lane *lane = &intake->lanes[intake->table];
+    struct lane *lane = &intake->set->lanes[intake->table];
     size_t before = lane->open.rows.len;
     context->received_at_us = cut_time_us(capture);
     lane->received++;
@@ -253,7 +367,7 @@ bool intake_event(struct intake *intake, struct slice json, struct shred_context
 
 void intake_refuse(struct intake *intake, enum refusal_reason reason)
 {
-    struct lane *lane = &intake->lanes[intake->table];
+    struct lane *lane = &intake->set->lanes[intake->table];
     lane->received++;
     lane->refused[reason]++;
     intake->ticket->refused++;
@@ -301,10 +415,13 @@ static void cut(struct capture *capture, int64_t *begun_us)
     for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next)
         pthread_mutex_lock(&intake->lock);
     for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next) {
-        for (size_t i = 0; i < capture->table_count; i++) {
-            if (intake->lanes[i].open.event_count > 0)
-                swap_batches(&intake->lanes[i]);
+        for (struct lane_set *set = intake->set; set != NULL; set = set->older) {
+            for (size_t i = 0; i < set->generation->table_count; i++) {
+                if (set->lanes[i].open.event_count > 0)
+                    swap_batches(&set->lanes[i]);
+            }
         }
+        intake->cut = intake->set;
         intake->taken = intake->tickets;
         intake->tickets = NULL;
     }
@@ -347,6 +464,21 @@ static void add_checkpoints(struct capture *capture, size_t *count, const struct
         capture->checkpoints[(*count)++] = ticket->checkpoints[i];
 }
 
+/* Older sets first: their events came before. */
+static void add_batches(struct capture *capture, size_t *count, size_t *bytes,
+                        const struct lane_set *set)
+{
+    if (set == NULL)
+        return;
+    add_batches(capture, count, bytes, set->older); /* as deep as reloads within a cut */
+    for (size_t i = 0; i < set->generation->table_count; i++) {
+        const struct shred_batch *taken = &set->lanes[i].taken;
+        *bytes += taken->rows.len;
+        if (taken->event_count > 0)
+            add_batch(capture, count, &set->generation->tables[i], taken);
+    }
+}
+
 /* What was cut, in one transaction. The taken side of every intake is the committer's, and
  * none goes while `committing`, so no lock is needed. */
 static int append_cut(struct capture *capture, struct intake *intakes, size_t *bytes,
@@ -356,12 +488,7 @@ static int append_cut(struct capture *capture, struct intake *intakes, size_t *b
     size_t checkpoint_count = 0;
     *bytes = 0;
     for (struct intake *intake = intakes; intake != NULL; intake = intake->next) {
-        for (size_t i = 0; i < capture->table_count; i++) {
-            const struct shred_batch *taken = &intake->lanes[i].taken;
-            *bytes += taken->rows.len;
-            if (taken->event_count > 0)
-                add_batch(capture, &batch_count, &capture->tables[i], taken);
-        }
+        add_batches(capture, &batch_count, bytes, intake->cut);
         for (const struct ticket *ticket = intake->taken; ticket != NULL; ticket = ticket->next)
             add_checkpoints(capture, &checkpoint_count, ticket);
     }
@@ -381,19 +508,31 @@ static void count_latency(struct capture_statistics *statistics, int64_t took_us
     statistics->cuts++;
 }
 
-/* Counts what became of the cut, gives the batches back, and takes the tickets. */
-static struct ticket *settle(struct capture *capture, struct intake *intake, bool kept)
+static void settle_set(struct capture *capture, struct lane_set *set, bool kept)
 {
-    pthread_mutex_lock(&capture->lock);
-    pthread_mutex_lock(&intake->lock);
-    for (size_t i = 0; i < capture->table_count; i++) {
-        struct shred_batch *taken = &intake->lanes[i].taken;
+    for (size_t i = 0; i < set->generation->table_count; i++) {
+        struct shred_batch *taken = &set->lanes[i].taken;
         struct totals *totals = &capture->totals[i];
         totals->kept += kept ? taken->event_count : 0;
         totals->kept_rows += kept ? taken->row_count : 0;
         totals->rejected += kept ? 0 : taken->event_count;
         if (taken->event_count > 0)
             shred_batch_reset(taken);
+    }
+}
+
+/* Counts what became of the cut, gives the batches back, and takes the tickets. */
+static struct ticket *settle(struct capture *capture, struct intake *intake, bool kept)
+{
+    pthread_mutex_lock(&capture->lock);
+    pthread_mutex_lock(&intake->lock);
+    for (struct lane_set *set = intake->cut; set != NULL; set = set->older)
+        settle_set(capture, set, kept);
+    /* What an older set held is committed, and nothing is put there any more. */
+    while (intake->cut->older != NULL) {
+        struct lane_set *older = intake->cut->older;
+        intake->cut->older = older->older;
+        retire_lane_set(capture, older);
     }
     struct ticket *tickets = intake->taken;
     intake->taken = NULL;
@@ -473,21 +612,18 @@ int capture_open(struct capture **out, const struct capture_options *options, st
         capture->options.clock = &clock_system;
     if (capture->options.open_bytes_max == 0)
         capture->options.open_bytes_max = OPEN_BYTES_DEFAULT;
-    capture->tables = memory_alloc(options->mappings->count, sizeof *capture->tables);
     capture->totals = memory_alloc(options->mappings->count, sizeof *capture->totals);
     pthread_mutex_init(&capture->lock, NULL);
     pthread_cond_init(&capture->changed, NULL);
     pthread_cond_init(&capture->idle, NULL);
-    int rc = OK;
-    for (size_t i = 0; rc == OK && i < options->mappings->count; i++) {
-        capture->table_count++;
-        rc = open_table(capture, &capture->tables[i], &options->mappings->mappings[i], err);
-    }
+    struct generation *generation = NULL;
+    int rc = generation_make(capture, options->mappings, &generation, err);
     if (rc != OK) {
         capture->stopping = true;
         capture_close(capture);
         return rc;
     }
+    atomic_store(&capture->generation, generation);
     int failed = pthread_create(&capture->committer, NULL, commit_loop, capture);
     ASSERT(failed == 0);
     *out = capture;
@@ -506,17 +642,39 @@ void capture_close(struct capture *capture)
     if (running)
         pthread_join(capture->committer, NULL);
     ASSERT(capture->intakes == NULL);
-    for (size_t i = 0; i < capture->table_count; i++)
-        buf_free(&capture->tables[i].schema);
+    for (struct generation *generation = atomic_load(&capture->generation); generation != NULL;) {
+        struct generation *older = generation->older;
+        generation_free(generation);
+        generation = older;
+    }
     pthread_cond_destroy(&capture->changed);
     pthread_cond_destroy(&capture->idle);
     pthread_mutex_destroy(&capture->lock);
-    free(capture->tables);
     free(capture->totals);
     free(capture->batches);
     free(capture->firsts);
     free(capture->checkpoints);
     free(capture);
+}
+
+int capture_reload(struct capture *capture, struct mapping_set *mappings, struct error *err)
+{
+    struct generation *generation = NULL;
+    int rc = generation_make(capture, mappings, &generation, err);
+    if (rc != OK)
+        return rc;
+    pthread_mutex_lock(&capture->lock);
+    size_t before = current(capture)->table_count;
+    capture->totals =
+        memory_resize(capture->totals, generation->table_count, sizeof *capture->totals);
+    memset(capture->totals + before, 0,
+           (generation->table_count - before) * sizeof *capture->totals);
+    generation->owned = *mappings;
+    *mappings = (struct mapping_set){0};
+    generation->older = atomic_load(&capture->generation);
+    atomic_store(&capture->generation, generation);
+    pthread_mutex_unlock(&capture->lock);
+    return OK;
 }
 
 void capture_statistics(struct capture *capture, struct capture_statistics *out)
@@ -530,7 +688,7 @@ void capture_statistics(struct capture *capture, struct capture_statistics *out)
 void capture_table_statistics(struct capture *capture, size_t table,
                               struct capture_table_statistics *out)
 {
-    ASSERT(table < capture->table_count);
+    ASSERT(table < capture_table_count(capture));
     pthread_mutex_lock(&capture->lock);
     const struct totals *totals = &capture->totals[table];
     *out = totals->closed;
@@ -540,7 +698,10 @@ void capture_table_statistics(struct capture *capture, size_t table,
     out->waiting = 0;
     for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next) {
         pthread_mutex_lock(&intake->lock);
-        add_lane(out, &intake->lanes[table]);
+        for (struct lane_set *set = intake->set; set != NULL; set = set->older) {
+            if (table < set->generation->table_count)
+                add_lane(out, &set->lanes[table]);
+        }
         pthread_mutex_unlock(&intake->lock);
     }
     pthread_mutex_unlock(&capture->lock);

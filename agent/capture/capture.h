@@ -51,7 +51,14 @@ int capture_open(struct capture **out, const struct capture_options *options,
 /* Every intake is closed before. Commits what waits, then returns. */
 void capture_close(struct capture *capture);
 
-/* The table's number, for intake_begin; SIZE_MAX: no such table. */
+/* From the next request on events go by these mappings, which are taken over; what was
+ * begun goes by the old ones. A table that is not among them any more is taken as before,
+ * until the next start. Any thread, one at a time. */
+int capture_reload(struct capture *capture, struct mapping_set *mappings,
+                   struct error *err) MUST_USE;
+
+/* The table's number, for intake_begin; SIZE_MAX: no such table. It stays the same over a
+ * reload. */
 size_t capture_find_table(const struct capture *capture, struct slice table);
 size_t capture_table_count(const struct capture *capture);
 const struct mapping *capture_mapping_borrow(const struct capture *capture, size_t table);

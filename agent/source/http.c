@@ -41,6 +41,7 @@ enum {
     DISCARD_FACTOR = 4, /* a body of this many limits is cut off instead of read to its end */
     BACKLOG = 4096,
     CLOSE_POLL_MS = 2,
+    TOKEN_SIZE = 256,
     DEDUP_KEYS_MAX = 1000000,
 };
 
@@ -73,7 +74,10 @@ struct event_source {
     struct MHD_Response *accepted_one; /* the answer of most requests */
     struct MHD_Response *gif;
     struct buf expanded; /* the HTTP thread's own */
-    char token[256];     /* "": none is asked for */
+    _Atomic size_t body_bytes_max;
+    _Atomic size_t expanded_bytes_max;
+    pthread_mutex_t token_lock;
+    char token[TOKEN_SIZE]; /* guarded by token_lock; "": none is asked for */
     char address[SOURCE_ADDRESS_MAX];
     bool paused;
     atomic_bool closing;
@@ -353,7 +357,8 @@ static struct slice plain_body(struct request *request)
         return sent;
     struct error err;
     buf_reset(&source->expanded);
-    int rc = body_expand(kind, sent, source->options.expanded_bytes_max, &source->expanded, &err);
+    int rc =
+        body_expand(kind, sent, atomic_load(&source->expanded_bytes_max), &source->expanded, &err);
     if (rc != OK)
         refuse(request, rc == ERROR_LIMIT ? MHD_HTTP_CONTENT_TOO_LARGE : MHD_HTTP_BAD_REQUEST,
                rc == ERROR_LIMIT ? "too_large" : "bad_encoding", err.text);
@@ -415,8 +420,14 @@ static const char *after(const char *path, const char *prefix)
 }
 
 /* In constant time for tokens of one length: what a guess has right must not show. */
-static bool token_fits(const char *token, struct slice given)
+static bool token_fits(struct event_source *source, struct slice given)
 {
+    char token[TOKEN_SIZE];
+    pthread_mutex_lock(&source->token_lock);
+    memcpy(token, source->token, sizeof token);
+    pthread_mutex_unlock(&source->token_lock);
+    if (token[0] == 0)
+        return true;
     static const char scheme[] = "Bearer ";
     size_t skip = sizeof scheme - 1;
     size_t len = strlen(token);
@@ -447,9 +458,8 @@ static void route(struct request *request, const char *path, const char *method)
     else if (strcmp(method, request->pixel ? "GET" : "POST") != 0)
         refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed",
                request->pixel ? "GET" : "POST");
-    else if (source->token[0] != 0 && !request->pixel &&
-             !token_fits(source->token,
-                         lookup_value(request, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION)))
+    else if (!request->pixel && !token_fits(source, lookup_value(request, MHD_HEADER_KIND,
+                                                                 MHD_HTTP_HEADER_AUTHORIZATION)))
         refuse(request, MHD_HTTP_UNAUTHORIZED, "unauthorized", "a bearer token is asked for");
 }
 
@@ -457,7 +467,7 @@ static void refuse_large(struct request *request)
 {
     char detail[100];
     snprintf(detail, sizeof detail, "a body may have %zu bytes (http.body_bytes)",
-             request->source->options.body_bytes_max);
+             atomic_load(&request->source->body_bytes_max));
     if (request->status == 0)
         refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", detail);
 }
@@ -465,7 +475,7 @@ static void refuse_large(struct request *request)
 /* False: a body that never ends, or as good as. */
 static bool take_body(struct request *request, const char *data, size_t len)
 {
-    size_t max = request->source->options.body_bytes_max;
+    size_t max = atomic_load(&request->source->body_bytes_max);
     request->bytes += len;
     if (request->bytes > max) {
         refuse_large(request);
@@ -488,7 +498,7 @@ static enum MHD_Result begin_request(struct event_source *source, struct MHD_Con
     route(request, path, method);
     struct slice length = lookup_value(request, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (length.len > 0 &&
-        strtoull((const char *)length.data, NULL, 10) > source->options.body_bytes_max) {
+        strtoull((const char *)length.data, NULL, 10) > atomic_load(&source->body_bytes_max)) {
         refuse_large(request);
         return send_refusal(request); /* before a byte of it is sent */
     }
@@ -534,9 +544,10 @@ static void end_request(void *context, struct MHD_Connection *connection, void *
 
 /* ---- open and close ---- */
 
-static int read_token(struct event_source *source, struct error *err)
+/* `token` has TOKEN_SIZE characters; "" when the options name no file. */
+static int read_token(const char *path, char *token, struct error *err)
 {
-    const char *path = source->options.token_file;
+    token[0] = 0;
     if (path == NULL || path[0] == 0)
         return OK;
     FILE *file = fopen(path, "re");
@@ -544,15 +555,31 @@ static int read_token(struct event_source *source, struct error *err)
         int rc = error_errno(err, "open");
         return rc == OK ? OK : error_wrap(err, "http.token_file %s", path);
     }
-    size_t len = fread(source->token, 1, sizeof source->token - 1, file);
+    size_t len = fread(token, 1, TOKEN_SIZE - 1, file);
     fclose(file);
-    while (len > 0 && (source->token[len - 1] == '\n' || source->token[len - 1] == '\r'))
+    bool whole = len < TOKEN_SIZE - 1;
+    while (len > 0 && (token[len - 1] == '\n' || token[len - 1] == '\r'))
         len--;
-    source->token[len] = 0;
-    if (len == 0 || len == sizeof source->token - 1)
+    token[len] = 0;
+    if (len == 0 || !whole)
         return error_set(err, ERROR_INPUT,
-                         "http.token_file %s: wants one line of 1 to %zu characters", path,
-                         sizeof source->token - 2);
+                         "http.token_file %s: wants one line of 1 to %d characters", path,
+                         TOKEN_SIZE - 2);
+    return OK;
+}
+
+static int http_reload(struct event_source *source, const struct source_options *options,
+                       struct error *err)
+{
+    char token[TOKEN_SIZE] = {0};
+    int rc = read_token(options->token_file, token, err);
+    if (rc != OK)
+        return rc;
+    atomic_store(&source->body_bytes_max, options->body_bytes_max);
+    atomic_store(&source->expanded_bytes_max, options->expanded_bytes_max);
+    pthread_mutex_lock(&source->token_lock);
+    memcpy(source->token, token, sizeof token);
+    pthread_mutex_unlock(&source->token_lock);
     return OK;
 }
 
@@ -591,6 +618,7 @@ static void http_close(struct event_source *source)
     if (source->gif != NULL)
         MHD_destroy_response(source->gif);
     buf_free(&source->expanded);
+    pthread_mutex_destroy(&source->token_lock);
     free(source);
 }
 
@@ -623,7 +651,8 @@ static int http_open(struct event_source **out, const struct source_options *opt
     source->options = *options;
     if (source->options.clock == NULL)
         source->options.clock = &clock_system;
-    int rc = read_token(source, err);
+    pthread_mutex_init(&source->token_lock, NULL);
+    int rc = http_reload(source, options, err);
     if (rc == OK)
         rc = intake_open(&source->intake, options->capture, err);
     if (rc == OK)
@@ -668,6 +697,7 @@ static void http_statistics(struct event_source *source, struct source_statistic
 
 const struct source_ops source_http = {.kind = "http",
                                        .open = http_open,
+                                       .reload = http_reload,
                                        .pause = http_pause,
                                        .close = http_close,
                                        .statistics = http_statistics};

@@ -306,6 +306,70 @@ class Life(Case):
         connection.close()
         agent.stop()
 
+    def test_reload_under_load(self):
+        """New columns and tables without a connection lost; a bad file changes nothing."""
+        mine = """
+table: mine
+columns:
+  id: {type: string, from: id, required: true}
+  received_at: {type: timestamptz, from: $received_at}
+"""
+        path = self.lake.write("mine.yaml", mine)
+        token = self.lake.write("token", "one\n")
+        config = self.lake.write("agent.yaml", f"tables: [{path}]\nhttp: {{token_file: {token}}}\n")
+        self.lake.tables = None
+        stop, answers = threading.Event(), []
+
+        def send(agent):
+            with contextlib.closing(agent.connect()) as connection:
+                while not stop.is_set():
+                    name = f"s{len(answers)}"
+                    body = json.dumps({"id": name, "price": 1.5})
+                    answers.append(agent.post("mine", body, {"Authorization": "Bearer one"},
+                                              connection))
+
+        agent = Agent(self.lake, "--config", config)
+        self.addCleanup(end, agent.process)
+        sender = threading.Thread(target=send, args=(agent,))
+        sender.start()
+
+        def reload(words):
+            before = agent.log().count(words)
+            agent.process.send_signal(signal.SIGHUP)
+            until(lambda: agent.log().count(words) > before, words)
+
+        until(lambda: len(answers) > 20, "answers")
+        self.lake.write("mine.yaml", mine + "  price: {type: double, from: price}\n")
+        reload("were read again")
+        at = len(answers)
+        until(lambda: len(answers) > at + 20, "more answers")
+        self.lake.write("mine.yaml", mine + "  price: {type: dubble, from: price}\n")
+        reload("the configuration is refused")
+        self.assertIn("dubble", agent.log())
+        self.lake.write("mine.yaml", mine + "  price: {type: double, from: price}\n")
+        other = self.lake.write("other.yaml", mine.replace("mine", "other"))
+        self.lake.write("agent.yaml", f"tables: [{path}, {other}]\n"
+                                      f"http: {{token_file: {token}, body_bytes: 1KiB}}\n")
+        self.assertEqual(agent.post("other", b'{"id":"o"}')[0], 404)
+        reload("were read again")
+        right = {"Authorization": "Bearer one"}
+        self.assertEqual(agent.post("other", b'{"id":"o"}', right)[0], 200)
+        self.assertEqual(agent.post("other", b" " * 2000, right)[0], 413)
+        stop.set()
+        sender.join()
+        self.assertEqual({status for status, _ in answers}, {200})
+        self.lake.write("token", "two\n")
+        reload("were read again")
+        self.assertEqual(agent.post("other", b'{"id":"o2"}', right)[0], 401)
+        agent.stop()
+        self.lake.tables = f"{path},{other}"
+        self.lake.init()
+        self.lake.once()
+        rows = self.lake.load("mine").scan().to_arrow()
+        self.assertEqual(rows.num_rows, len(answers))
+        self.assertEqual(set(rows["price"].to_pylist()), {None, 1.5})
+        self.assertEqual(self.lake.load("other").scan().to_arrow().num_rows, 1)
+
     def test_systemd_is_told(self):
         path = self.lake.path("notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
