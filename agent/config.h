@@ -26,7 +26,7 @@ struct agent_config {
     const char *namespace;
     const char *spool_directory;
     int64_t spool_bytes;
-    const char *spool_when_full; /* refuse */
+    const char *spool_when_full; /* refuse, drop_oldest */
     const char *spool_keep;      /* committed */
     int64_t roll_age_ms;
     int64_t roll_bytes;

@@ -99,7 +99,9 @@ static bool delivered(struct ingest *ingest, int64_t deadline_ms, int *rc, struc
         return true;
     if (backlog.open_streams == 0 && backlog.unannounced == 0)
         return true;
-    if (clock_mono_ms(&clock_system) < deadline_ms)
+    /* Who asked to stop doesn't wait for a store that is away: the spool keeps it. */
+    bool given_up = atomic_load(&stop_asked) && backlog.failing;
+    if (clock_mono_ms(&clock_system) < deadline_ms && !given_up)
         return false;
     error_set(err, ERROR_RETRY, "%s", backlog.last_failure[0] != 0 ? backlog.last_failure : "none");
     *rc = error_wrap(err,

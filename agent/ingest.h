@@ -66,8 +66,8 @@ struct ingest_options {
 int ingest_run(const struct ingest_options *options, struct ingest_report *report,
                struct error *err) MUST_USE;
 
-/* Asks a running ingest to stop at the next line, deliver what it has and return
- * ERROR_RETRY. Safe in a signal handler. */
+/* Asks a running ingest to stop at the next line, deliver what it has (unless the store
+ * fails: then it stays in the spool) and return ERROR_RETRY. Safe in a signal handler. */
 void ingest_stop(void);
 
 #endif

@@ -150,6 +150,9 @@ static void write_spool(struct spool *spool, struct buf *out)
     single(out, "bidlake_spool_limit_bytes", "gauge", "The budget of these.", statistics.bytes_max);
     single(out, "bidlake_spool_commits_total", "counter", "Transactions, one sync each.",
            statistics.commit_count);
+    single(out, "bidlake_spool_dropped_events_total", "counter",
+           "Answered events dropped for room and announced as lost (spool.when_full: drop_oldest).",
+           statistics.dropped_events);
 }
 
 static void write_delivery(const struct metrics_input *input, struct buf *out)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/parts.h"
 
+#include <string.h>
+
 #include "lib/announce/announce.h"
 #include "lib/base/log.h"
 
@@ -22,7 +24,9 @@ int agent_parts_open(struct agent_parts *parts, const struct agent_config *confi
 {
     struct spool_options spool = {.directory = config->spool_directory,
                                   .agent_id = config->agent_id,
-                                  .bytes_max = (uint64_t)config->spool_bytes};
+                                  .bytes_max = (uint64_t)config->spool_bytes,
+                                  .drop_oldest =
+                                      strcmp(config->spool_when_full, "drop_oldest") == 0};
     struct pipeline_options pipeline = {.agent_id = config->agent_id,
                                         .roll = {.bytes_max = (uint64_t)config->roll_bytes,
                                                  .rows_max = (uint64_t)config->roll_rows,

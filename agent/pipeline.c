@@ -8,6 +8,8 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
+/* Built ahead of the uploads: a store that is away must not fill the disk with files. */
+enum { BUILT_AHEAD_MAX = 16 };
 enum { BUILD_RETRY_MS = 5000, PRESSURE_SHARE = 8, REFUSED_SHARE = 2 };
 
 /* A stream whose last build failed. */
@@ -128,7 +130,10 @@ static int seal_stream(struct pipeline *pipeline, const struct spool_stream *str
     int64_t age_ms = wall_ms - stream->open_since_ms;
     if (age_ms < 0)
         age_ms = pipeline->options.roll.age_max_ms; /* the wall clock leapt back */
-    if (!roll_due(&pipeline->options.roll, stream->open_bytes, stream->open_rows, age_ms) &&
+    /* An open range of which all was lost has no rows, but its loss is to be announced. */
+    bool lost_only = stream->end > stream->sealed && stream->open_rows == 0;
+    uint64_t rows = lost_only ? 1 : stream->open_rows;
+    if (!roll_due(&pipeline->options.roll, stream->open_bytes, rows, age_ms) &&
         !(flush && stream->end > stream->sealed) &&
         !(pipeline->pressed && only_open_records(stream)))
         return OK;
@@ -147,6 +152,9 @@ static int build_segment(struct pipeline *pipeline, const struct spool_segment *
     const struct contract *contract = NULL;
     int rc = uploader_contract_borrow(pipeline->uploader,
                                       slash != NULL ? slash + 1 : segment->stream, &contract, err);
+    /* Files of what it was before a part of it was lost are in nobody's register. */
+    if (rc == OK)
+        uploader_remove_built(pipeline->options.spool, segment->stream, segment->from);
     if (rc == OK)
         rc = roller_build(&pipeline->roller, segment, contract, &pipeline->roller_statistics, err);
     return rc;
@@ -158,12 +166,15 @@ static void build_stream(struct pipeline *pipeline, const char *stream, int64_t 
     struct arena arena = {0};
     struct spool_segment *segments = NULL;
     size_t count = 0;
-    int rc = spool_list_segments(pipeline->options.spool, stream, &arena, &segments, &count, &err);
+    int rc = spool_list_pending(pipeline->options.spool, stream, BUILT_AHEAD_MAX, &arena, &segments,
+                                &count, &err);
     for (size_t i = 0; rc == OK && i < count; i++) {
         if (segments[i].state == SEGMENT_SEALED)
             rc = build_segment(pipeline, &segments[i], &err);
     }
-    if (rc != OK)
+    /* It changed while it was built (its oldest events were dropped): the next step looks
+     * at it anew. */
+    if (rc != OK && rc != ERROR_CONFLICT)
         stall_stream(pipeline, stream, now_ms, &err);
     arena_free(&arena);
 }
@@ -223,6 +234,7 @@ int pipeline_backlog(struct pipeline *pipeline, struct pipeline_backlog *out, st
     }
     if (rc == OK) {
         out->unannounced = uploads.unannounced;
+        out->failing = uploads.failing || pipeline->stalls != NULL;
         memcpy(out->last_failure,
                uploads.last_failure[0] != 0 ? uploads.last_failure : pipeline->last_failure,
                sizeof out->last_failure);

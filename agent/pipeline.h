@@ -58,6 +58,7 @@ struct pipeline_backlog {
     size_t open_streams; /* with records that are not sealed */
     size_t unannounced;  /* segments */
     size_t uncommitted;  /* announced, no receipt yet */
+    bool failing;        /* a stream's last build or upload failed */
     char last_failure[400];
 };
 int pipeline_backlog(struct pipeline *pipeline, struct pipeline_backlog *out,

@@ -30,8 +30,9 @@
 #include "lib/base/digest.h"
 #include "lib/base/fault.h"
 #include "lib/base/memory.h"
+#include "spool/drop.h"
 
-enum { GROUP_BYTES_MAX = 2 << 20, GROUP_CALLS_MAX = 4096, GROUP_STREAMS_MAX = 8 };
+enum { GROUP_BYTES_MAX = 2 << 20, GROUP_CALLS_MAX = 4096, GROUP_STREAMS_MAX = 8, DROPS_MAX = 64 };
 enum { GATHER_SHARE = 4, GATHER_NS_MAX = 1000000, GATHER_COMMIT_NS_MIN = 40000 };
 
 /* What a waiting call is told to do. */
@@ -364,14 +365,45 @@ static int write_or_nudge(struct spool *spool, const struct append_call *first, 
     return rc;
 }
 
+/* Whether letting something go would help: the budget is spent, or the file has no place
+ * for so large a block and no reader holds pages that are free already. */
+static bool drop_helps(struct spool *spool, uint64_t bytes, const struct error *refusal)
+{
+    if (!spool->drop_oldest || bytes > store_appendable_bytes(spool) / 2)
+        return false;
+    return store_used_bytes(spool) + bytes > store_appendable_bytes(spool) || refusal->cause == 0 ||
+           (refusal->cause == MDB_MAP_FULL && atomic_load(&spool->reader_count) == 0);
+}
+
+static int write_dropping(struct spool *spool, const struct append_call *first, size_t count,
+                          struct error *err)
+{
+    uint64_t bytes = 0;
+    const struct append_call *call = first;
+    for (size_t i = 0; i < count; i++, call = call->next)
+        bytes += call->bytes + call->batch_count * spool->page_size;
+    int rc = write_or_nudge(spool, first, count, err);
+    for (int i = 0; rc == ERROR_LIMIT && i < DROPS_MAX && drop_helps(spool, bytes, err); i++) {
+        struct error drop_err;
+        bool dropped = false;
+        int drop_rc = drop_oldest(spool, bytes, &dropped, &drop_err);
+        if (drop_rc != OK || !dropped) {
+            *err = drop_rc != OK ? drop_err : *err;
+            return drop_rc != OK ? drop_rc : rc;
+        }
+        rc = write_or_nudge(spool, first, count, err);
+    }
+    return rc;
+}
+
 static void run_group(struct spool *spool, struct append_call *first, size_t count)
 {
     struct error err;
-    int rc = write_or_nudge(spool, first, count, &err);
+    int rc = write_dropping(spool, first, count, &err);
     bool apart = rc != OK && rc != ERROR_IO && count > 1;
     struct append_call *call = first;
     for (size_t i = 0; i < count; i++, call = call->next) {
-        call->rc = apart ? write_or_nudge(spool, call, 1, call->err) : rc;
+        call->rc = apart ? write_dropping(spool, call, 1, call->err) : rc;
         if (call->rc != OK && !apart)
             *call->err = err;
         if (call->rc == OK)

@@ -5,7 +5,7 @@
  * One transaction, however long the range: a roller must never see rows that are also
  * counted as lost. Only whole blocks can be lost, since the spool can't cut one.
  */
-#include "spool/segment.h"
+#include "spool/lose.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +14,7 @@
 #include "lib/base/fault.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
+#include "spool/segment.h"
 
 /* ---- blocks ---- */
 
@@ -76,6 +77,31 @@ static int remove_blocks(struct spool *spool, MDB_txn *txn, struct stream_record
 
 /* ---- the lost ranges ---- */
 
+/* The range that ends where this one begins, lost for the same reason, becomes one with it:
+ * a spool that stays full drops thousands of small ones. Only where each position is an
+ * event, so that the sum can be parted again. */
+static int merge_before(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
+                        uint64_t *from, struct lost_record *record, struct error *err)
+{
+    struct range_walk walk = {0};
+    struct lost_record before = {0};
+    if (record->events != record->to - *from)
+        return OK;
+    int rc = range_open(&walk, spool, txn, DB_LOST, stream->id, err);
+    if (rc == OK)
+        rc = range_seek_covering(&walk, *from, err);
+    if (rc == OK && walk.valid && walk.from < *from) {
+        rc = lost_record_decode(walk.from, walk.value, &before, err);
+        if (rc == OK && before.to == *from && before.events == before.to - walk.from &&
+            strcmp(before.reason, record->reason) == 0) {
+            *from = walk.from;
+            record->events += before.events;
+        }
+    }
+    range_close(&walk);
+    return rc;
+}
+
 /* Puts the part [from, to) that no older range covers yet. */
 static int put_piece(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
                      const struct spool_lost *lost, uint64_t from, uint64_t to, struct error *err)
@@ -84,15 +110,17 @@ static int put_piece(struct spool *spool, MDB_txn *txn, const struct stream_reco
     if (record.events > to - from)
         record.events = to - from;
     snprintf(record.reason, sizeof record.reason, "%s", lost->reason);
-    return store_put_lost(spool, txn, stream->id, from, &record, err);
+    int rc = merge_before(spool, txn, stream, &from, &record, err);
+    return rc == OK ? store_put_lost(spool, txn, stream->id, from, &record, err) : rc;
 }
 
 /* The same range may be declared twice (a crash before the caller knew): events are
  * counted once, under the first reason. */
 static int put_lost(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
-                    const struct spool_lost *lost, struct error *err)
+                    const struct spool_lost *lost, bool *news, struct error *err)
 {
     uint64_t at = lost->from;
+    *news = false;
     struct range_walk walk = {0};
     int rc = range_open(&walk, spool, txn, DB_LOST, stream->id, err);
     if (rc == OK)
@@ -101,8 +129,10 @@ static int put_lost(struct spool *spool, MDB_txn *txn, const struct stream_recor
         struct lost_record record;
         uint64_t from = walk.from;
         rc = lost_record_decode(from, walk.value, &record, err);
-        if (rc == OK && from > at)
+        if (rc == OK && from > at) {
+            *news = true;
             rc = put_piece(spool, txn, stream, lost, at, from, err);
+        }
         if (rc == OK && record.to > at)
             at = record.to;
         /* The put may have moved what the cursor stood on. */
@@ -110,9 +140,10 @@ static int put_lost(struct spool *spool, MDB_txn *txn, const struct stream_recor
             rc = range_seek(&walk, from + 1, err);
     }
     range_close(&walk);
-    if (rc == OK && at < lost->to)
-        rc = put_piece(spool, txn, stream, lost, at, lost->to, err);
-    return rc;
+    if (rc != OK || at >= lost->to)
+        return rc;
+    *news = true;
+    return put_piece(spool, txn, stream, lost, at, lost->to, err);
 }
 
 static int lost_covers(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
@@ -155,9 +186,10 @@ static int any_block(struct spool *spool, MDB_txn *txn, const struct stream_reco
     return rc;
 }
 
-/* It is to be built anew, without what is lost and under another name. */
+/* It is to be built anew, without what is lost and under another name. The generation
+ * moves whatever the state: somebody may be building it from what was there. */
 static int reset_segment(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
-                         uint64_t from, struct segment_record *record, struct error *err)
+                         uint64_t from, bool news, struct segment_record *record, struct error *err)
 {
     bool any = false;
     bool covers = false;
@@ -166,11 +198,11 @@ static int reset_segment(struct spool *spool, MDB_txn *txn, const struct stream_
         rc = lost_covers(spool, txn, stream, from, record->to, &covers, err);
     if (rc != OK)
         return rc;
-    if (record->state != SEGMENT_SEALED)
-        record->generation++;
+    record->generation += news || record->state != SEGMENT_SEALED;
     record->state = SEGMENT_SEALED;
     record->announced_at_ms = 0;
     record->payload = slice_of(NULL, 0);
+    segment_note_pending(spool, stream->id, from);
     if (!any)
         record->schema_key = 0;
     /* All of it is named as lost: there is nothing left that could be missing. */
@@ -180,7 +212,7 @@ static int reset_segment(struct spool *spool, MDB_txn *txn, const struct stream_
 }
 
 static int reset_segments(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
-                          uint64_t from, uint64_t to, struct error *err)
+                          uint64_t from, uint64_t to, bool news, struct error *err)
 {
     struct range_walk walk = {0};
     int rc = range_open(&walk, spool, txn, DB_SEGMENTS, stream->id, err);
@@ -191,7 +223,7 @@ static int reset_segments(struct spool *spool, MDB_txn *txn, const struct stream
         uint64_t at = walk.from;
         rc = segment_record_decode(at, walk.value, &record, err);
         if (rc == OK && record.to > from)
-            rc = reset_segment(spool, txn, stream, at, &record, err);
+            rc = reset_segment(spool, txn, stream, at, news, &record, err);
         if (rc == OK)
             rc = range_seek(&walk, at + 1, err);
     }
@@ -199,10 +231,11 @@ static int reset_segments(struct spool *spool, MDB_txn *txn, const struct stream
     return rc;
 }
 
-static int lose(struct spool *spool, MDB_txn *txn, const char *name, struct spool_lost lost,
-                struct error *err)
+int lose_range(struct spool *spool, MDB_txn *txn, const char *name, struct spool_lost lost,
+               struct error *err)
 {
     struct stream_record stream;
+    bool news = false;
     int rc = store_get_stream(spool, txn, name, &stream, err);
     if (rc != OK)
         return rc;
@@ -216,9 +249,9 @@ static int lose(struct spool *spool, MDB_txn *txn, const char *name, struct spoo
         return OK;
     rc = remove_blocks(spool, txn, &stream, lost.from, lost.to, err);
     if (rc == OK)
-        rc = put_lost(spool, txn, &stream, &lost, err);
+        rc = put_lost(spool, txn, &stream, &lost, &news, err);
     if (rc == OK)
-        rc = reset_segments(spool, txn, &stream, lost.from, lost.to, err);
+        rc = reset_segments(spool, txn, &stream, lost.from, lost.to, news, err);
     if (rc == OK && lost.to > stream.sealed)
         rc = segment_count_open(spool, txn, &stream, err);
     return rc == OK ? store_put_stream(spool, txn, &stream, err) : rc;
@@ -233,7 +266,7 @@ int spool_lose(struct spool *spool, const char *stream, const struct spool_lost 
         return error_set(err, ERROR_INPUT, "spool: a lost range of no length or reason");
     int rc = store_begin_write(spool, &txn, err);
     if (rc == OK)
-        rc = lose(spool, txn, stream, *lost, err);
+        rc = lose_range(spool, txn, stream, *lost, err);
     if (rc == OK)
         rc = fault_point("spool.lose.before_commit", err);
     if (rc != OK)

@@ -11,6 +11,7 @@
 #include "lib/base/memory.h"
 
 struct spool_reader {
+    struct spool *spool;
     MDB_txn *txn;
     struct range_walk walk;
     uint64_t from;
@@ -46,6 +47,8 @@ int spool_reader_open(struct spool_reader **out, struct spool *spool, const char
 {
     ASSERT(from <= to);
     struct spool_reader *reader = memory_alloc(1, sizeof *reader);
+    reader->spool = spool;
+    atomic_fetch_add(&spool->reader_count, 1);
     reader->from = from;
     reader->to = to;
     *out = NULL;
@@ -112,5 +115,6 @@ void spool_reader_close(struct spool_reader *reader)
     range_close(&reader->walk);
     if (reader->txn != NULL)
         mdb_txn_abort(reader->txn);
+    atomic_fetch_sub(&reader->spool->reader_count, 1);
     free(reader);
 }

@@ -273,6 +273,11 @@ int segment_record_decode(uint64_t from, struct slice value, struct segment_reco
     return OK;
 }
 
+enum segment_state segment_record_state(struct slice value)
+{
+    return value.len >= SEGMENT_FIXED_SIZE ? (enum segment_state)value.data[36] : SEGMENT_SEALED;
+}
+
 void lost_record_encode(const struct lost_record *record, struct buf *out)
 {
     size_t start = out->len;

@@ -89,6 +89,9 @@ void segment_record_encode(const struct segment_record *record, struct buf *out)
 int segment_record_decode(uint64_t from, struct slice value, struct segment_record *out,
                           struct error *err) MUST_USE;
 
+/* The state alone, nothing else looked at; a record that is too short counts as sealed. */
+enum segment_state segment_record_state(struct slice value);
+
 struct lost_record {
     uint64_t to;
     uint64_t events;

@@ -7,8 +7,11 @@
  */
 #include "spool/segment.h"
 
+#include <stdlib.h>
+
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
+#include "lib/base/memory.h"
 
 const char *segment_state_name(enum segment_state state)
 {
@@ -284,20 +287,28 @@ static void give_lost(const struct lost_list *all, struct arena *arena,
     }
 }
 
+/* What of a stream's segments is asked for. */
+struct segment_query {
+    uint64_t from; /* those that begin at or behind it */
+    size_t max;
+    bool pending; /* only what is not announced */
+};
+
 static int list_segments(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
-                         struct arena *arena, struct spool_segment **out, size_t *count,
-                         struct error *err)
+                         const struct segment_query *query, struct arena *arena,
+                         struct spool_segment **out, size_t *count, struct error *err)
 {
     struct range_walk walk = {0};
     struct lost_list lost = {0};
     size_t cap = count_entries(spool, txn, DB_SEGMENTS);
     const char *name = arena_copy_cstr(arena, slice_cstr(stream->name));
+    cap = cap < query->max ? cap : query->max;
     *out = arena_alloc(arena, cap, sizeof **out);
     int rc = list_lost(spool, txn, stream->id, arena, &lost, err);
     if (rc == OK)
         rc = range_open(&walk, spool, txn, DB_SEGMENTS, stream->id, err);
     if (rc == OK)
-        rc = range_seek(&walk, 0, err);
+        rc = range_seek(&walk, query->from, err);
     while (rc == OK && walk.valid && *count < cap) {
         struct segment_record record;
         rc = segment_record_decode(walk.from, walk.value, &record, err);
@@ -305,28 +316,31 @@ static int list_segments(struct spool *spool, MDB_txn *txn, const struct stream_
             error_wrap(err, "segment at %llu", (unsigned long long)walk.from);
             break;
         }
-        struct spool_segment *segment = &(*out)[(*count)++];
-        *segment = (struct spool_segment){
-            .stream = name,
-            .from = walk.from,
-            .to = record.to,
-            .state = record.state,
-            .schema_key = record.schema_key,
-            .generation = record.generation,
-            .sealed_at_ms = record.sealed_at_ms,
-            .announced_at_ms = record.announced_at_ms,
-            .records_gone = record.records_gone,
-            .payload = arena_copy(arena, record.payload),
-        };
-        give_lost(&lost, arena, segment);
+        if (!query->pending || record.state != SEGMENT_ANNOUNCED) {
+            struct spool_segment *segment = &(*out)[(*count)++];
+            *segment = (struct spool_segment){
+                .stream = name,
+                .from = walk.from,
+                .to = record.to,
+                .state = record.state,
+                .schema_key = record.schema_key,
+                .generation = record.generation,
+                .sealed_at_ms = record.sealed_at_ms,
+                .announced_at_ms = record.announced_at_ms,
+                .records_gone = record.records_gone,
+                .payload = arena_copy(arena, record.payload),
+            };
+            give_lost(&lost, arena, segment);
+        }
         rc = range_next(&walk, err);
     }
     range_close(&walk);
     return rc;
 }
 
-int spool_list_segments(struct spool *spool, const char *name, struct arena *arena,
-                        struct spool_segment **out, size_t *count, struct error *err)
+static int query_segments(struct spool *spool, const char *name, const struct segment_query *query,
+                          struct arena *arena, struct spool_segment **out, size_t *count,
+                          struct error *err)
 {
     MDB_txn *txn = NULL;
     struct stream_record stream;
@@ -336,7 +350,184 @@ int spool_list_segments(struct spool *spool, const char *name, struct arena *are
     if (rc == OK)
         rc = store_get_stream(spool, txn, name, &stream, err);
     if (rc == OK)
-        rc = list_segments(spool, txn, &stream, arena, out, count, err);
+        rc = list_segments(spool, txn, &stream, query, arena, out, count, err);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
+    return rc == OK ? OK : error_wrap(err, "segments of %s", name);
+}
+
+int spool_list_segments(struct spool *spool, const char *name, struct arena *arena,
+                        struct spool_segment **out, size_t *count, struct error *err)
+{
+    struct segment_query query = {.max = SIZE_MAX};
+    return query_segments(spool, name, &query, arena, out, count, err);
+}
+
+int spool_find_segment(struct spool *spool, const char *name, uint64_t from, struct arena *arena,
+                       const struct spool_segment **out, struct error *err)
+{
+    struct segment_query query = {.from = from, .max = 1};
+    struct spool_segment *segment = NULL;
+    size_t count = 0;
+    int rc = query_segments(spool, name, &query, arena, &segment, &count, err);
+    *out = rc == OK && count > 0 && segment->from == from ? segment : NULL;
+    return rc;
+}
+
+/* ---- what is not announced ---- */
+
+/* A position of a stream below which all segments are announced. Kept in memory only: 0 is
+ * always true, and the first look after a start finds a better one. It is lowered once a
+ * change is committed, not before: a look that began earlier doesn't see the change, and
+ * then must not raise it again. */
+struct pending_hint {
+    struct pending_hint *next;
+    uint32_t stream_id;
+    uint64_t from;
+    uint64_t noted; /* by the transaction that is being written; UINT64_MAX: nothing */
+};
+
+static struct pending_hint *hint_of(struct spool *spool, uint32_t stream_id)
+{
+    struct pending_hint *hint = spool->hints;
+    while (hint != NULL && hint->stream_id != stream_id)
+        hint = hint->next;
+    if (hint != NULL)
+        return hint;
+    hint = memory_alloc(1, sizeof *hint);
+    hint->stream_id = stream_id;
+    hint->noted = UINT64_MAX;
+    hint->next = spool->hints;
+    spool->hints = hint;
+    return hint;
+}
+
+void segment_note_pending(struct spool *spool, uint32_t stream_id, uint64_t from)
+{
+    pthread_mutex_lock(&spool->lock);
+    struct pending_hint *hint = hint_of(spool, stream_id);
+    if (hint->noted > from)
+        hint->noted = from;
+    atomic_store(&spool->hints_noted, true);
+    pthread_mutex_unlock(&spool->lock);
+}
+
+void segment_committed(struct spool *spool)
+{
+    if (!atomic_exchange(&spool->hints_noted, false))
+        return;
+    pthread_mutex_lock(&spool->lock);
+    spool->hint_changes++;
+    for (struct pending_hint *hint = spool->hints; hint != NULL; hint = hint->next) {
+        if (hint->from > hint->noted)
+            hint->from = hint->noted;
+        hint->noted = UINT64_MAX;
+    }
+    pthread_mutex_unlock(&spool->lock);
+}
+
+void segment_free_hints(struct spool *spool)
+{
+    while (spool->hints != NULL) {
+        struct pending_hint *hint = spool->hints;
+        spool->hints = hint->next;
+        free(hint);
+    }
+}
+
+static uint64_t read_hint(struct spool *spool, uint32_t stream_id)
+{
+    pthread_mutex_lock(&spool->lock);
+    uint64_t from = hint_of(spool, stream_id)->from;
+    pthread_mutex_unlock(&spool->lock);
+    return from;
+}
+
+/* What was seen holds unless a segment went back since: its change may not have been seen. */
+static void raise_hint(struct spool *spool, uint32_t stream_id, uint64_t from, uint64_t changes)
+{
+    pthread_mutex_lock(&spool->lock);
+    struct pending_hint *hint = hint_of(spool, stream_id);
+    if (changes == spool->hint_changes && from > hint->from)
+        hint->from = from;
+    pthread_mutex_unlock(&spool->lock);
+}
+
+/* The first segment from the hint on that is not announced, and how many there are up to
+ * `max`. Looks at states only, not at payloads. */
+static int scan_pending(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
+                        uint64_t hint, size_t max, uint64_t *first, size_t *count,
+                        struct error *err)
+{
+    struct range_walk walk = {0};
+    *first = stream->sealed;
+    *count = 0;
+    int rc = range_open(&walk, spool, txn, DB_SEGMENTS, stream->id, err);
+    if (rc == OK)
+        rc = range_seek(&walk, hint, err);
+    while (rc == OK && walk.valid && *count < max) {
+        if (segment_record_state(walk.value) != SEGMENT_ANNOUNCED) {
+            *first = *count == 0 ? walk.from : *first;
+            (*count)++;
+        }
+        rc = range_next(&walk, err);
+    }
+    range_close(&walk);
+    return rc;
+}
+
+static int find_pending(struct spool *spool, MDB_txn *txn, const char *name, uint64_t changes,
+                        struct stream_record *stream, size_t max, uint64_t *first, size_t *count,
+                        struct error *err)
+{
+    int rc = store_get_stream(spool, txn, name, stream, err);
+    if (rc == OK)
+        rc = scan_pending(spool, txn, stream, read_hint(spool, stream->id), max, first, count, err);
+    if (rc == OK)
+        raise_hint(spool, stream->id, *first, changes);
+    return rc;
+}
+
+/* The number of changes before the transaction begins: what is noted later may be missing
+ * in it. */
+static uint64_t count_changes(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->lock);
+    uint64_t changes = spool->hint_changes;
+    pthread_mutex_unlock(&spool->lock);
+    return changes;
+}
+
+int spool_list_pending(struct spool *spool, const char *name, size_t max, struct arena *arena,
+                       struct spool_segment **out, size_t *count, struct error *err)
+{
+    MDB_txn *txn = NULL;
+    struct stream_record stream;
+    struct segment_query query = {.max = max, .pending = true};
+    size_t found = 0;
+    *out = NULL;
+    *count = 0;
+    uint64_t changes = count_changes(spool);
+    int rc = store_begin_read(spool, &txn, err);
+    if (rc == OK)
+        rc = find_pending(spool, txn, name, changes, &stream, 1, &query.from, &found, err);
+    if (rc == OK && found > 0)
+        rc = list_segments(spool, txn, &stream, &query, arena, out, count, err);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
+    return rc == OK ? OK : error_wrap(err, "segments of %s", name);
+}
+
+int spool_count_pending(struct spool *spool, const char *name, size_t *count, struct error *err)
+{
+    MDB_txn *txn = NULL;
+    struct stream_record stream;
+    uint64_t first = 0;
+    *count = 0;
+    uint64_t changes = count_changes(spool);
+    int rc = store_begin_read(spool, &txn, err);
+    if (rc == OK)
+        rc = find_pending(spool, txn, name, changes, &stream, SIZE_MAX, &first, count, err);
     if (txn != NULL)
         mdb_txn_abort(txn);
     return rc == OK ? OK : error_wrap(err, "segments of %s", name);
@@ -364,8 +555,12 @@ static int update_segment(struct spool *spool, MDB_txn *txn, const struct spool_
     if (rc == OK && record.to != segment->to)
         rc = error_set(err, ERROR_CONFLICT, "the segment ends at %llu now",
                        (unsigned long long)record.to);
+    if (rc == OK && record.generation > segment->generation)
+        rc = error_set(err, ERROR_CONFLICT, "a part of the segment was lost since it was listed");
     if (rc != OK)
         return rc;
+    if (segment->state != SEGMENT_ANNOUNCED)
+        segment_note_pending(spool, stream.id, segment->from);
     record.state = segment->state;
     record.generation = segment->generation;
     record.announced_at_ms = segment->announced_at_ms;

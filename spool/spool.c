@@ -463,6 +463,7 @@ static struct spool *make_handle(const struct spool_options *options)
     spool->random = options->random;
     spool->read_only = options->read_only;
     spool->no_sync = options->no_sync;
+    spool->drop_oldest = options->drop_oldest;
     spool->bytes_max = options->bytes_max != 0 ? options->bytes_max : BYTES_DEFAULT;
     spool->bytes_reserve = spool->bytes_max / 8;
     if (spool->bytes_reserve > RESERVE_BYTES)
@@ -526,6 +527,7 @@ void spool_close(struct spool *spool)
         mdb_env_close(spool->env);
     if (spool->lock_fd >= 0)
         close(spool->lock_fd);
+    segment_free_hints(spool);
     pthread_mutex_destroy(&spool->lock);
     free(spool->directory);
     free(spool->sealed_directory);
@@ -561,5 +563,6 @@ void spool_statistics(struct spool *spool, struct spool_statistics *out)
         .commit_count = atomic_load(&spool->commit_count),
         .append_count = atomic_load(&spool->append_count),
         .refused_events = atomic_load(&spool->refused_events),
+        .dropped_events = atomic_load(&spool->dropped_events),
     };
 }

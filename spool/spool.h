@@ -11,7 +11,8 @@
  *             are borrowed for the call only.
  * Threads     any number append (whoever comes first commits for all that wait); one
  *             thread rolls, uploads and trims; any number read statistics.
- * Errors      ERROR_LIMIT: the disk budget is spent, nothing of the call was kept.
+ * Errors      ERROR_LIMIT: the disk budget is spent, nothing of the call was kept. With
+ *             drop_oldest only for what doesn't fit in half of it, or for a full disk.
  *             ERROR_CORRUPT: a block or record does not read back: it is named.
  *             ERROR_CONFLICT: another process has the spool open for writing.
  *             ERROR_IO after a failed sync: no more appends to this handle.
@@ -40,6 +41,7 @@ struct spool_options {
     uint64_t bytes_max;        /* data.mdb and sealed/ together; 0: 20 GiB */
     const struct clock *clock; /* NULL: the system's */
     struct random *random;     /* NULL: the system's; for epochs in simulations */
+    bool drop_oldest;          /* when full: declares the oldest lost instead of refusing */
     bool read_only;            /* beside a running agent; no epoch, no recovery */
     bool no_sync;              /* simulations only */
 };
@@ -158,8 +160,20 @@ int spool_seal(struct spool *spool, const char *stream, const struct spool_seal_
 int spool_list_segments(struct spool *spool, const char *stream, struct arena *arena,
                         struct spool_segment **out, size_t *count, struct error *err) MUST_USE;
 
+/* The first `max` that are not announced, in order. What it costs goes by these, not by the
+ * announced ones before them, of which there may be thousands. */
+int spool_list_pending(struct spool *spool, const char *stream, size_t max, struct arena *arena,
+                       struct spool_segment **out, size_t *count, struct error *err) MUST_USE;
+int spool_count_pending(struct spool *spool, const char *stream, size_t *count,
+                        struct error *err) MUST_USE;
+/* The segment that begins at `from`; *out NULL: there is none. A stream's oldest begins at
+ * its `begin`. */
+int spool_find_segment(struct spool *spool, const char *stream, uint64_t from, struct arena *arena,
+                       const struct spool_segment **out, struct error *err) MUST_USE;
+
 /* State, payload, generation, announced_at_ms of (stream, from) become the given ones.
- * ERROR_CONFLICT when the segment is gone or has another `to`: it was trimmed. */
+ * ERROR_CONFLICT when it is not the segment that was listed: it was trimmed, or a part
+ * of it was lost (its generation is greater then); list it again. */
 int spool_update_segment(struct spool *spool, const struct spool_segment *segment,
                          struct error *err) MUST_USE;
 
@@ -217,6 +231,7 @@ struct spool_statistics {
     uint64_t commit_count;  /* transactions of appends since open */
     uint64_t append_count;
     uint64_t refused_events; /* for room, since open */
+    uint64_t dropped_events; /* declared lost for room, since open (drop_oldest) */
 };
 void spool_statistics(struct spool *spool, struct spool_statistics *out);
 

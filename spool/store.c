@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "lib/base/assert.h"
+#include "spool/segment.h"
 
 enum {
     FILE_STEP_MIN = 256 << 10,
@@ -88,6 +89,7 @@ int store_commit(struct spool *spool, MDB_txn *txn, struct error *err)
     int cause = mdb_txn_commit(txn);
     if (cause == MDB_SUCCESS) {
         atomic_store(&spool->live_bytes, live);
+        segment_committed(spool);
         return OK;
     }
     int rc = store_error(err, "spool: commit", cause);

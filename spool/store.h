@@ -41,6 +41,7 @@ struct spool {
     struct random *random;
     bool read_only;
     bool no_sync;
+    bool drop_oldest;
     uint64_t bytes_max;
     uint64_t bytes_reserve;
     uint64_t page_size;
@@ -50,11 +51,14 @@ struct spool {
     MDB_dbi dbi[DB_COUNT];
 
     atomic_bool failed;
+    atomic_bool hints_noted;
     atomic_uint_fast64_t live_bytes; /* of data.mdb, as of the last commit */
     atomic_uint_fast64_t sealed_bytes;
     atomic_uint_fast64_t commit_count;
     atomic_uint_fast64_t append_count;
     atomic_uint_fast64_t refused_events;
+    atomic_uint_fast64_t dropped_events;
+    atomic_uint reader_count; /* open spool_readers: what they see can't be used anew */
 
     /* belong to the leader of an append */
     uint64_t allocated_bytes; /* of data.mdb */
@@ -68,6 +72,8 @@ struct spool {
     size_t expected;   /* calls that were here when the last group ended */
     int64_t commit_ns; /* what the last group took */
     bool leading;
+    struct pending_hint *hints; /* segment.c */
+    uint64_t hint_changes;
 };
 
 /* Names an LMDB result; the code is chosen from it. */

@@ -10,6 +10,7 @@
 
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
+#include "spool/segment.h"
 
 enum { SWEEP_BLOCKS_MAX = 512, SWEEP_BYTES_MAX = 16 << 20, SWEEP_BYTES_TIGHT = 1 << 20 };
 
@@ -111,6 +112,7 @@ static int trim_segments(struct spool *spool, MDB_txn *txn, const struct stream_
         record.state = SEGMENT_SEALED;
         record.generation = 1;
         record.announced_at_ms = 0;
+        segment_note_pending(spool, stream->id, next);
         rc = store_put_segment(spool, txn, stream->id, next, &record, err);
         break;
     }
@@ -285,7 +287,7 @@ static bool has_room(const struct spool *spool, uint64_t bytes)
     return used <= appendable && appendable - used >= bytes;
 }
 
-static int let_go_one(struct spool *spool, bool *found, struct error *err)
+int trim_let_go_one(struct spool *spool, bool *found, struct error *err)
 {
     MDB_txn *txn = NULL;
     struct candidate candidate = {0};
@@ -320,6 +322,6 @@ int spool_let_go(struct spool *spool, uint64_t bytes, struct error *err)
     int rc = OK;
     store_measure_sealed(spool);
     while (rc == OK && found && !has_room(spool, bytes))
-        rc = let_go_one(spool, &found, err);
+        rc = trim_let_go_one(spool, &found, err);
     return rc == OK ? OK : error_wrap(err, "spool: let go");
 }

@@ -12,4 +12,7 @@
 int trim_sweep(struct spool *spool, const char *stream, uint64_t from, uint64_t to,
                struct error *err) MUST_USE;
 
+/* The records of the oldest announced segment that has any; *found false: there is none. */
+int trim_let_go_one(struct spool *spool, bool *found, struct error *err) MUST_USE;
+
 #endif

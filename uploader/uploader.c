@@ -11,6 +11,7 @@
  */
 #include "uploader/uploader.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
-enum { CONTRACT_REFRESH_MS = 60000, RETRY_FIRST_MS = 200, NAMES_TRIED_MAX = 100 };
+enum { CONTRACT_REFRESH_MS = 60000, RETRY_FIRST_MS = 200, NAMES_TRIED_MAX = 100, UPLOADS_MAX = 16 };
 
 /* What one stream waits for. */
 struct watch {
@@ -318,6 +319,23 @@ static void remove_local_files(struct uploader *uploader, const struct spool_seg
     buf_free(&path);
 }
 
+void uploader_remove_built(struct spool *spool, const char *stream, uint64_t from)
+{
+    char hash[STREAM_HASH_SIZE];
+    struct buf prefix = {0};
+    DIR *directory = opendir(spool_sealed_directory_borrow(spool));
+    if (directory == NULL)
+        return;
+    stream_hash(stream, hash);
+    buf_printf(&prefix, "%s-%llu-", hash, (unsigned long long)from);
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        if (strncmp(entry->d_name, buf_cstr(&prefix), prefix.len) == 0)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    }
+    closedir(directory);
+    buf_free(&prefix);
+}
+
 /* A cached file that is gone or cut (somebody cleaned up): build the segment again. */
 static bool cache_is_whole(struct uploader *uploader, const struct spool_segment *segment,
                            const struct announcement *announcement)
@@ -371,12 +389,25 @@ static const char *table_of(const char *stream)
     return slash != NULL ? slash + 1 : stream;
 }
 
+/* What became of the segment goes to the register. It may have changed since it was listed
+ * (its oldest events were dropped): then it is the roller's again, and what was put of it
+ * is replaced by what it is now. */
+static int register_segment(struct uploader *uploader, struct spool_segment *segment,
+                            struct error *err)
+{
+    int rc = spool_update_segment(uploader->options.spool, segment, err);
+    if (rc != ERROR_CONFLICT)
+        return rc;
+    segment->state = SEGMENT_SEALED;
+    return OK;
+}
+
 static int back_to_sealed(struct uploader *uploader, struct spool_segment *segment,
                           struct error *err)
 {
     segment->state = SEGMENT_SEALED;
     segment->payload = slice_of(NULL, 0);
-    return spool_update_segment(uploader->options.spool, segment, err);
+    return register_segment(uploader, segment, err);
 }
 
 /* Files, names as they turned out to the register, announcement, register. The segment
@@ -409,8 +440,8 @@ static int upload_segment(struct uploader *uploader, struct spool_segment *segme
     if (renamed) {
         announcement_encode(&announcement, &bytes);
         segment->payload = arena_copy(arena, buf_slice(&bytes));
-        rc = spool_update_segment(uploader->options.spool, segment, err);
-        if (rc != OK)
+        rc = register_segment(uploader, segment, err);
+        if (rc != OK || segment->state == SEGMENT_SEALED)
             goto out;
     }
     rc = fault_point("upload.before_announcement", err);
@@ -423,7 +454,7 @@ static int upload_segment(struct uploader *uploader, struct spool_segment *segme
     uploader->statistics.announcements_put++;
     segment->state = SEGMENT_ANNOUNCED;
     segment->announced_at_ms = clock_wall_ms(uploader->options.clock);
-    rc = spool_update_segment(uploader->options.spool, segment, err);
+    rc = register_segment(uploader, segment, err);
     if (rc == OK)
         remove_local_files(uploader, segment, announcement.file_count);
 out:
@@ -447,35 +478,34 @@ static bool repeat_due(const struct uploader *uploader, const struct spool_segme
  * the first time is believed at once, later ones no more often than announcements
  * are repeated. That time is the stream's own: announced_at_ms begins anew at each
  * repeat, which would put the rebuild off for ever. */
-static int send_back(struct uploader *uploader, struct watch *watch,
-                     const struct spool_segment *segments, size_t count, uint64_t from,
+static int send_back(struct uploader *uploader, struct watch *watch, uint64_t from,
                      const char *reason, struct error *err)
 {
     int64_t now_ms = clock_mono_ms(uploader->options.clock);
-    for (size_t i = 0; i < count; i++) {
-        struct spool_segment segment = segments[i];
-        if (segment.from != from || segment.state != SEGMENT_ANNOUNCED)
-            continue;
-        if (segment.generation > 1 && now_ms < watch->rebuild_at_ms)
-            return OK;
-        log_event(LOG_LEVEL_WARN, "uploader", "segment is built again",
-                  "stream=%s from=%llu to=%llu reason=\"%s\"", segment.stream,
-                  (unsigned long long)segment.from, (unsigned long long)segment.to, reason);
-        segment.generation++;
-        watch->rebuild_at_ms = now_ms + uploader->options.announce_repeat_ms;
-        uploader->statistics.segments_rebuilt++;
-        return back_to_sealed(uploader, &segment, err);
-    }
-    return OK;
+    struct arena arena = {0};
+    const struct spool_segment *found = NULL;
+    int rc = spool_find_segment(uploader->options.spool, watch->stream, from, &arena, &found, err);
+    if (rc != OK || found == NULL || found->state != SEGMENT_ANNOUNCED)
+        goto out;
+    struct spool_segment segment = *found;
+    if (segment.generation > 1 && now_ms < watch->rebuild_at_ms)
+        goto out;
+    log_event(LOG_LEVEL_WARN, "uploader", "segment is built again",
+              "stream=%s from=%llu to=%llu reason=\"%s\"", segment.stream,
+              (unsigned long long)segment.from, (unsigned long long)segment.to, reason);
+    segment.generation++;
+    watch->rebuild_at_ms = now_ms + uploader->options.announce_repeat_ms;
+    uploader->statistics.segments_rebuilt++;
+    rc = back_to_sealed(uploader, &segment, err);
+out:
+    arena_free(&arena);
+    return rc;
 }
 
 static int apply_receipt(struct uploader *uploader, struct watch *watch,
                          const struct spool_stream *stream, const struct receipt *receipt,
                          struct error *err)
 {
-    struct arena arena = {0};
-    struct spool_segment *segments = NULL;
-    size_t count = 0;
     int rc = OK;
     if (receipt->next > stream->next) {
         rc = spool_trim(uploader->options.spool, stream->name, receipt->next,
@@ -492,18 +522,12 @@ static int apply_receipt(struct uploader *uploader, struct watch *watch,
             return OK;
         }
     }
-    if (rc == OK && (receipt->has_missing || receipt->has_refused))
-        rc = spool_list_segments(uploader->options.spool, stream->name, &arena, &segments, &count,
-                                 err);
     if (rc == OK && receipt->has_missing)
-        rc = send_back(uploader, watch, segments, count, receipt->missing_from, "files are missing",
-                       err);
+        rc = send_back(uploader, watch, receipt->missing_from, "files are missing", err);
     if (rc == OK && receipt->has_refused) {
         contract_forget(uploader, stream->name);
-        rc = send_back(uploader, watch, segments, count, receipt->refused_from,
-                       receipt->refused_reason, err);
+        rc = send_back(uploader, watch, receipt->refused_from, receipt->refused_reason, err);
     }
-    arena_free(&arena);
     return rc;
 }
 
@@ -534,36 +558,47 @@ static int read_receipt(struct uploader *uploader, struct watch *watch,
 /* ---- the step ---- */
 
 /* The stream's oldest unanswered announcement once more. */
-static int repeat_oldest(struct uploader *uploader, struct spool_segment *segments, size_t count,
+static int repeat_oldest(struct uploader *uploader, const char *stream, uint64_t begin,
                          struct error *err)
 {
-    if (count == 0 || segments[0].state != SEGMENT_ANNOUNCED || !repeat_due(uploader, &segments[0]))
-        return OK;
-    int rc = put_announcement(uploader, &segments[0], table_of(segments[0].stream),
-                              segments[0].payload, err);
-    if (rc != OK)
-        return rc;
-    uploader->statistics.announcements_repeated++;
-    segments[0].announced_at_ms = clock_wall_ms(uploader->options.clock);
-    return spool_update_segment(uploader->options.spool, &segments[0], err);
-}
-
-static int upload_stream(struct uploader *uploader, const char *stream, struct error *err)
-{
     struct arena arena = {0};
-    struct spool_segment *segments = NULL;
-    size_t count = 0;
-    int rc = spool_list_segments(uploader->options.spool, stream, &arena, &segments, &count, err);
-    for (size_t i = 0; rc == OK && i < count && segments[i].state != SEGMENT_SEALED; i++) {
-        if (segments[i].state == SEGMENT_BUILT)
-            rc = upload_segment(uploader, &segments[i], &arena, err);
-        if (segments[i].state == SEGMENT_SEALED)
-            break; /* its cache was gone: in order, so wait for the roller */
-    }
-    if (rc == OK)
-        rc = repeat_oldest(uploader, segments, count, err);
+    const struct spool_segment *found = NULL;
+    int rc = spool_find_segment(uploader->options.spool, stream, begin, &arena, &found, err);
+    if (rc != OK || found == NULL || found->state != SEGMENT_ANNOUNCED ||
+        !repeat_due(uploader, found))
+        goto out;
+    struct spool_segment segment = *found;
+    rc = put_announcement(uploader, &segment, table_of(stream), segment.payload, err);
+    if (rc != OK)
+        goto out;
+    uploader->statistics.announcements_repeated++;
+    segment.announced_at_ms = clock_wall_ms(uploader->options.clock);
+    rc = register_segment(uploader, &segment, err);
+out:
     arena_free(&arena);
     return rc;
+}
+
+static int upload_stream(struct uploader *uploader, const struct spool_stream *stream,
+                         struct error *err)
+{
+    size_t count = UPLOADS_MAX;
+    int rc = OK;
+    while (rc == OK && count == UPLOADS_MAX) {
+        struct arena arena = {0};
+        struct spool_segment *segments = NULL;
+        rc = spool_list_pending(uploader->options.spool, stream->name, UPLOADS_MAX, &arena,
+                                &segments, &count, err);
+        for (size_t i = 0; rc == OK && i < count; i++) {
+            if (segments[i].state == SEGMENT_BUILT)
+                rc = upload_segment(uploader, &segments[i], &arena, err);
+            /* Not built, or its cache was gone: in order, so wait for the roller. */
+            if (segments[i].state != SEGMENT_ANNOUNCED)
+                count = 0;
+        }
+        arena_free(&arena);
+    }
+    return rc == OK ? repeat_oldest(uploader, stream->name, stream->begin, err) : rc;
 }
 
 static void step_stream(struct uploader *uploader, const struct spool_stream *stream)
@@ -580,7 +615,7 @@ static void step_stream(struct uploader *uploader, const struct spool_stream *st
         if (read_receipt(uploader, watch, stream, &err) != OK)
             watch_failed(uploader, watch, "receipt", &err);
     }
-    if (upload_stream(uploader, stream->name, &err) != OK) {
+    if (upload_stream(uploader, stream, &err) != OK) {
         watch_failed(uploader, watch, "upload", &err);
         return;
     }
@@ -606,14 +641,13 @@ int uploader_backlog(struct uploader *uploader, struct uploader_backlog *out, st
     struct spool_streams streams = {0};
     *out = (struct uploader_backlog){0};
     memcpy(out->last_failure, uploader->last_failure, sizeof out->last_failure);
+    for (const struct watch *watch = uploader->watches; watch != NULL; watch = watch->next)
+        out->failing = out->failing || watch->failures > 0;
     int rc = spool_list_streams(uploader->options.spool, &arena, &streams, err);
     for (size_t i = 0; rc == OK && i < streams.count; i++) {
-        struct spool_segment *segments = NULL;
         size_t count = 0;
-        rc = spool_list_segments(uploader->options.spool, streams.streams[i].name, &arena,
-                                 &segments, &count, err);
-        for (size_t k = 0; rc == OK && k < count; k++)
-            out->unannounced += segments[k].state != SEGMENT_ANNOUNCED;
+        rc = spool_count_pending(uploader->options.spool, streams.streams[i].name, &count, err);
+        out->unannounced += count;
     }
     arena_free(&arena);
     return rc;

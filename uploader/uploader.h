@@ -64,6 +64,7 @@ int uploader_step(struct uploader *uploader, struct error *err) MUST_USE;
 /* Segments that are not announced yet; last is the newest failure's text, "" for none. */
 struct uploader_backlog {
     size_t unannounced;
+    bool failing; /* a stream's last try failed */
     char last_failure[400];
 };
 int uploader_backlog(struct uploader *uploader, struct uploader_backlog *out,
@@ -76,6 +77,9 @@ const struct uploader_statistics *uploader_statistics_borrow(const struct upload
  * was ever seen: write with the preset's own field ids. Borrowed until the next call. */
 int uploader_contract_borrow(struct uploader *uploader, const char *table,
                              const struct contract **out, struct error *err) MUST_USE;
+
+/* Removes the built files of the segment at `from`, whatever its generation was then. */
+void uploader_remove_built(struct spool *spool, const char *stream, uint64_t from);
 
 /* The name of a built file within <spool>/sealed/: "<hash>-<from>-<to>-<n>-<index>.parquet",
  * index its place in the announcement. */

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import unittest
 
-from lake import BUILD, DONE, FAILED, Lake, damage, end, until
+from lake import BUILD, DONE, FAILED, RUN_SECONDS, Lake, damage, end, until
 
 
 def clicks(first, count, size=10):
@@ -247,6 +247,62 @@ class Damaged(WithLake):
         stream, = [stream for stream in json.loads(self.lake.agent("spool", "--json").out)["streams"]
                    if stream["end"]]
         self.assertEqual((stream["end"], stream["announced"], stream["next"]), (100, 0, 0))
+
+
+class StoreAway(WithLake):
+    """The tables' folder is moved away, and a file stands in its place."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = os.path.join(self.lake.warehouse, "db")
+        os.rename(self.folder, f"{self.folder}.away")
+        with open(self.folder, "wb"):
+            pass
+
+    def back(self):
+        os.remove(self.folder)
+        os.rename(f"{self.folder}.away", self.folder)
+
+    def test_drop_oldest(self):
+        """The newest events stay; those that went are lost by number, in the ledger."""
+        files = [self.lake.write(f"{i}.ndjson", b"".join(clicks(i * 1000, 1000, size=5000)))
+                 for i in range(6)]
+        drop = ("--spool-when-full", "drop_oldest", "--spool-bytes", "16MiB")
+        result = self.lake.ingest("clicks", *drop, "--ingest-deadline", "1s", "--roll-bytes", "4MiB",
+                                  *files, code=None)
+        self.fails(result, "not delivered", "dropped")
+        self.back()
+        self.lake.ingest("clicks", *drop, "-", stdin=b"")
+        taken = self.committed()
+        self.assertGreater(len(taken), 500)
+        self.assertLess(len(taken), 5000)
+        self.assertEqual(taken, each_once(range(6000 - len(taken), 6000)))
+        stream, = [stream for stream in self.lake.table_json("ledger", "clicks") if stream["lost"]]
+        self.assertEqual((stream["next"], stream["lost_events"]), (6000, 6000 - len(taken)))
+        self.assertEqual({gap["reason"] for gap in stream["lost"]}, {"disk_full"})
+        self.lake.check("clicks")
+        self.lake.agent("spool", "--check", code=DONE)
+
+    def test_stopped(self):
+        """A stop is not held up by a store that is away, whatever ingest.deadline says."""
+        running = subprocess.Popen(
+            [f"{BUILD}/bidlake-agent", "ingest", *self.lake.agent_flags(), "--ingest-deadline", "1d",
+             "clicks", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE)
+        self.addCleanup(end, running)
+        self.addCleanup(running.stderr.close)
+        running.stdin.write(b"".join(clicks(0, 100)))
+        running.stdin.close()
+        log = b""
+        while b"step failed" not in log:
+            log += running.stderr.readline()
+        running.send_signal(signal.SIGTERM)
+        log = running.stderr.read()
+        self.assertEqual(running.wait(timeout=RUN_SECONDS), FAILED)
+        self.assertIn(b"stay in the spool", log)
+        self.back()
+        self.lake.ingest("clicks", "-", stdin=b"")
+        self.assertEqual(self.committed(), each_once(range(100)))
 
 
 if __name__ == "__main__":

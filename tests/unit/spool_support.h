@@ -28,6 +28,8 @@ struct fixture {
     char directory[64];
     struct spool *spool;
     uint64_t bytes_max;
+    bool drop_oldest;
+    bool no_sync;
     char stream[SPOOL_STREAM_NAME_MAX + 1];
 };
 
@@ -46,8 +48,11 @@ static inline void must(int rc, const struct error *err)
 
 static inline int fixture_try_open(struct fixture *fixture, struct error *err)
 {
-    struct spool_options options = {
-        .directory = fixture->directory, .agent_id = "a1", .bytes_max = fixture->bytes_max};
+    struct spool_options options = {.directory = fixture->directory,
+                                    .agent_id = "a1",
+                                    .bytes_max = fixture->bytes_max,
+                                    .drop_oldest = fixture->drop_oldest,
+                                    .no_sync = fixture->no_sync};
     int rc = spool_open(&fixture->spool, &options, err);
     if (rc == OK)
         snprintf(fixture->stream, sizeof fixture->stream, "a1/%s/db.t",
