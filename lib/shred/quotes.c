@@ -21,6 +21,11 @@ bool shred_variant_is_here(enum shred_variant variant)
     if (variant == SHRED_AVX2)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
                __builtin_cpu_supports("popcnt");
+    if (variant == SHRED_AVX512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+               __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("bmi") &&
+               __builtin_cpu_supports("popcnt");
 #endif
     return variant == SHRED_BEST || variant == SHRED_PLAIN;
 }
@@ -29,6 +34,8 @@ quotes_find *quotes_kernel(enum shred_variant variant)
 {
     ASSERT(shred_variant_is_here(variant));
 #if HAVE_X86
+    if (variant == SHRED_AVX512 || (variant == SHRED_BEST && shred_variant_is_here(SHRED_AVX512)))
+        return quotes_find_avx512;
     if (variant == SHRED_AVX2 || (variant == SHRED_BEST && shred_variant_is_here(SHRED_AVX2)))
         return quotes_find_avx2;
     if (variant == SHRED_SSE2 || variant == SHRED_BEST)

@@ -32,7 +32,7 @@ KERNEL_TARGET bool quotes_find_avx2(struct quotes *out, const uint8_t *text, siz
                                           _mm256_or_si256(control_a, control_b));
         special = _mm256_or_si256(special, _mm256_or_si256(a, b)); /* only top bits count */
         if ((_mm256_movemask_epi8(special) | (int)state.carry | (int)state.pending) == 0) {
-            state.to = kernel_put(state.to, quotes, (uint32_t)i);
+            state.to = KERNEL_PUT(state.to, quotes, (uint32_t)i);
             continue;
         }
         struct kernel_masks masks = {.quotes = quotes,
@@ -42,7 +42,7 @@ KERNEL_TARGET bool quotes_find_avx2(struct quotes *out, const uint8_t *text, siz
         if (!kernel_special(&state, block, (uint32_t)i, masks))
             return false;
     }
-    return ((state.to - state.positions) & 1) == 0;
+    return kernel_end(&state, len);
 }
 
 #endif

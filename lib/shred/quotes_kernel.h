@@ -3,7 +3,7 @@
  * quotes_kernel.h: what the variants of quotes.h share. A variant's file defines
  * KERNEL_TARGET (the instructions it may use, as a function attribute) and KERNEL_FIRST
  * (the number of the lowest bit set; of none anything) before it includes this, and
- * gives each block's masks.
+ * gives each block's masks. It may have a KERNEL_PUT of its own.
  */
 #ifndef LIB_SHRED_QUOTES_KERNEL_H
 #define LIB_SHRED_QUOTES_KERNEL_H
@@ -12,6 +12,7 @@
 
 quotes_find quotes_find_sse2;
 quotes_find quotes_find_avx2;
+quotes_find quotes_find_avx512;
 
 #ifdef KERNEL_TARGET
 
@@ -33,20 +34,24 @@ struct kernel_masks {
     uint64_t high;
 };
 
+#ifndef KERNEL_PUT
+#define KERNEL_PUT kernel_put
 /* The positions of the bits set. They are written by eight, then by four, needed or not:
  * each branch that asks how many there are may be guessed wrong. */
 KERNEL uint32_t *kernel_put(uint32_t *to, uint64_t bits, uint32_t base)
 {
-#define KERNEL_PUT(i) to[done + (i)] = base + KERNEL_FIRST(bits), bits &= bits - 1
+#define KERNEL_ONE(i) to[done + (i)] = base + KERNEL_FIRST(bits), bits &= bits - 1
     unsigned count = (unsigned)__builtin_popcountll(bits);
     unsigned done = 0;
-    KERNEL_PUT(0), KERNEL_PUT(1), KERNEL_PUT(2), KERNEL_PUT(3);
-    KERNEL_PUT(4), KERNEL_PUT(5), KERNEL_PUT(6), KERNEL_PUT(7);
+    KERNEL_ONE(0), KERNEL_ONE(1), KERNEL_ONE(2), KERNEL_ONE(3);
+    KERNEL_ONE(4), KERNEL_ONE(5), KERNEL_ONE(6), KERNEL_ONE(7);
     for (done = 8; done < count; done += 4)
-        KERNEL_PUT(0), KERNEL_PUT(1), KERNEL_PUT(2), KERNEL_PUT(3);
+        KERNEL_ONE(0), KERNEL_ONE(1), KERNEL_ONE(2), KERNEL_ONE(3);
     return to + count;
-#undef KERNEL_PUT
+#undef KERNEL_ONE
 }
+
+#endif
 
 KERNEL bool kernel_is_hex(uint8_t c)
 {
@@ -139,7 +144,7 @@ KERNEL bool kernel_special(struct kernel_state *state, const uint8_t *block, uin
             return false;
     }
     uint32_t *to = state->to;
-    state->to = kernel_put(to, masks.quotes, base);
+    state->to = KERNEL_PUT(to, masks.quotes, base);
     if (state->to > to) {
         *to |= state->pending;
         state->pending = 0;
@@ -147,6 +152,12 @@ KERNEL bool kernel_special(struct kernel_state *state, const uint8_t *block, uin
     kernel_flag(state, to, masks.quotes, masks.slashes, QUOTE_ESCAPED);
     kernel_flag(state, to, masks.quotes, masks.high, QUOTE_HIGH);
     return true;
+}
+
+KERNEL bool kernel_end(struct kernel_state *state, size_t len)
+{
+    *state->to = (uint32_t)len;
+    return ((state->to - state->positions) & 1) == 0;
 }
 
 #endif

@@ -41,7 +41,7 @@ bool quotes_find_sse2(struct quotes *out, const uint8_t *text, size_t len)
         }
         struct kernel_masks masks = {.quotes = kernel_join(at_quote)};
         if ((_mm_movemask_epi8(special) | (int)state.carry | (int)state.pending) == 0) {
-            state.to = kernel_put(state.to, masks.quotes, (uint32_t)i);
+            state.to = KERNEL_PUT(state.to, masks.quotes, (uint32_t)i);
             continue;
         }
         masks.slashes = kernel_join(at_slash);
@@ -50,7 +50,7 @@ bool quotes_find_sse2(struct quotes *out, const uint8_t *text, size_t len)
         if (!kernel_special(&state, block, (uint32_t)i, masks))
             return false;
     }
-    return ((state.to - state.positions) & 1) == 0;
+    return kernel_end(&state, len);
 }
 
 #endif

@@ -107,14 +107,20 @@ static inline struct place scan_string(struct scan *scan, struct place place, un
 /* A number, true, false or null; the result is behind it. */
 const uint8_t *scan_scalar_slow(struct scan *scan, const uint8_t *at);
 
-/* Most numbers are whole and short: behind one of less than sixteen digits, if what stands
- * there is what mostly does; else where it begins. */
+/* Most numbers are short, without an exponent: behind such a one, if what stands there is
+ * what mostly does; else where it begins. */
 static inline const uint8_t *scan_short(const uint8_t *at)
 {
-    unsigned digits = decimal_digits(at);
-    uint8_t next = at[digits];
-    bool good = next == ',' || (next | 0x20) == '}';
-    return good && digits - 1 < 15 && (*at != '0' || digits == 1) ? at + digits : at;
+    const uint8_t *from = at + (*at == '-');
+    unsigned digits = decimal_digits(from);
+    const uint8_t *end = from + digits;
+    bool good = digits - 1 < 15 && (*from != '0' || digits == 1);
+    if (*end == '.') {
+        digits = decimal_digits(end + 1);
+        good = good && digits - 1 < 15;
+        end += 1 + digits;
+    }
+    return good && (*end == ',' || (*end | 0x20) == '}') ? end : at;
 }
 
 static inline const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at)

@@ -32,6 +32,7 @@ enum shred_variant {
     SHRED_PLAIN,
     SHRED_SSE2,
     SHRED_AVX2,
+    SHRED_AVX512, /* with VBMI2 */
     SHRED_VARIANT_COUNT
 };
 bool shred_variant_is_here(enum shred_variant variant);

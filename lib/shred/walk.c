@@ -317,21 +317,20 @@ static enum run_end take_run(struct walk *walk, struct run *run)
         if (!guess->simple)
             break;
         const uint8_t *from = at;
-        uint32_t len;
         uint32_t what = VALUE_NUMBER;
         if (*at == '"') {
             uint32_t close = quote[1];
             from++;
             what = VALUE_STRING | close >> QUOTE_FLAG_SHIFT << 8;
             at = text + (close & QUOTE_POSITION);
-            len = (uint32_t)(at - from);
-            at++;
+            quote += 2;
         } else {
             at = scan_short(from);
-            len = (uint32_t)(at - from);
-            if (len == 0)
+            if (at == from)
                 break;
         }
+        uint32_t len = (uint32_t)(at - from);
+        at += what != VALUE_NUMBER;
         if (guess->edge == PLAN_NONE) {
             unmapped++;
         } else {
@@ -345,12 +344,15 @@ static enum run_end take_run(struct walk *walk, struct run *run)
             slot->flags = (uint8_t)(what >> 8);
             slot->counted = 0;
         }
-        quote += what == VALUE_NUMBER ? 0 : 2;
-        if (get_u16le(at) != (',' | '"' << 8)) {
+        /* The next key is where the next quote is. It is the same as behind the comma, but
+         * known without the number's length; the compiler must not know that. */
+        const uint8_t *next = text + (*quote & QUOTE_POSITION);
+        if (at + 1 != next || *at != ',') {
             end = RUN_BEHIND;
             break;
         }
-        at++;
+        __asm__("" : "+r"(next));
+        at = next;
     }
     walk->unmapped_fields += unmapped;
     run->last = last;
