@@ -97,6 +97,20 @@ static int prepare_column(struct builder *builder, size_t i, struct build_column
     return prepare_default(builder, out, err);
 }
 
+#define PROBE_NONE UINT32_MAX
+
+/* A column with one path and nothing else is null when its slot is empty. Tables have
+ * hundreds of columns of which an event has few: so that is seen from a few bytes. */
+static uint32_t probe_of(const struct builder *builder, const struct build_column *column,
+                         uint8_t level)
+{
+    const struct plan_source *source = &builder->plan->sources[column->sources.from];
+    if (column->sources.count != 1 || source->kind != SOURCE_PATH || source->slot.level != level ||
+        column->has_default || column->required || column->is_time)
+        return PROBE_NONE;
+    return source->slot.index;
+}
+
 int builder_init(struct builder *out, const struct mapping *mapping, const struct plan *plan,
                  const struct shred_options *options, struct walk *walk, struct error *err)
 {
@@ -111,6 +125,7 @@ int builder_init(struct builder *out, const struct mapping *mapping, const struc
     out->lost = memory_alloc(n, sizeof *out->lost);
     out->lost_columns = memory_alloc(n, sizeof *out->lost_columns);
     out->columns = memory_alloc(n, sizeof *out->columns);
+    out->probes = memory_alloc(n, sizeof *out->probes);
     buf_init(&out->coercer.scratch, BUILD_ROW_BYTES_MAX);
     row_layout_init(&out->layout, &mapping->schema);
     for (size_t i = 0; i < PLAN_LEVELS - 1; i++)
@@ -120,9 +135,11 @@ int builder_init(struct builder *out, const struct mapping *mapping, const struc
         for (size_t i = 0; i < n; i++) {
             if (plan->columns[i].level != level)
                 continue;
-            int rc = prepare_column(out, i, &out->columns[at++], err);
+            int rc = prepare_column(out, i, &out->columns[at], err);
             if (rc != OK)
                 return rc;
+            out->probes[at] = probe_of(out, &out->columns[at], level);
+            at++;
         }
     }
     out->level_from[PLAN_LEVELS] = at;
@@ -137,6 +154,7 @@ void builder_free(struct builder *builder)
     for (size_t i = 0; i < PLAN_LEVELS - 1; i++)
         free(builder->fixed[i]);
     free(builder->columns);
+    free(builder->probes);
     free(builder->nothing);
     free(builder->lost);
     free(builder->lost_columns);
@@ -452,9 +470,14 @@ static bool may_go_on(const struct builder *builder)
 static bool put_level(struct builder *builder, unsigned level, struct slot *instance)
 {
     builder->instances[level] = instance;
-    for (uint32_t i = builder->level_from[level];
-         i < builder->level_from[level + 1] && has_room(builder); i++)
+    for (uint32_t i = builder->level_from[level]; i < builder->level_from[level + 1]; i++) {
+        uint32_t probe = builder->probes[i];
+        if (probe != PROBE_NONE && instance[probe].kind == VALUE_NONE)
+            continue;
         put_column(builder, &builder->columns[i]);
+        if (!has_room(builder))
+            return false;
+    }
     return may_go_on(builder);
 }
 

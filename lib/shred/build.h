@@ -53,6 +53,7 @@ struct builder {
     struct walk *walk;
     struct row_layout layout;
     struct build_column *columns; /* in the order of their level */
+    uint32_t *probes; /* by that order: the slot of the level that must have a value, if any */
     uint32_t level_from[PLAN_LEVELS + 1];
     struct coercer coercer;
     struct coercer defaults;         /* its scratch holds the defaults' bytes */
