@@ -63,14 +63,9 @@ struct daemon {
 
 static void wait_a_moment(struct daemon *daemon, int64_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)ms * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&daemon->lock);
     if (!daemon->stop && daemon->flushes_asked == daemon->flushes_done)
-        pthread_cond_timedwait(&daemon->changed, &daemon->lock, &until);
+        clock_condition_wait(&daemon->changed, &daemon->lock, ms);
     pthread_mutex_unlock(&daemon->lock);
 }
 
@@ -424,7 +419,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     pthread_mutex_init(&daemon.lock, NULL);
     pthread_mutex_init(&daemon.parts_lock, NULL);
-    pthread_cond_init(&daemon.changed, NULL);
+    clock_condition_init(&daemon.changed);
     if (gethostname(daemon.host, sizeof daemon.host - 1) < 0)
         daemon.host[0] = 0;
     int rc = open_all(&daemon, err);

@@ -114,14 +114,9 @@ static bool delivered(struct ingest *ingest, int64_t deadline_ms, int *rc, struc
 /* Waits a moment, or until reading is done; true when it is. */
 static bool wait_for_more(struct ingest *ingest)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += IDLE_WAIT_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&ingest->lock);
     if (!ingest->reading_done)
-        pthread_cond_timedwait(&ingest->changed, &ingest->lock, &until);
+        clock_condition_wait(&ingest->changed, &ingest->lock, IDLE_WAIT_MS);
     bool done = ingest->reading_done;
     pthread_mutex_unlock(&ingest->lock);
     return done;
@@ -537,7 +532,7 @@ int ingest_run(const struct ingest_options *options, struct ingest_report *repor
     int64_t start_ns = clock_mono_ns();
     *report = (struct ingest_report){0};
     pthread_mutex_init(&ingest.lock, NULL);
-    pthread_cond_init(&ingest.changed, NULL);
+    clock_condition_init(&ingest.changed);
     int rc = open_parts(&ingest, err);
     if (rc == OK) {
         int failed = pthread_create(&ingest.deliverer, NULL, deliver, &ingest);

@@ -8,6 +8,7 @@
 #ifndef LIB_BASE_CLOCK_H
 #define LIB_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 struct clock {
@@ -38,6 +39,12 @@ static inline void clock_sleep_ms(const struct clock *clock, int64_t ms)
 {
     clock->sleep_ms(clock->context, ms);
 }
+
+/* A condition to be waited on for a span. By the clock that can't be set: a wait until some
+ * wall clock time lasts for hours once that clock goes back. */
+void clock_condition_init(pthread_cond_t *condition);
+/* Until it is signalled or `ms` have passed; as any wait it may also end early. */
+void clock_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ms);
 
 /* For stage tables: nanoseconds of CPU time that this thread has used. */
 int64_t clock_thread_cpu_ns(void);
