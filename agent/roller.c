@@ -27,6 +27,7 @@ enum {
     ROW_GROUP_ELEMENTS = 1 << 20, /* of lists: 16 MiB gathered */
     SINK_BUFFER = 1 << 20,
     BUILD_TRIES_MAX = 100,
+    TRIM_ROWS = 100000, /* sorting as many leaves megabytes free */
 };
 
 /* All of one build. */
@@ -357,6 +358,7 @@ static int build_files(struct build *build, struct error *err)
     uint64_t minimum = build->options->partition_bytes;
     int64_t start_ns = clock_thread_cpu_ns();
     roller_index_plan(&build->index, minimum * ROLLER_IMAGE_RATIO);
+    memory_trim();
     build->statistics->index_ns += clock_thread_cpu_ns() - start_ns;
     int rc = OK;
     build->announcement.file_count = build->index.file_count;
@@ -365,6 +367,8 @@ static int build_files(struct build *build, struct error *err)
     for (size_t i = 0; rc == OK && i < build->index.file_count; i++) {
         start_ns = clock_thread_cpu_ns();
         roller_index_sort(&build->index, &build->index.files[i]);
+        if (build->index.files[i].row_count >= TRIM_ROWS)
+            memory_trim();
         build->statistics->sort_ns += clock_thread_cpu_ns() - start_ns;
         rc = build_file(build, i, err);
         if (rc == OK)
@@ -437,6 +441,7 @@ static int build_once(const struct roller_options *options, const struct spool_s
         statistics->segments++;
     buf_free(&bytes);
     build_free(&build);
+    memory_trim();
     return rc;
 }
 

@@ -15,11 +15,14 @@
  * Repeatable  the same range, schema, program and libraries give the same bytes.
  * Crash       files in <spool>/sealed/ are a cache without fsync; the register says
  *             BUILT only after all are written.
- * Memory      16 bytes a row for the index; above it, while a file is sorted 28 bytes for
- *             each of its rows, and while it is written what roller_gather.h states (16
- *             MiB, the distinct strings, and 16 MiB more where lists are long) and what
- *             parquet.h states for the writer. At the defaults (1,000,000 rows, groups of
- *             250,000) about 52 MiB.
+ * Memory      16 bytes a row for the index; above it, while files are formed 16 bytes a
+ *             row, while one is sorted 24 bytes for each of its rows (28 and its distinct
+ *             strings while keys are made), and while it is written what roller_gather.h
+ *             states (16 MiB, and 4 where codes become slices; 16 more where lists are
+ *             long) and what parquet.h states for the writer (12 MiB for the dictionary, 4
+ *             for pages and filters). At the defaults (1,000,000 rows, groups of 250,000)
+ *             ROLLER_MEMORY_MAX; lists besides. What a stage leaves free goes back to the
+ *             system before the next.
  * Threads     the one that rolls.
  */
 #ifndef AGENT_ROLLER_H
@@ -39,6 +42,8 @@ enum {
      * metrics, so that the announcement of any segment fits into its bounds
      * (announce.h): there are 84,000 days that an event may name. */
     ROLLER_SLICES_MAX = 10000,
+    /* Anonymous bytes of a build at the defaults, lists apart; see Memory. */
+    ROLLER_MEMORY_MAX = 52 << 20,
 };
 
 struct roller_options {

@@ -112,10 +112,11 @@ static uint64_t tuple_hash(const struct partition_value *values, size_t count)
 {
     uint64_t hash = count;
     for (size_t i = 0; i < count; i++) {
-        uint64_t part = values[i].null ? 0x9e3779b97f4a7c15u : (uint64_t)values[i].number;
-        hash = XXH64(&part, sizeof part, hash);
+        uint64_t part = values[i].null ? UINT64_MAX : (uint64_t)values[i].number;
         if (values[i].text.len > 0)
-            hash = XXH64(values[i].text.data, values[i].text.len, hash);
+            part += XXH3_64bits(values[i].text.data, values[i].text.len);
+        hash = (hash ^ part) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
     }
     return hash;
 }
@@ -336,6 +337,8 @@ static void plan_files(struct roller_index *index, const struct plan_order *by,
 /* Counting sort of the references by file; stable, so by position within one. */
 static void plan_scatter(struct roller_index *index)
 {
+    if (index->file_count == 1)
+        return;
     struct row_reference *to = memory_alloc_raw(index->row_count, sizeof *to);
     uint32_t *at = memory_alloc(index->file_count, sizeof *at);
     uint32_t start = 0;
@@ -649,6 +652,24 @@ static void settle_ties(struct roller_index *index, const struct planned_file *f
     }
 }
 
+/* The references in the order of `numbers`. */
+static void permute(struct roller_index *index, const struct planned_file *file,
+                    const uint32_t *numbers)
+{
+    struct row_reference *rows = index->rows + file->first_row;
+    struct row_reference *sorted = memory_alloc_raw(file->row_count, sizeof *sorted);
+    for (size_t i = 0; i < file->row_count; i++)
+        sorted[i] = rows[numbers[i]];
+    if (index->file_count > 1) {
+        memcpy(rows, sorted, file->row_count * sizeof *rows);
+        free(sorted);
+        return;
+    }
+    free(index->rows);
+    index->rows = sorted;
+    index->row_capacity = index->row_count;
+}
+
 void roller_index_sort(struct roller_index *index, const struct planned_file *file)
 {
     struct row_reference *rows = index->rows + file->first_row;
@@ -668,11 +689,7 @@ void roller_index_sort(struct roller_index *index, const struct planned_file *fi
     keys_sort(&keys);
     if (!keys.whole)
         settle_ties(index, file, rows, &keys);
-    struct row_reference *sorted = memory_alloc_raw(keys.count, sizeof *sorted);
-    for (size_t i = 0; i < keys.count; i++)
-        sorted[i] = rows[keys.numbers[i]];
-    memcpy(rows, sorted, keys.count * sizeof *rows);
-    free(sorted);
-    free(keys.keys);
+    free(keys.keys); /* before there is a second array of references */
+    permute(index, file, keys.numbers);
     free(keys.numbers);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/base/memory.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,12 @@ void *memory_resize(void *old, size_t count, size_t size)
     void *out = realloc(old, bytes > 0 ? bytes : 1);
     ASSERT(out != NULL);
     return out;
+}
+
+/* glibc keeps freed arrays, since it takes what was large once for usual. */
+void memory_trim(void)
+{
+    malloc_trim(0);
 }
 
 char *memory_copy_cstr(const char *text)

@@ -18,6 +18,8 @@ void *memory_alloc(size_t count, size_t size);
 /* The same without the zeros, for large arrays that are filled at once. */
 void *memory_alloc_raw(size_t count, size_t size);
 void *memory_resize(void *old, size_t count, size_t size);
+/* Gives the system back what was freed: for the end of a stage that took a lot. */
+void memory_trim(void);
 char *memory_copy_cstr(const char *text);
 /* A NUL is put behind the copy. */
 char *memory_copy_slice(struct slice bytes);
