@@ -91,7 +91,7 @@ void config_print_help(void)
 int service_open(struct service *out, const struct config *config, struct error *err)
 {
     *out = (struct service){0};
-    struct objstore_options store_options = {0};
+    struct objstore_options store_options = {.parallel = (unsigned)config->store_parallel};
     int rc = objstore_open(&out->store, config->warehouse, &store_options, err);
     if (rc == OK) {
         struct catalog_options catalog_options = {.name = config->catalog_name,

@@ -19,6 +19,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
 struct config {
     const char *warehouse;
+    int64_t store_parallel;
     const char *ns;
     const char *catalog_type;
     const char *catalog_path;

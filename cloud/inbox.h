@@ -29,6 +29,8 @@ struct inbox_entry {
     bool finished; /* what its state asks for is done: not looked at again */
     bool fetched;  /* announcement is filled */
     bool headed;   /* its files were there, with their bytes */
+    bool unfit;    /* they were not, in this attempt: state and reason say why */
+    size_t copied; /* of its files, because of their age; not yet counted */
     struct announcement announcement;
     const char **paths; /* of its files, after copies; in the announcement's arena */
     char *stream;       /* "" until known */
@@ -75,13 +77,11 @@ int inbox_fetch(const struct committer *committer, struct inbox_entry *entry,
 void inbox_refuse(struct inbox_entry *entry, const char *reason);
 void inbox_entry_drop(struct inbox_entry *entry); /* the announcement's memory */
 
-/* Sees to it that each file is there with its bytes; one that is old is copied to its
- * next name first, which is not yet synced (report->copied
- * grows). ENTRY_MISSING, ENTRY_REFUSED where
- * it is so. */
+/* Sees to it that each file is there with its bytes; one that is old is copied to its next
+ * name first, which is not yet synced (entry->copied). ENTRY_MISSING, ENTRY_REFUSED where it
+ * is so. This and inbox_fetch touch nothing but the store and the entry. */
 int inbox_check_files(const struct committer *committer, const char *table,
-                      struct inbox_entry *entry, struct commit_report *report,
-                      struct error *err) MUST_USE;
+                      struct inbox_entry *entry, struct error *err) MUST_USE;
 
 /* Receipts, refused objects, removal, for all entries of the page whose state asks for
  * it. `index` is the ledger that holds now. */

@@ -18,7 +18,6 @@ struct asking {
     const struct committer *committer;
     const char *table;
     struct inbox_entry *entry;
-    struct commit_report *report;
     const struct data_file *file;
     struct buf key;
     struct objstore_info info;
@@ -74,7 +73,7 @@ static int copy_to_next(struct asking *a, const char **path, struct error *err)
             goto out;
         if (has_its_bytes(a) && !is_old(a)) {
             *path = at;
-            a->report->copied++;
+            a->entry->copied++;
             goto out;
         }
     }
@@ -118,11 +117,10 @@ static int file_ask(struct asking *a, const char **path, struct error *err)
 }
 
 int inbox_check_files(const struct committer *committer, const char *table,
-                      struct inbox_entry *entry, struct commit_report *report, struct error *err)
+                      struct inbox_entry *entry, struct error *err)
 {
     struct announcement *announcement = &entry->announcement;
-    struct asking asking = {
-        .committer = committer, .table = table, .entry = entry, .report = report};
+    struct asking asking = {.committer = committer, .table = table, .entry = entry};
     int rc = OK;
     entry->paths =
         arena_alloc(&announcement->arena, announcement->file_count + 1, sizeof *entry->paths);

@@ -98,21 +98,37 @@ static bool in_state(const struct inbox_entry *entry, enum entry_state state)
     return !entry->finished && entry->state == state;
 }
 
-/* All that the page has refused, on disk before anybody hears of it. */
-static int refusals_put(const struct committer *committer, struct inbox_page *page,
-                        struct error *err)
+/* What is done for many entries of a page, each for itself. */
+struct finishing {
+    const struct committer *committer;
+    const struct inbox_page *page;
+    const struct stream_index *index;
+    enum put_condition condition;
+    size_t count;
+    size_t *at; /* places in the page */
+};
+
+static int refuse_one(void *context, size_t i, struct error *err)
 {
-    size_t count = 0;
-    int rc = OK;
-    for (size_t i = 0; i < page->count; i++)
-        count += in_state(&page->entries[i], ENTRY_REFUSED);
-    bool share = count > PLAIN_PUTS_MAX;
-    for (size_t i = 0; i < page->count && rc == OK; i++)
-        if (in_state(&page->entries[i], ENTRY_REFUSED))
-            rc = refused_put(committer, &page->entries[i], share ? PUT_UNSYNCED : PUT_ALWAYS, err);
+    const struct finishing *f = context;
+    return refused_put(f->committer, &f->page->entries[f->at[i]], f->condition, err);
+}
+
+/* All that the page has refused, on disk before anybody hears of it. */
+static int refusals_put(struct finishing *f, struct error *err)
+{
+    f->count = 0;
+    for (size_t i = 0; i < f->page->count; i++)
+        if (in_state(&f->page->entries[i], ENTRY_REFUSED))
+            f->at[f->count++] = i;
+    if (f->count == 0)
+        return OK;
+    bool share = f->count > PLAIN_PUTS_MAX;
+    f->condition = share ? PUT_UNSYNCED : PUT_ALWAYS;
+    int rc = objstore_each(f->committer->store, f->count, refuse_one, f, err);
     if (rc == OK && share)
-        rc = objstore_sync(committer->store, err);
-    return rc == OK && count > 0 ? fault_point("commit.refused_written", err) : rc;
+        rc = objstore_sync(f->committer->store, err);
+    return rc == OK ? fault_point("commit.refused_written", err) : rc;
 }
 
 /* The receipt of one stream from its entries [begin, end). */
@@ -177,35 +193,68 @@ static void entry_count(const struct inbox_entry *entry, const char *table,
     }
 }
 
-int inbox_finish(const struct committer *committer, const char *table, struct inbox_page *page,
-                 const struct stream_index *index, struct commit_report *report, struct error *err)
+static int receipt_one(void *context, size_t i, struct error *err)
 {
-    int rc = refusals_put(committer, page, err);
-    for (size_t i = 0; i < page->count && rc == OK;) {
-        size_t end = inbox_stream_end(page, i);
-        rc = stream_receipt(committer, page, i, end,
-                            stream_index_find(index, page->entries[i].hash), err);
-        i = end;
+    const struct finishing *f = context;
+    size_t begin = f->at[i];
+    return stream_receipt(f->committer, f->page, begin, inbox_stream_end(f->page, begin),
+                          stream_index_find(f->index, f->page->entries[begin].hash), err);
+}
+
+static int receipts_put(struct finishing *f, struct error *err)
+{
+    f->count = 0;
+    for (size_t i = 0; i < f->page->count; i = inbox_stream_end(f->page, i))
+        f->at[f->count++] = i;
+    int rc = objstore_each(f->committer->store, f->count, receipt_one, f, err);
+    return rc == OK ? fault_point("commit.receipts_written", err) : rc;
+}
+
+static int remove_one(void *context, size_t i, struct error *err)
+{
+    const struct finishing *f = context;
+    struct inbox_entry *entry = &f->page->entries[f->at[i]];
+    bool remove =
+        entry->state == ENTRY_DEAD || entry->state == ENTRY_TAKEN || entry->state == ENTRY_REFUSED;
+    int rc = remove ? objstore_remove(f->committer->store, entry->key, err) : OK;
+    if (rc == OK && remove)
+        rc = fault_point("commit.inbox_removed", err);
+    entry->finished = rc == OK;
+    return rc;
+}
+
+static int entries_clear(struct finishing *f, const char *table, struct commit_report *report,
+                         struct error *err)
+{
+    f->count = 0;
+    for (size_t i = 0; i < f->page->count; i++) {
+        const struct inbox_entry *entry = &f->page->entries[i];
+        if (!entry->finished && entry->state != ENTRY_NEW && entry->state != ENTRY_LATER &&
+            entry->state != ENTRY_WAITING)
+            f->at[f->count++] = i;
     }
-    if (rc == OK)
-        rc = fault_point("commit.receipts_written", err);
-    for (size_t i = 0; i < page->count && rc == OK; i++) {
-        struct inbox_entry *entry = &page->entries[i];
-        if (entry->finished || entry->state == ENTRY_NEW || entry->state == ENTRY_LATER ||
-            entry->state == ENTRY_WAITING)
+    int rc = objstore_each(f->committer->store, f->count, remove_one, f, err);
+    for (size_t i = 0; i < f->count; i++) {
+        struct inbox_entry *entry = &f->page->entries[f->at[i]];
+        if (!entry->finished)
             continue;
-        bool remove = entry->state == ENTRY_DEAD || entry->state == ENTRY_TAKEN ||
-                      entry->state == ENTRY_REFUSED;
-        if (remove)
-            rc = objstore_remove(committer->store, entry->key, err);
-        if (rc == OK && remove)
-            rc = fault_point("commit.inbox_removed", err);
-        if (rc != OK)
-            break;
-        entry->finished = true;
         entry_count(entry, table, report);
         inbox_entry_drop(entry);
     }
+    return rc;
+}
+
+int inbox_finish(const struct committer *committer, const char *table, struct inbox_page *page,
+                 const struct stream_index *index, struct commit_report *report, struct error *err)
+{
+    struct finishing f = {.committer = committer, .page = page, .index = index};
+    f.at = memory_alloc(page->count, sizeof *f.at);
+    int rc = refusals_put(&f, err);
+    if (rc == OK)
+        rc = receipts_put(&f, err);
+    if (rc == OK)
+        rc = entries_clear(&f, table, report, err);
+    free(f.at);
     return rc;
 }
 

@@ -22,6 +22,7 @@
 enum { DEFAULT_ANNOUNCEMENTS = 1000, DEFAULT_ATTEMPTS = 10, DEFAULT_PRUNE_EVERY = 64 };
 enum { GAPS_MAX = 1000 };
 static const size_t default_bytes = 64u << 20;
+static const size_t large_bytes = 1u << 20;
 static const int64_t default_attempt_ms = 3600LL * 1000;
 static const int64_t day_ms = 24LL * 3600 * 1000;
 
@@ -58,6 +59,11 @@ static int64_t limit_ms(int64_t given, int64_t otherwise)
     return given > 0 ? given : otherwise;
 }
 
+static bool entry_is_taken(const struct inbox_entry *entry)
+{
+    return !entry->finished && entry->state == ENTRY_TAKEN;
+}
+
 /* ---- the rule ---- */
 
 /* An own stream seals a range once: two that overlap mean two agents with one identity. */
@@ -76,6 +82,8 @@ static int overlap_check(struct turn *turn, struct inbox_entry *entry, const str
                           entry->announcement.to, row->next);
     }
     entry->state = ENTRY_DEAD;
+    if (entry->size > large_bytes) /* nobody needs it again: it must not fill the memory */
+        inbox_entry_drop(entry);
     return rc;
 }
 
@@ -110,15 +118,7 @@ static int entry_try(struct turn *turn, struct inbox_entry *entry, struct error 
     /* A thousand of them wait for their snapshot: they share what they have in common. */
     json_decref(entry->announcement.schema);
     entry->announcement.schema = json_incref(turn->check.fitting);
-    if (!entry->headed) {
-        if (!turn->has_first_head)
-            turn->first_head_ms = clock_mono_ms(committer_clock(turn->committer));
-        turn->has_first_head = true;
-        rc = inbox_check_files(turn->committer, turn->table.full, entry, turn->report, err);
-    }
-    if (rc != OK || !entry->headed)
-        return rc;
-    entry->state = ENTRY_TAKEN;
+    entry->state = ENTRY_TAKEN; /* if its files are there: page_heads */
     turn->taken++;
     turn->taken_bytes += entry->size;
     turn->taken_files += entry->announcement.file_count;
@@ -134,7 +134,7 @@ static int stream_decide(struct turn *turn, size_t begin, size_t end, struct err
     int rc = OK;
     for (size_t i = begin; i < end && rc == OK; i++) {
         struct inbox_entry *entry = &turn->page.entries[i];
-        if (entry->finished)
+        if (entry->finished || entry->unfit) /* what is behind it waits */
             continue;
         entry->state = ENTRY_NEW;
         free(entry->reason);
@@ -165,6 +165,107 @@ static int page_decide(struct turn *turn, struct error *err)
     return rc;
 }
 
+/* ---- what the store is asked for ---- */
+
+/* Some entries of the page, each for itself, many at a time. */
+struct batch {
+    struct turn *turn;
+    size_t count;
+    struct inbox_entry **entries;
+};
+
+static void batch_add(struct batch *batch, struct inbox_entry *entry)
+{
+    if (batch->entries == NULL)
+        batch->entries = memory_alloc(batch->turn->page.count, sizeof *batch->entries);
+    batch->entries[batch->count++] = entry;
+}
+
+static int fetch_one(void *context, size_t index, struct error *err)
+{
+    const struct batch *batch = context;
+    return inbox_fetch(batch->turn->committer, batch->entries[index], err);
+}
+
+/* Those of one stream that page_decide will look into if the pieces fit together: a guess,
+ * what it needs besides it fetches itself. At most *room bytes, but always one. */
+static void stream_wants(struct batch *batch, size_t begin, size_t end, size_t *room)
+{
+    const struct turn *turn = batch->turn;
+    const struct stream_row *row = stream_index_find(&turn->index, turn->page.entries[begin].hash);
+    uint64_t next = row != NULL ? row->next : 0;
+    bool own = row != NULL && stream_epoch(row->stream).data != NULL;
+    bool goes_on = false;
+    for (size_t i = begin; i<end && * room> 0; i++) {
+        struct inbox_entry *entry = &turn->page.entries[i];
+        goes_on = goes_on || entry->from == next;
+        if (entry->finished || entry->fetched || (entry->from < next ? !own : !goes_on))
+            continue;
+        batch_add(batch, entry);
+        *room -= entry->size < *room ? (size_t)entry->size : *room;
+    }
+}
+
+static int page_fetch(struct turn *turn, struct error *err)
+{
+    struct batch batch = {.turn = turn};
+    size_t room = turn->committer->bytes_max > 0 ? turn->committer->bytes_max : default_bytes;
+    for (size_t i = 0; i < turn->page.count;) {
+        size_t end = inbox_stream_end(&turn->page, i);
+        stream_wants(&batch, i, end, &room);
+        i = end;
+    }
+    int rc = objstore_each(turn->committer->store, batch.count, fetch_one, &batch, err);
+    free(batch.entries);
+    return rc;
+}
+
+static int head_one(void *context, size_t index, struct error *err)
+{
+    const struct batch *batch = context;
+    return inbox_check_files(batch->turn->committer, batch->turn->table.full, batch->entries[index],
+                             err);
+}
+
+/* Asks for the files of all that the decision would take. *again: some are not fit, so it
+ * has to be made anew. */
+static int page_heads(struct turn *turn, bool *again, struct error *err)
+{
+    struct batch batch = {.turn = turn};
+    for (size_t i = 0; i < turn->page.count; i++)
+        if (entry_is_taken(&turn->page.entries[i]) && !turn->page.entries[i].headed)
+            batch_add(&batch, &turn->page.entries[i]);
+    if (batch.count > 0 && !turn->has_first_head) {
+        turn->first_head_ms = clock_mono_ms(committer_clock(turn->committer));
+        turn->has_first_head = true;
+    }
+    int rc = objstore_each(turn->committer->store, batch.count, head_one, &batch, err);
+    *again = false;
+    for (size_t i = 0; i < batch.count; i++) {
+        turn->report->copied += batch.entries[i]->copied;
+        batch.entries[i]->copied = 0;
+        batch.entries[i]->unfit = rc == OK && !batch.entries[i]->headed;
+        *again = *again || batch.entries[i]->unfit;
+    }
+    free(batch.entries);
+    return rc;
+}
+
+/* The decision, and what it stands on. */
+static int page_judge(struct turn *turn, struct error *err)
+{
+    bool again = true;
+    for (size_t i = 0; i < turn->page.count; i++)
+        turn->page.entries[i].unfit = false;
+    int rc = page_fetch(turn, err);
+    while (rc == OK && again) {
+        rc = page_decide(turn, err);
+        if (rc == OK)
+            rc = page_heads(turn, &again, err);
+    }
+    return rc;
+}
+
 /* ---- one attempt ---- */
 
 /* Copies of old files are made without a sync each: they have it before a manifest says so. */
@@ -176,11 +277,6 @@ static int copies_sync(struct turn *turn, struct error *err)
     if (rc == OK)
         turn->copies_synced = turn->report->copied;
     return rc == OK ? fault_point("commit.copies_synced", err) : rc;
-}
-
-static bool entry_is_taken(const struct inbox_entry *entry)
-{
-    return !entry->finished && entry->state == ENTRY_TAKEN;
 }
 
 static void ledger_move(struct turn *turn)
@@ -254,7 +350,7 @@ static int attempt(struct turn *turn, bool *refused, struct error *err)
         return OK;
     turn->append.snapshot_id = 0;
     heads_forget_old(turn);
-    rc = page_decide(turn, err);
+    rc = page_judge(turn, err);
     if (rc == OK)
         rc = copies_sync(turn, err);
     if (rc != OK || turn->taken == 0)

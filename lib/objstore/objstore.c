@@ -6,6 +6,8 @@
 #include "lib/objstore/objstore.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +21,10 @@ struct objstore {
     const struct objstore_ops *ops;
     void *impl;
     char *url; /* without a trailing slash */
+    unsigned parallel;
 };
+
+enum { PARALLEL_MAX = 64 };
 
 static bool segment_is_dots(const char *at, size_t len)
 {
@@ -156,7 +161,11 @@ int objstore_open(struct objstore **out, const char *url, const struct objstore_
     if (rc == OK)
         rc = file_store_open(out, buf_cstr(&directory), clock, err);
     buf_free(&directory);
-    return rc == OK ? OK : error_wrap(err, "warehouse %.200s", url);
+    if (rc != OK)
+        return error_wrap(err, "warehouse %.200s", url);
+    if (options != NULL)
+        (*out)->parallel = options->parallel < PARALLEL_MAX ? options->parallel : PARALLEL_MAX;
+    return OK;
 }
 
 const char *objstore_url_borrow(const struct objstore *store)
@@ -311,6 +320,63 @@ int objstore_copy(struct objstore *store, const char *from, const char *to,
     if (rc == OK)
         rc = store->ops->copy(store->impl, from, to, condition, err);
     return rc == OK ? OK : error_wrap(err, "copy %.150s to %.150s", from, to);
+}
+
+/* ---- many at once ---- */
+
+struct each {
+    objstore_one *one;
+    void *context;
+    size_t count;
+    atomic_size_t next;
+    pthread_mutex_t lock;
+
+    /* guarded by lock */
+    size_t failed_at; /* count: none */
+    struct error error;
+};
+
+/* Takes indices until none is left; after a failure none is. */
+static void *each_work(void *argument)
+{
+    struct each *each = argument;
+    size_t at;
+    while ((at = atomic_fetch_add(&each->next, 1)) < each->count) {
+        struct error err;
+        if (each->one(each->context, at, &err) == OK)
+            continue;
+        atomic_store(&each->next, each->count);
+        pthread_mutex_lock(&each->lock);
+        if (at < each->failed_at) {
+            each->failed_at = at;
+            each->error = err;
+        }
+        pthread_mutex_unlock(&each->lock);
+    }
+    return NULL;
+}
+
+int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
+                  struct error *err)
+{
+    struct each each = {.one = one, .context = context, .count = count, .failed_at = count};
+    pthread_t threads[PARALLEL_MAX];
+    size_t started = 0;
+    size_t wanted = store->parallel < count ? store->parallel : count;
+    pthread_mutex_init(&each.lock, NULL);
+    /* The calling thread is one of them; it does all alone if no other can be started. */
+    while (started + 1 < wanted && pthread_create(&threads[started], NULL, each_work, &each) == 0) {
+        pthread_setname_np(threads[started], "store");
+        started++;
+    }
+    each_work(&each);
+    for (size_t i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    pthread_mutex_destroy(&each.lock);
+    if (each.failed_at == count)
+        return OK;
+    *err = each.error;
+    return (int)err->code;
 }
 
 int objstore_sync(struct objstore *store, struct error *err)

@@ -98,6 +98,7 @@ struct objstore_ops {
 
 struct objstore_options {
     const struct clock *clock; /* NULL: the system's */
+    unsigned parallel;         /* of objstore_each; 0, 1: one after the other */
 };
 
 /* By URL: "file:///abs/dir" or a plain path (made absolute), "memory:". The
@@ -134,6 +135,15 @@ void objstore_list_free(struct objstore_list *list);
 int objstore_remove(struct objstore *store, const char *key, struct error *err) MUST_USE;
 int objstore_copy(struct objstore *store, const char *from, const char *to,
                   enum put_condition condition, struct error *err) MUST_USE;
+
+/* Calls one(context, i) for each i below count, as many at a time as the store was opened for,
+ * to keep requests under way where each takes long: `one` works on the store and on what is
+ * i's alone. Returns when all are done. The first that fails ends it (others may have been
+ * done by then): its error is returned. Over a store of the caller's own: in order, by the
+ * calling thread. */
+typedef int objstore_one(void *context, size_t index, struct error *err);
+int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
+                  struct error *err) MUST_USE;
 
 /* Makes durable whatever was put, copied or found to exist with PUT_UNSYNCED before. It may
  * wait for what others wrote to the same disk: for a few objects plain puts are cheaper. */

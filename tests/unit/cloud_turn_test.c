@@ -5,6 +5,8 @@
  */
 #include "tests/unit/cloud_fixture.h"
 
+#include "lib/base/file.h"
+
 /* A store over the fixture's that knows what a power cut would take. */
 struct watched {
     struct objstore *inner;
@@ -206,14 +208,58 @@ static void streams_that_ended_leave_nothing_behind(void **state)
     assert_int_equal(w.inbox_tidied, 1);
 }
 
+/* With many requests under way a turn comes to the same: good, missing, refused and dead ones
+ * mixed, over a store with real files. */
+static void many_requests_at_a_time_change_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    char directory[] = "/tmp/bidlake-turn-XXXXXX";
+    struct fixture g = {.wall_us = f->wall_us, .mono_ms = f->mono_ms};
+    struct objstore_options options = {.clock = &g.clock, .parallel = 8};
+    struct wish gone = {.no_file = true};
+    assert_non_null(mkdtemp(directory));
+    g.clock = (struct clock){fixture_wall_us, fixture_mono_ms, fixture_sleep_ms, &g};
+    assert_int_equal(objstore_open(&g.store, directory, &options, &err), OK);
+    g.tables = memory_catalog_make();
+    random_seed(&g.random, 7);
+    fixture_open_handles(&g);
+    fixture_mapping(&g.mapping);
+    assert_int_equal(commit_init_table(&g.committer, "db", &g.mapping, &g.report, &err), OK);
+    announce_streams(&g, 5);
+    assert_int_equal(turn(&g), OK);
+    announce_streams(&g, 100);
+    junk_streams(&g, 20);
+    announce_as(&g, STREAM, 0, 10, &gone);
+    announce(&g, STREAM, 10, 20);
+    for (uint64_t from = 0; from < 100; from += 10)
+        announce(&g, OTHER, from, from + 10);
+    assert_int_equal(turn(&g), OK);
+    assert_int_equal(g.report.taken, 95 + 10);
+    assert_int_equal(g.report.dead, 5);
+    assert_int_equal(g.report.refused, 20);
+    assert_int_equal(g.report.missing, 1);
+    assert_int_equal(g.report.waiting, 1);
+    assert_int_equal(next_of(&g, OTHER), 100);
+    assert_int_equal(rows_in_table(&g), 1000 + 100);
+    assert_int_equal(receipt_next(&g, "edge-99/" EPOCH_1 "/" TABLE), 10);
+    assert_true(in_inbox(&g, STREAM, 10));
+    assert_true(is_refused(&g, "junk-7/" EPOCH_1 "/" TABLE, 0));
+    commit_report_free(&g.report);
+    table_schema_free(&g.mapping.schema);
+    catalog_close(g.catalog);
+    memory_catalog_free(g.tables);
+    objstore_close(g.store);
+    assert_int_equal(file_remove_tree(directory, &err), OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(syncs_do_not_grow_with_announcements),
-        TEST(refusals_are_safe_before_they_leave),
-        TEST(streams_that_ended_leave_nothing_behind),
+        TEST(syncs_do_not_grow_with_announcements),    TEST(refusals_are_safe_before_they_leave),
+        TEST(streams_that_ended_leave_nothing_behind), TEST(many_requests_at_a_time_change_nothing),
         TEST(copies_are_safe_before_they_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -619,6 +619,85 @@ static void failed_sync_is_told(void **state)
     assert_int_equal(objstore_sync(place->store, &place->err), ERROR_IO);
 }
 
+enum { EACH_COUNT = 200, EACH_TOGETHER = 4 };
+
+struct together {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned wanted; /* at once, before any may go on */
+    unsigned inside;
+    bool met;
+    size_t fails_at;
+    size_t calls;
+    size_t last;
+    bool in_order;
+    bool seen[EACH_COUNT];
+};
+
+static int meet(void *context, size_t index, struct error *err)
+{
+    struct together *t = context;
+    struct timespec deadline;
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += 20;
+    pthread_mutex_lock(&t->lock);
+    t->in_order = t->in_order && index == t->calls;
+    t->calls++;
+    t->seen[index] = true;
+    t->inside++;
+    t->met = t->met || t->inside >= t->wanted;
+    pthread_cond_broadcast(&t->changed);
+    while (!t->met && pthread_cond_timedwait(&t->changed, &t->lock, &deadline) == 0)
+        continue;
+    t->inside--;
+    pthread_mutex_unlock(&t->lock);
+    return index >= t->fails_at ? error_set(err, ERROR_RETRY, "at %zu", index) : OK;
+}
+
+static struct together together(unsigned wanted, size_t fails_at)
+{
+    return (struct together){.lock = PTHREAD_MUTEX_INITIALIZER,
+                             .changed = PTHREAD_COND_INITIALIZER,
+                             .wanted = wanted,
+                             .fails_at = fails_at,
+                             .in_order = true};
+}
+
+/* A store a round trip away must have several requests under way, and lose none. */
+static void each_keeps_many_under_way(void **state)
+{
+    struct place *place = *state;
+    struct objstore_options options = {.parallel = EACH_TOGETHER};
+    struct objstore *store;
+    struct together t = together(EACH_TOGETHER, SIZE_MAX);
+    assert_int_equal(
+        objstore_open(&store, objstore_url_borrow(place->store), &options, &place->err), OK);
+    assert_int_equal(objstore_each(store, EACH_COUNT, meet, &t, &place->err), OK);
+    assert_true(t.met);
+    assert_int_equal(t.calls, EACH_COUNT);
+    for (size_t i = 0; i < EACH_COUNT; i++)
+        assert_true(t.seen[i]);
+    /* The first failure in order is told, whoever came first, and ends it. */
+    t = together(1, 5);
+    assert_int_equal(objstore_each(store, EACH_COUNT, meet, &t, &place->err), ERROR_RETRY);
+    assert_string_equal(place->err.text, "at 5");
+    assert_true(t.calls < EACH_COUNT);
+    t = together(1, 0);
+    assert_int_equal(objstore_each(store, 0, meet, &t, &place->err), OK);
+    assert_int_equal(t.calls, 0);
+    objstore_close(store);
+}
+
+/* The simulation's actors run one at a time: no thread may come of a store of theirs. */
+static void each_is_a_loop_by_default(void **state)
+{
+    struct place *place = *state;
+    struct together t = together(1, 7);
+    assert_int_equal(objstore_each(place->store, EACH_COUNT, meet, &t, &place->err), ERROR_RETRY);
+    assert_true(t.in_order);
+    assert_int_equal(t.calls, 8);
+}
+
 /* A full disk is a limit that a person lifts, not a reason to set anything aside. */
 static void full_disk_is_a_limit(void **state)
 {
@@ -664,6 +743,8 @@ int main(void)
         TEST(failed_sync_is_told),
         TEST(tidy_takes_old_empty_directories),
         TEST(put_that_meets_a_tidy_is_tried_again),
+        TEST(each_keeps_many_under_way),
+        TEST(each_is_a_loop_by_default),
         TEST(full_disk_is_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
