@@ -315,7 +315,8 @@ static int make_epoch(struct spool *spool, MDB_txn *txn, struct error *err)
     size_t skip = 0;
     if (value.len >= (size_t)EPOCHS_KEPT * EPOCH_LEN)
         skip = value.len - (size_t)(EPOCHS_KEPT - 1) * EPOCH_LEN;
-    buf_put_slice(&epochs, slice_of(value.data + skip, value.len - skip));
+    if (found) /* else there is nothing to point into */
+        buf_put_slice(&epochs, slice_of(value.data + skip, value.len - skip));
     buf_put_slice(&epochs, epoch);
     rc = store_put(spool, txn, DB_META, slice_cstr("epochs"), buf_slice(&epochs), err);
     if (rc == OK)
