@@ -297,7 +297,7 @@ static int file_get(void *impl, const char *key, int64_t offset, uint64_t len, s
         rc = range_read(fd, start, (size_t)want, out, err);
     if (rc == OK && want == size) {
         info->has_crc32c = true;
-        info->crc32c = crc32c(0, slice_of(out->data + before, (size_t)want));
+        info->crc32c = crc32c(0, slice_of(want > 0 ? out->data + before : NULL, (size_t)want));
     }
     close(fd);
     return rc;
