@@ -15,7 +15,7 @@ import unittest
 
 import pyarrow as pa
 
-from lake import BUILD, DONE, FAILED, Lake, end, local_path, until
+from lake import BUILD, DONE, FAILED, REFUSED, Lake, end, local_path, until
 from test_spool import has_open
 
 EVENTS = collections.Counter(f"c{number}" for number in range(20))
@@ -129,7 +129,7 @@ class Files(WithLake):
         init = self.lake.init("--anew", code=None)
         self.assertIn("alarm", init.err)
         self.assertIn("another table by this name", init.err)
-        self.assertEqual(self.lake.once()["taken"], 0)
+        self.assertEqual(self.lake.once(code=REFUSED)["taken"], 0)
         for _ in range(3):
             self.lake.ingest("clicks", "-", stdin=b"")
             self.lake.once()
