@@ -21,7 +21,7 @@ DEPS_lib/objstore := lib/base
 DEPS_lib/announce := lib/base lib/json lib/schema
 DEPS_spool := lib/base
 DEPS_uploader := lib/base lib/json lib/schema lib/objstore lib/announce spool
-DEPS_agent/capture := lib/base lib/schema lib/row lib/shred lib/announce spool
+DEPS_agent/capture := lib/base lib/json lib/schema lib/row lib/shred lib/announce spool
 DEPS_agent/source := lib/base lib/json lib/schema lib/shred spool agent/capture
 DEPS_agent := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
 	lib/announce spool uploader agent/capture agent/source

@@ -34,46 +34,88 @@ const struct option_table agent_options = {
     .switch_count = sizeof switches / sizeof switches[0],
 };
 
-void agent_config_init(struct agent_config *out)
-{
-    static const char *default_tables[] = {"openrtb"};
-    static struct agent_listener default_listeners[] = {{"http", "127.0.0.1:7180"}};
-    *out = (struct agent_config){.tables = {.count = 1, .names = default_tables},
-                                 .listener_count = 1,
-                                 .listeners = default_listeners};
-    options_init(&agent_options, out);
-}
-
-void agent_config_free(struct agent_config *config)
-{
-    arena_free(&config->arena);
-    *config = (struct agent_config){0};
-}
-
 /* ---- listeners ---- */
 
-static const char *const listener_kinds[] = {"http"};
-enum { LISTENER_KIND_COUNT = sizeof listener_kinds / sizeof listener_kinds[0] };
+static const char *const listener_kinds[] = {"http", "unix", "unix_datagram"};
+static const char *const listener_keys[] = {"http", "unix", "unix_datagram", "table",
+                                            "ack",  "mode", "owner",         "group"};
+enum {
+    LISTENER_KIND_COUNT = sizeof listener_kinds / sizeof listener_kinds[0],
+    LISTENER_KEY_COUNT = sizeof listener_keys / sizeof listener_keys[0],
+};
+
+static const struct agent_listener no_listener = {
+    .table = "", .ack = "", .mode = "", .owner = "", .group = ""};
+
+/* False when the kind has no such key, or the value can't be. */
+static bool set_listener_key(struct agent_listener *listener, const char *key, const char *value)
+{
+    struct {
+        const char *key;
+        const char **to;
+    } keys[] = {{"table", &listener->table},
+                {"ack", &listener->ack},
+                {"mode", &listener->mode},
+                {"owner", &listener->owner},
+                {"group", &listener->group}};
+    for (size_t i = 0; i < LISTENER_KIND_COUNT; i++) {
+        if (strcmp(key, listener_kinds[i]) != 0)
+            continue;
+        if (listener->kind != NULL)
+            return false;
+        listener->kind = listener_kinds[i];
+        listener->address = value;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(key, keys[i].key) == 0)
+            *keys[i].to = value;
+    }
+    return strcmp(key, "ack") != 0 || strcmp(value, "lines") == 0;
+}
+
+/* What the kind can't do without, and what it has no use for. */
+static const char *listener_mistake(const struct agent_listener *listener)
+{
+    if (listener->kind == NULL)
+        return "names no door; one looks like http: 127.0.0.1:7180";
+    bool http = strcmp(listener->kind, "http") == 0;
+    if (!http && listener->table[0] == 0)
+        return "a unix socket wants the table that its events go to (table: clicks)";
+    if (!http && listener->address[0] != '/')
+        return "a unix socket wants an absolute path";
+    if (http && (listener->table[0] != 0 || listener->ack[0] != 0 || listener->mode[0] != 0 ||
+                 listener->owner[0] != 0 || listener->group[0] != 0))
+        return "http has no other keys: the table is in the path";
+    if (listener->ack[0] != 0 && strcmp(listener->kind, "unix") != 0)
+        return "ack is for stream sockets (unix)";
+    if (strspn(listener->mode, "01234567") != strlen(listener->mode) || strlen(listener->mode) > 4)
+        return "mode wants octal digits, like 0660";
+    return NULL;
+}
 
 static int add_listener(struct agent_config *config, const struct yaml_tree *tree,
                         const struct yaml_node *node, struct error *err)
 {
-    const char *address = NULL;
+    struct agent_listener listener = no_listener;
     int rc = yaml_expect(tree, node, YAML_MAP, "an entry of listen", err);
     if (rc == OK)
-        rc = yaml_check_keys(tree, node, listener_kinds, LISTENER_KIND_COUNT, err);
-    if (rc == OK && node->count != 1)
-        rc = yaml_error(tree, node->line, err,
-                        "an entry of listen names one door, like http: "
-                        "127.0.0.1:7180");
+        rc = yaml_check_keys(tree, node, listener_keys, LISTENER_KEY_COUNT, err);
+    for (size_t i = 0; rc == OK && i < node->count; i++) {
+        const struct yaml_entry *entry = &node->entries[i];
+        const char *text = NULL;
+        rc = yaml_to_text(tree, &entry->value, entry->key, &text, err);
+        if (rc == OK && !set_listener_key(&listener, entry->key,
+                                          arena_copy_cstr(&config->arena, slice_cstr(text))))
+            rc = yaml_error(tree, entry->line, err, "an entry of listen: %s: %.100s", entry->key,
+                            text);
+    }
+    const char *mistake = rc == OK ? listener_mistake(&listener) : NULL;
+    if (mistake != NULL)
+        rc = yaml_error(tree, node->line, err, "an entry of listen %s", mistake);
     if (rc == OK)
-        rc = yaml_to_text(tree, &node->entries[0].value, node->entries[0].key, &address, err);
-    if (rc != OK)
-        return rc;
-    config->listeners[config->listener_count++] = (struct agent_listener){
-        .kind = arena_copy_cstr(&config->arena, slice_cstr(node->entries[0].key)),
-        .address = arena_copy_cstr(&config->arena, slice_cstr(address))};
-    return OK;
+        config->listeners[config->listener_count++] = listener;
+    return rc;
 }
 
 int agent_config_load_listeners(struct agent_config *config, const char *path, struct error *err)
@@ -94,6 +136,37 @@ int agent_config_load_listeners(struct agent_config *config, const char *path, s
     return rc;
 }
 
+/* "unix:/run/x.sock?table=clicks&ack=lines" */
+static bool parse_listener(struct arena *arena, const char *text, struct agent_listener *out)
+{
+    size_t kind_len = strcspn(text, ":");
+    size_t len = strcspn(text, "?");
+    *out = no_listener;
+    if (kind_len >= len ||
+        !set_listener_key(
+            out, arena_copy_cstr(arena, slice_of(text, kind_len)),
+            arena_copy_cstr(arena, slice_of(text + kind_len + 1, len - kind_len - 1))) ||
+        out->kind == NULL)
+        return false;
+    for (text += len; *text != 0;) {
+        text++; /* the '?' or '&' */
+        size_t pair = strcspn(text, "&");
+        const char *equals = memchr(text, '=', pair);
+        if (equals == NULL)
+            return false;
+        const char *key = arena_copy_cstr(arena, slice_of(text, (size_t)(equals - text)));
+        bool known = false;
+        for (size_t i = LISTENER_KIND_COUNT; i < LISTENER_KEY_COUNT; i++)
+            known = known || strcmp(key, listener_keys[i]) == 0;
+        const char *value =
+            arena_copy_cstr(arena, slice_of(equals + 1, pair - (size_t)(equals - text) - 1));
+        if (!known || !set_listener_key(out, key, value))
+            return false;
+        text += pair;
+    }
+    return true;
+}
+
 int agent_config_set_listeners(struct agent_config *config, const char *text, struct error *err)
 {
     struct option_names names = {0};
@@ -101,20 +174,37 @@ int agent_config_set_listeners(struct agent_config *config, const char *text, st
     config->listener_count = 0;
     config->listeners = arena_alloc(&config->arena, names.count + 1, sizeof *config->listeners);
     for (size_t i = 0; i < names.count; i++) {
-        const char *colon = strchr(names.names[i], ':');
-        size_t len = colon != NULL ? (size_t)(colon - names.names[i]) : 0;
-        size_t kind = 0;
-        while (kind < LISTENER_KIND_COUNT &&
-               !slice_is(slice_of(names.names[i], len), listener_kinds[kind]))
-            kind++;
-        if (colon == NULL || kind == LISTENER_KIND_COUNT)
+        struct agent_listener *listener = &config->listeners[config->listener_count];
+        if (!parse_listener(&config->arena, names.names[i], listener))
             return error_set(err, ERROR_INPUT,
-                             "--listen: %s names no door; one looks like http:127.0.0.1:7180",
+                             "--listen: %s names no door; they look like http:127.0.0.1:7180 and "
+                             "unix:/run/clicks.sock?table=clicks&ack=lines",
                              names.names[i]);
-        config->listeners[config->listener_count++] =
-            (struct agent_listener){.kind = listener_kinds[kind], .address = colon + 1};
+        const char *mistake = listener_mistake(listener);
+        if (mistake != NULL)
+            return error_set(err, ERROR_INPUT, "--listen: %s: %s", names.names[i], mistake);
+        config->listener_count++;
     }
     return OK;
+}
+
+void agent_config_init(struct agent_config *out)
+{
+    static const char *default_tables[] = {"openrtb"};
+    static struct agent_listener default_listeners[1];
+    default_listeners[0] = no_listener;
+    default_listeners[0].kind = "http";
+    default_listeners[0].address = "127.0.0.1:7180";
+    *out = (struct agent_config){.tables = {.count = 1, .names = default_tables},
+                                 .listener_count = 1,
+                                 .listeners = default_listeners};
+    options_init(&agent_options, out);
+}
+
+void agent_config_free(struct agent_config *config)
+{
+    arena_free(&config->arena);
+    *config = (struct agent_config){0};
 }
 
 static bool is_name(const char *text)

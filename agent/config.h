@@ -14,10 +14,17 @@
 #include "lib/base/error.h"
 #include "lib/options/options.h"
 
-/* A door of the daemon: "http: 127.0.0.1:7180" in the list `listen`. */
+/* A door of the daemon, an entry of the list `listen`: the key that names its kind with
+ * its address, and what else the kind wants: {http: 127.0.0.1:7180},
+ * {unix: /run/bidlake/clicks.sock, table: clicks, ack: lines, mode: 0660}. */
 struct agent_listener {
     const char *kind;
     const char *address;
+    const char *table; /* "" where none was given, as the others */
+    const char *ack;
+    const char *mode;
+    const char *owner;
+    const char *group;
 };
 
 struct agent_config {
@@ -60,7 +67,7 @@ extern const struct option_table agent_options;
 /* The list `listen` of the file at `path`; NULL or no such list leaves what is there. */
 int agent_config_load_listeners(struct agent_config *config, const char *path,
                                 struct error *err) MUST_USE;
-/* "http:127.0.0.1:7180,unix:/run/x.sock" instead of the file's list. */
+/* "http:127.0.0.1:7180,unix:/run/x.sock?table=clicks&ack=lines" instead of the list. */
 int agent_config_set_listeners(struct agent_config *config, const char *text,
                                struct error *err) MUST_USE;
 

@@ -246,7 +246,8 @@ static void write_status(void *context, struct buf *out)
 
 static const struct source_ops *find_source(const char *kind)
 {
-    static const struct source_ops *const all[] = {&source_http};
+    static const struct source_ops *const all[] = {&source_http, &source_unix,
+                                                   &source_unix_datagram};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (strcmp(all[i]->kind, kind) == 0)
             return all[i];
@@ -264,6 +265,7 @@ static struct source_options source_options_of(struct daemon *daemon,
                                    .body_bytes_max = (size_t)config->http_body_bytes,
                                    .expanded_bytes_max = (size_t)config->http_expanded_bytes,
                                    .connections_max = (unsigned)config->http_connections,
+                                   .event_bytes_max = (size_t)config->event_bytes_max,
                                    .dedup_window_ms = config->dedup_window_ms,
                                    .idle_seconds = (unsigned)(config->http_idle_ms / 1000)};
 }
@@ -279,6 +281,11 @@ static int open_sources(struct daemon *daemon, struct error *err)
         struct metrics_source *source = &daemon->sources.open[i];
         struct source_statistics statistics;
         options.address = listener->address;
+        options.table = listener->table;
+        options.mode = listener->mode;
+        options.owner = listener->owner;
+        options.group = listener->group;
+        options.ack_lines = listener->ack[0] != 0;
         source->ops = find_source(listener->kind);
         ASSERT(source->ops != NULL); /* the configuration knows no others */
         rc = source->ops->open(&source->source, &options, err);

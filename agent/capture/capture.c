@@ -24,8 +24,15 @@
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
+#include "lib/json/json.h"
 
-enum { OPEN_BYTES_DEFAULT = 16 << 20 };
+enum {
+    EVENT_BYTES_DEFAULT = 1 << 20,
+    OPEN_BYTES_DEFAULT = 16 << 20,
+    LETTER_BODY_MAX = 4096,
+    LETTER_MAX = 64 << 10, /* with six characters for each byte of it, and the rest */
+};
+#define LETTERS "dead_letters"
 
 const int64_t capture_latency_bounds_us[CAPTURE_LATENCY_BUCKETS - 1] = {
     100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 500000};
@@ -65,6 +72,7 @@ struct intake {
     struct intake *next;
     size_t table; /* of the request that is being handed in */
     struct ticket *ticket;
+    struct buf letter; /* the text of a dead letter */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct lane_set *set;   /* of the newest generation it has seen; older ones empty out */
@@ -199,8 +207,7 @@ static int lane_set_make(struct intake *intake, const struct generation *generat
                          struct lane_set **out, struct error *err)
 {
     const struct capture_options *options = &intake->capture->options;
-    struct shred_options shred = {.bytes_max = options->event_bytes_max,
-                                  .time_past_us = options->time_past_us,
+    struct shred_options shred = {.time_past_us = options->time_past_us,
                                   .time_future_us = options->time_future_us};
     struct lane_set *set = memory_alloc(1, sizeof *set);
     set->generation = generation;
@@ -213,6 +220,10 @@ static int lane_set_make(struct intake *intake, const struct generation *generat
         buf_init(&lane->taken.rows, SPOOL_BATCH_BYTES_MAX);
         shred_batch_reset(&lane->open);
         shred_batch_reset(&lane->taken);
+        bool letters = strcmp(generation->tables[i].mapping->schema.table, LETTERS) == 0;
+        shred.bytes_max = letters && options->event_bytes_max < LETTER_MAX
+                              ? LETTER_MAX
+                              : options->event_bytes_max;
         rc = shredder_open(&lane->shredder, generation->tables[i].mapping, &shred, err);
     }
     return rc;
@@ -286,6 +297,7 @@ void intake_close(struct intake *intake)
     pthread_mutex_unlock(&capture->lock);
     ASSERT(intake->tickets == NULL && intake->taken == NULL);
     pthread_mutex_destroy(&intake->lock);
+    buf_free(&intake->letter);
     free(intake);
 }
 
@@ -334,6 +346,7 @@ int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, str
     ticket->next = NULL;
     ticket->accepted = 0;
     ticket->refused = 0;
+    ticket->dead_letters = 0;
     pthread_mutex_lock(&intake->lock);
     int rc = follow_generation(intake, err);
     if (rc != OK) {
@@ -373,6 +386,35 @@ void intake_refuse(struct intake *intake, enum refusal_reason reason)
     intake->ticket->refused++;
 }
 
+void intake_dead_letter(struct intake *intake, const struct dead_letter *letter)
+{
+    size_t table = find_table(intake->set->generation, slice_cstr(LETTERS));
+    struct shred_context context = {.source_time_us = INT64_MIN, .partition = -1, .offset = -1};
+    size_t len = letter->body.len < LETTER_BODY_MAX ? letter->body.len : LETTER_BODY_MAX;
+    struct ticket counts = *intake->ticket;
+    struct buf *text = &intake->letter;
+    struct refusal refusal;
+    ASSERT(table != SIZE_MAX); /* mapping_set_load sees to it */
+    buf_reset(text);
+    buf_put_cstr(text, "{\"source\":");
+    json_put_string(text, slice_cstr(letter->source));
+    buf_put_cstr(text, ",\"table\":");
+    json_put_string(
+        text, slice_cstr(intake->set->generation->tables[intake->table].mapping->schema.table));
+    buf_printf(text, ",\"position\":%lld,\"reason\":", (long long)letter->position);
+    json_put_string(text, slice_cstr(letter->reason));
+    buf_put_cstr(text, ",\"body\":");
+    json_put_string(text, slice_of(letter->body.data, len));
+    buf_put_u8(text, '}');
+    size_t of_events = intake->table;
+    intake->table = table;
+    bool fine = intake_event(intake, buf_slice(text), &context, &refusal);
+    intake->table = of_events;
+    ASSERT(fine);
+    *intake->ticket = counts;
+    intake->ticket->dead_letters++;
+}
+
 /* The committer sleeps only when `asked` was false, so one wake a cut is enough. */
 static void wake_committer(struct capture *capture)
 {
@@ -386,7 +428,7 @@ static void wake_committer(struct capture *capture)
 bool intake_end(struct intake *intake)
 {
     struct ticket *ticket = intake->ticket;
-    bool waits = ticket->accepted > 0 || ticket->checkpoint_count > 0;
+    bool waits = ticket->accepted + ticket->dead_letters > 0 || ticket->checkpoint_count > 0;
     bool looked_at = waits || ticket->refused > 0;
     intake->ticket = NULL;
     if (waits) {
@@ -610,6 +652,8 @@ int capture_open(struct capture **out, const struct capture_options *options, st
     capture->options = *options;
     if (capture->options.clock == NULL)
         capture->options.clock = &clock_system;
+    if (capture->options.event_bytes_max == 0)
+        capture->options.event_bytes_max = EVENT_BYTES_DEFAULT;
     if (capture->options.open_bytes_max == 0)
         capture->options.open_bytes_max = OPEN_BYTES_DEFAULT;
     capture->totals = memory_alloc(options->mappings->count, sizeof *capture->totals);

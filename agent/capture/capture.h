@@ -71,8 +71,9 @@ struct ticket {
     size_t checkpoint_count;
     /* set by the capture */
     struct ticket *next;
-    uint32_t accepted;
+    uint32_t accepted; /* dead letters are none of these */
     uint32_t refused;
+    uint32_t dead_letters;
 };
 
 int intake_open(struct intake **out, struct capture *capture, struct error *err) MUST_USE;
@@ -88,6 +89,15 @@ bool intake_event(struct intake *intake, struct slice json, struct shred_context
                   struct refusal *refusal);
 /* The source found the event bad itself (too large, no UTF-8 frame, ...). */
 void intake_refuse(struct intake *intake, enum refusal_reason reason);
+/* For a source without a sender to tell: the event that was just refused becomes a row of
+ * dead_letters, in the same transaction as the request's good ones. */
+struct dead_letter {
+    const char *source;
+    int64_t position; /* line, message; of the source's own counting */
+    const char *reason;
+    struct slice body; /* its beginning is kept */
+};
+void intake_dead_letter(struct intake *intake, const struct dead_letter *letter);
 /* The request is whole: true, `done` comes later; false, there is nothing to wait for (no
  * event was accepted and no checkpoint is to be stored), `done` does not come. */
 bool intake_end(struct intake *intake) MUST_USE;

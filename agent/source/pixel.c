@@ -4,28 +4,12 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "lib/json/json.h"
+
 struct collect {
     struct buf *out;
     uint64_t unresolved;
 };
-
-/* RFC 8259 section 7; bytes from 0x80 on stay, the shredder mends what is no UTF-8. */
-static void put_string(struct buf *out, const char *text, size_t len)
-{
-    buf_put_u8(out, '"');
-    for (size_t i = 0; i < len; i++) {
-        uint8_t byte = (uint8_t)text[i];
-        if (byte == '"' || byte == '\\') {
-            buf_put_u8(out, '\\');
-            buf_put_u8(out, byte);
-        } else if (byte < 0x20) {
-            buf_printf(out, "\\u%04x", byte);
-        } else {
-            buf_put_u8(out, byte);
-        }
-    }
-    buf_put_u8(out, '"');
-}
 
 static bool is_macro(const char *value, size_t len)
 {
@@ -45,9 +29,9 @@ static enum MHD_Result take(void *context, enum MHD_ValueKind kind, const char *
     }
     if (collect->out->len > 1)
         buf_put_u8(collect->out, ',');
-    put_string(collect->out, key, key_len);
+    json_put_string(collect->out, slice_of(key, key_len));
     buf_put_u8(collect->out, ':');
-    put_string(collect->out, value, value_len);
+    json_put_string(collect->out, slice_of(value, value_len));
     return MHD_YES;
 }
 

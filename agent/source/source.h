@@ -28,6 +28,12 @@ struct source_options {
     const char *address;       /* "127.0.0.1:7180" */
     const char *host;          /* $host */
     const char *token_file;    /* "": no token is asked for */
+    const char *table;         /* unix: where the events go */
+    const char *mode;          /* unix: of the socket, octal; owner and group by name; "": as is */
+    const char *owner;
+    const char *group;
+    bool ack_lines;            /* unix stream: how many lines are durable is written back */
+    size_t event_bytes_max;    /* 0: 1 MiB */
     size_t body_bytes_max;     /* as sent */
     size_t expanded_bytes_max; /* after gzip or zstd */
     unsigned connections_max;
@@ -59,6 +65,8 @@ struct source_ops {
 };
 
 extern const struct source_ops source_http;
+extern const struct source_ops source_unix;
+extern const struct source_ops source_unix_datagram;
 
 /* A listening socket at "127.0.0.1:7180" or "[::1]:7180"; names are not resolved: what
  * listens is told where. `bound` is the address with the port that port 0 became.

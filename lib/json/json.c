@@ -99,3 +99,20 @@ int json_get_i64_or(const json_t *object, const char *what, const char *key, int
         return OK;
     return json_get_i64(object, what, key, out, err);
 }
+
+void json_put_string(struct buf *out, struct slice text)
+{
+    buf_put_u8(out, '"');
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t byte = text.data[i];
+        if (byte == '"' || byte == '\\') {
+            buf_put_u8(out, '\\');
+            buf_put_u8(out, byte);
+        } else if (byte < 0x20) {
+            buf_printf(out, "\\u%04x", byte);
+        } else {
+            buf_put_u8(out, byte);
+        }
+    }
+    buf_put_u8(out, '"');
+}

@@ -23,6 +23,9 @@ int json_decode(json_t **out, struct slice bytes, struct error *err) MUST_USE;
 
 /* Compact, keys in the order they were set. */
 void json_encode(const json_t *value, struct buf *out);
+/* A string alone, in quotes, RFC 8259 section 7. Bytes that are no UTF-8 stay as they are:
+ * for texts that only our own shredder reads, which mends them. */
+void json_put_string(struct buf *out, struct slice text);
 /* The same with sorted keys, so that equal values give equal bytes. */
 void json_encode_sorted(const json_t *value, struct buf *out);
 

@@ -24,7 +24,7 @@ class Agent:
         self.log_path = where.path(f"agent-{random.randrange(1 << 30)}.log")
         command = [os.path.join(lake.BUILD, "bidlake-agent"), "run", *where.agent_flags(),
                    "--listen", "http:127.0.0.1:0", "--operations", "127.0.0.1:0",
-                   "--roll-age", "300ms", *arguments]
+                   "--roll-age", "300ms", *map(str, arguments)]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
                                             env=dict(os.environ, **(env or {})))
@@ -210,6 +210,119 @@ columns:
         agent.stop()
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
+
+
+class Sockets(Case):
+    def connect(self, path, kind=socket.SOCK_STREAM):
+        connection = socket.socket(socket.AF_UNIX, kind)
+        self.addCleanup(connection.close)
+        connection.settimeout(20)
+        connection.connect(path)
+        return connection
+
+    def acked(self, connection, lines):
+        """Reads acks until one says so many lines."""
+        text = b""
+        while not text.endswith(b"%d\n" % lines):
+            text += connection.recv(4096)
+        return text
+
+    def letters(self):
+        return self.lake.rows("dead_letters", ["table", "position", "reason", "body"])
+
+    def test_stream(self):
+        """Lines are settled when they are durable; what is no event is not lost either."""
+        path = self.lake.path("clicks.sock")
+        agent = self.start("--listen", f"http:127.0.0.1:0,unix:{path}?table=clicks&ack=lines"
+                                       "&mode=0600", "--limits-event-bytes", "1KiB")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        first, second = self.connect(path), self.connect(path)
+        first.sendall(b'{"id":"a"}\n\n{"id":"b"}\nbad "line\n{"id":')
+        self.acked(first, 4)
+        second.sendall(b'{"id":"c"}\r\n' + b"x" * 70000)
+        self.acked(second, 1)
+        second.sendall(b"y" * 70000 + b'\n{"id":"d"}\n')
+        self.acked(second, 3)
+        first.sendall(b'"e"}\n{"id":"f"}')
+        first.shutdown(socket.SHUT_WR)
+        self.acked(first, 6)
+        agent.stop()
+        self.assertFalse(os.path.exists(path))
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {name: 1 for name in "abcdef"})
+        found = sorted((table, position, len(body)) for table, position, _, body in self.letters())
+        self.assertEqual(found, [("clicks", 2, 4096), ("clicks", 4, 9)])
+
+    def test_datagrams(self):
+        path = self.lake.path("clicks.sock")
+        agent = self.start("--listen", f"http:127.0.0.1:0,unix_datagram:{path}?table=clicks")
+        sender = self.connect(path, socket.SOCK_DGRAM)
+        for n in range(2000):
+            sender.send(b'{"id":\n"n%d"}' % n)
+        sender.send(b"bad")
+        kept = "bidlake_capture_events_kept_total"
+        until(lambda: agent.metric(kept) == 2001, "all of them durable")
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {f"n{n}": 1 for n in range(2000)})
+        self.assertEqual([body for _, _, _, body in self.letters()], ["bad"])
+
+    def test_killed_with_acks_out(self):
+        """What was acked is in the table; the sender sends the rest again."""
+        path = self.lake.path("clicks.sock")
+        acked, sent = 0, 0
+        for _ in range(4):
+            agent = self.start("--listen", f"http:127.0.0.1:0,unix:{path}?table=clicks&ack=lines")
+            connection, base, text = self.connect(path), acked, b""
+            connection.settimeout(0.2)
+            lines = [b'{"id":"n%d"}\n' % n for n in range(base, base + 20000)]
+            sender = threading.Thread(target=self.send_all, args=(connection, b"".join(lines)))
+            sender.start()
+            until(lambda: self.acks_so_far(connection, base) > base + 100, "acks")
+            end(agent.process, signal.SIGKILL)
+            sender.join()
+            acked = max(acked, base + self.last_ack)
+            connection.close()
+        self.start().stop()
+        self.lake.once()
+        found = self.lake.ids("clicks", "click_id")
+        self.assertEqual([n for n in range(acked) if f"n{n}" not in found], [])
+
+    last_ack = 0
+
+    def send_all(self, connection, data):
+        try:
+            connection.sendall(data)
+        except OSError:
+            pass
+
+    def acks_so_far(self, connection, base):
+        try:
+            lines = connection.recv(65536).split()
+        except TimeoutError:
+            lines = []
+        self.last_ack = int(lines[-1]) if lines else self.last_ack
+        return base + self.last_ack
+
+    def test_what_cannot_be_listened_at(self):
+        path = self.lake.path("s.sock")
+        file = self.lake.write("file", "mine")
+        for listen, words in ((f"unix:{path}", "table"), (f"unix:{path}?table=nothing", "nothing"),
+                              (f"unix:{file}?table=clicks", "no socket"),
+                              ("unix:relative?table=clicks", "absolute"),
+                              (f"unix:{path}?table=clicks&mode=rw", "octal"),
+                              (f"unix:{path}?table=clicks&owner=no-such-user", "no-such-user"),
+                              ("http:127.0.0.1:0?table=clicks", "http has no other keys")):
+            result = self.lake.agent("run", "--listen", listen, code=USAGE)
+            self.assertIn(words, result.err)
+        with open(file, encoding="utf-8") as left:
+            self.assertEqual(left.read(), "mine")
+        agent = self.start("--listen", f"http:127.0.0.1:0,unix:{path}?table=clicks")
+        result = self.lake.agent("run", "--listen", f"unix:{path}?table=clicks",
+                                 spool=self.lake.path("other"), code=lake.FAILED)
+        self.assertIn("listens there already", result.err)
+        end(agent.process, signal.SIGKILL)
+        self.start("--listen", f"http:127.0.0.1:0,unix:{path}?table=clicks").stop()
 
 
 class Repeated(Case):

@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Unix sockets: NDJSON over streams, one event a datagram; one epoll thread a socket.
+ *
+ * A connection has at most one ticket out. What it brought meanwhile stays in the kernel,
+ * so a slow disk slows the sender down; nothing is dropped. Its bytes are kept until they
+ * are durable: what the spool did not take is handed in again. With `ack: lines` the agent
+ * then writes back how many lines of this connection are settled, in decimal, a line each
+ * time: durable, or, if they were no events, in dead_letters. Datagrams wait in the
+ * kernel's queue in the same way; a sender that does not want to wait sees EAGAIN.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "agent/source/source.h"
+#include "lib/base/assert.h"
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+
+enum {
+    BACKLOG = 256,
+    EVENTS_MAX = 64,
+    READ_BYTES = 64 << 10,
+    RETRY_MS = 100,
+    LINE_BLANKS_MAX = 4096,
+    DATAGRAMS_MAX = 256, /* in one request */
+    BUFFER_KEPT = 256 << 10,
+};
+
+struct connection {
+    struct ticket ticket; /* first */
+    struct event_source *source;
+    struct connection *next;     /* of all */
+    struct connection *finished; /* of those whose ticket came back */
+    int fd;
+    struct buf bytes;    /* read and not durable yet */
+    size_t offered;      /* of these, in the request that is under way */
+    uint64_t lines;      /* settled */
+    uint64_t lines_more; /* when the request is */
+    bool waiting;        /* its ticket is out */
+    bool refused;        /* the spool did not take it: again in a moment */
+    bool ended;          /* nothing more comes */
+    bool skipping;       /* within a line that is too long */
+    bool skipped;        /* the same, before what is offered */
+    bool watched;        /* epoll looks at it */
+    int rc;              /* of the ticket */
+};
+
+struct event_source {
+    struct source_options options;
+    const struct source_ops *ops;
+    bool datagram;
+    size_t table;
+    size_t line_bytes_max;
+    struct intake *intake;
+    int listen_fd;
+    bool listening; /* epoll looks at it */
+    int epoll_fd;
+    int wake_fd;
+    pthread_t thread;
+    bool running;
+    atomic_bool paused;
+    atomic_bool closing;
+    struct connection *connections;
+    struct connection *datagrams; /* the one of a datagram socket */
+    _Atomic uint64_t connection_count;
+    _Atomic uint64_t requests;
+    _Atomic uint64_t bytes;
+    pthread_mutex_t lock;
+    /* guarded by lock */
+    struct connection *finished;
+};
+
+static void wake(struct event_source *source)
+{
+    uint64_t one = 1;
+    /* It fails only when the counter is full, and then the thread is awake. */
+    if (write(source->wake_fd, &one, sizeof one) < 0)
+        return;
+}
+
+static void on_durable(struct ticket *ticket, int rc, const struct error *err)
+{
+    struct connection *connection = (struct connection *)ticket;
+    struct event_source *source = connection->source;
+    (void)err; /* the capture logs it once for all */
+    pthread_mutex_lock(&source->lock);
+    connection->rc = rc;
+    connection->finished = source->finished;
+    source->finished = connection;
+    pthread_mutex_unlock(&source->lock);
+    wake(source);
+}
+
+/* ---- events ---- */
+
+static struct slice trim(struct slice line)
+{
+    while (line.len > 0 && strchr(" \t\r", line.data[0]) != NULL && line.data[0] != 0)
+        line = slice_of(line.data + 1, line.len - 1);
+    while (line.len > 0 && strchr(" \t\r", line.data[line.len - 1]) != NULL &&
+           line.data[line.len - 1] != 0)
+        line.len--;
+    return line;
+}
+
+static void take_event(struct connection *connection, struct slice text, uint64_t position)
+{
+    struct event_source *source = connection->source;
+    struct shred_context context = {.source_time_us = INT64_MIN,
+                                    .host = slice_cstr(source->options.host),
+                                    .partition = -1,
+                                    .offset = -1};
+    struct refusal refusal;
+    if (intake_event(source->intake, text, &context, &refusal))
+        return;
+    struct dead_letter letter = {.source = source->options.address,
+                                 .position = (int64_t)position,
+                                 .reason = refusal.text,
+                                 .body = text};
+    intake_dead_letter(source->intake, &letter);
+}
+
+/* Blank lines are lines, but no events. The end of a line that was too long belongs to the
+ * beginning that was settled before. */
+static void take_line(struct connection *connection, struct slice line)
+{
+    connection->lines_more++;
+    if (connection->skipping) {
+        connection->skipping = false;
+        return;
+    }
+    line = trim(line);
+    if (line.len > 0)
+        take_event(connection, line, connection->lines + connection->lines_more);
+}
+
+static void take_lines(struct connection *connection)
+{
+    struct buf *bytes = &connection->bytes;
+    size_t max = connection->source->line_bytes_max;
+    while (connection->offered < bytes->len) {
+        struct slice rest =
+            slice_of(bytes->data + connection->offered, bytes->len - connection->offered);
+        const uint8_t *end = memchr(rest.data, '\n', rest.len);
+        if (end != NULL) {
+            size_t len = (size_t)(end - rest.data);
+            take_line(connection, slice_of(rest.data, len));
+            connection->offered += len + 1;
+        } else if (connection->ended) {
+            take_line(connection, rest);
+            connection->offered = bytes->len;
+        } else if (connection->skipping) {
+            connection->offered = bytes->len;
+        } else if (rest.len >= max) {
+            /* Too long by now, whatever follows: the shredder says so. */
+            take_event(connection, rest, connection->lines + connection->lines_more + 1);
+            connection->skipping = true;
+            connection->offered = bytes->len;
+        } else {
+            break;
+        }
+    }
+}
+
+/* Taken out, not only muted: a peer that hangs up is told of whatever is asked for. */
+static void watch(struct connection *connection, bool wanted)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
+    if (connection->watched == wanted)
+        return;
+    int rc = epoll_ctl(connection->source->epoll_fd, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
+                       connection->fd, &event);
+    ASSERT(rc == 0);
+    connection->watched = wanted;
+}
+
+/* Hands in what is whole; the connection is not read until that is durable. */
+static void offer(struct connection *connection)
+{
+    struct event_source *source = connection->source;
+    struct error err;
+    connection->refused = false;
+    connection->skipped = connection->skipping;
+    connection->offered = 0;
+    connection->lines_more = 0;
+    if (intake_begin(source->intake, source->table, &connection->ticket, &err) != OK) {
+        connection->refused = true;
+        watch(connection, false);
+        return;
+    }
+    take_lines(connection);
+    connection->waiting = intake_end(source->intake);
+    atomic_fetch_add(&source->requests, 1);
+    if (connection->waiting)
+        watch(connection, false);
+}
+
+/* ---- streams ---- */
+
+static void watch_listener(struct event_source *source, bool wanted)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &source->listen_fd};
+    if (source->listening == wanted || source->datagram)
+        return;
+    int rc = epoll_ctl(source->epoll_fd, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, source->listen_fd,
+                       &event);
+    ASSERT(rc == 0);
+    source->listening = wanted;
+}
+
+static void close_connection(struct event_source *source, struct connection *connection)
+{
+    struct connection **at = &source->connections;
+    while (*at != connection)
+        at = &(*at)->next;
+    *at = connection->next;
+    close(connection->fd);
+    buf_free(&connection->bytes);
+    free(connection);
+    atomic_fetch_sub(&source->connection_count, 1);
+    watch_listener(source, !atomic_load(&source->paused));
+}
+
+/* Nothing is waited for: a sender that does not read its acks may miss some, the next one
+ * has the sum. */
+static void write_ack(const struct connection *connection)
+{
+    char text[32];
+    int len = snprintf(text, sizeof text, "%" PRIu64 "\n", connection->lines);
+    if (send(connection->fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return;
+}
+
+/* What was offered is durable. */
+static void settle(struct connection *connection)
+{
+    struct buf *bytes = &connection->bytes;
+    memmove(bytes->data, bytes->data + connection->offered, bytes->len - connection->offered);
+    bytes->len -= connection->offered;
+    connection->offered = 0;
+    if (bytes->len == 0 && bytes->cap > BUFFER_KEPT) {
+        buf_free(bytes);
+        *bytes = (struct buf){0};
+    }
+    connection->lines += connection->lines_more;
+    if (connection->lines_more > 0 && connection->source->options.ack_lines)
+        write_ack(connection);
+    connection->lines_more = 0;
+}
+
+/* Goes on as far as it can without waiting; may close the connection. */
+static void advance(struct event_source *source, struct connection *connection)
+{
+    while (!connection->waiting && !connection->refused && connection->bytes.len > 0) {
+        offer(connection);
+        if (connection->waiting || connection->refused)
+            return;
+        if (connection->offered == 0)
+            break;
+        settle(connection);
+    }
+    if (connection->waiting || connection->refused)
+        return;
+    if (connection->ended || atomic_load(&source->closing))
+        close_connection(source, connection);
+    else
+        watch(connection, true);
+}
+
+static void read_stream(struct event_source *source, struct connection *connection)
+{
+    bool room = buf_reserve(&connection->bytes, READ_BYTES);
+    ASSERT(room);
+    ssize_t got = read(connection->fd, connection->bytes.data + connection->bytes.len, READ_BYTES);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        connection->ended = true;
+    } else {
+        connection->bytes.len += (size_t)got;
+        atomic_fetch_add(&source->bytes, (uint64_t)got);
+    }
+    advance(source, connection);
+}
+
+static struct connection *add_connection(struct event_source *source, int fd)
+{
+    struct connection *connection = memory_alloc(1, sizeof *connection);
+    connection->source = source;
+    connection->fd = fd;
+    connection->ticket.done = on_durable;
+    connection->next = source->connections;
+    source->connections = connection;
+    atomic_fetch_add(&source->connection_count, 1);
+    watch(connection, true);
+    return connection;
+}
+
+/* At the limit, and once paused, the listener is not looked at: who wants to connect waits
+ * in its backlog. */
+static void accept_streams(struct event_source *source)
+{
+    while (atomic_load(&source->connection_count) < source->options.connections_max) {
+        int fd = accept4(source->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0) {
+            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+                log_event(LOG_LEVEL_WARN, "unix", "a connection was not taken",
+                          "address=%s error=\"%s\"", source->options.address, strerror(errno));
+            return;
+        }
+        add_connection(source, fd);
+    }
+    watch_listener(source, false);
+}
+
+/* ---- datagrams ---- */
+
+/* Each becomes a line of the one connection's bytes, so that both kinds go the same way. */
+static void read_datagrams(struct event_source *source, struct connection *connection)
+{
+    struct buf *bytes = &connection->bytes;
+    size_t max = source->line_bytes_max;
+    for (int i = 0; i < DATAGRAMS_MAX && bytes->len < READ_BYTES; i++) {
+        bool room = buf_reserve(bytes, max + 1);
+        ASSERT(room);
+        uint8_t *to = bytes->data + bytes->len;
+        ssize_t got = recv(connection->fd, to, max, MSG_DONTWAIT | MSG_TRUNC);
+        if (got < 0)
+            break;
+        size_t len = (size_t)got < max ? (size_t)got : max;
+        /* A line end within would make two events of one. */
+        for (size_t at = 0; at < len; at++) {
+            if (to[at] == '\n')
+                to[at] = ' ';
+        }
+        bytes->len += len;
+        buf_put_u8(bytes, '\n');
+        atomic_fetch_add(&source->bytes, (uint64_t)got);
+    }
+    advance(source, connection);
+}
+
+/* ---- the thread ---- */
+
+static void take_finished(struct event_source *source)
+{
+    uint64_t count = 0;
+    if (read(source->wake_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        return;
+    pthread_mutex_lock(&source->lock);
+    struct connection *finished = source->finished;
+    source->finished = NULL;
+    pthread_mutex_unlock(&source->lock);
+    while (finished != NULL) {
+        struct connection *connection = finished;
+        finished = connection->finished;
+        connection->waiting = false;
+        if (connection->rc == OK) {
+            settle(connection);
+            advance(source, connection);
+        } else {
+            connection->refused = true;
+            connection->skipping = connection->skipped;
+        }
+    }
+}
+
+static bool any(const struct event_source *source, bool refused)
+{
+    for (const struct connection *at = source->connections; at != NULL; at = at->next) {
+        if (refused ? at->refused : at->waiting)
+            return true;
+    }
+    return false;
+}
+
+static void retry_refused(struct event_source *source)
+{
+    for (struct connection *at = source->connections; at != NULL;) {
+        struct connection *connection = at;
+        at = at->next;
+        if (!connection->refused)
+            continue;
+        /* What is not durable when the agent ends is the sender's still. */
+        connection->refused = false;
+        if (atomic_load(&source->closing))
+            close_connection(source, connection);
+        else
+            advance(source, connection);
+    }
+}
+
+static void close_idle(struct event_source *source)
+{
+    for (struct connection *at = source->connections; at != NULL;) {
+        struct connection *connection = at;
+        at = at->next;
+        if (!connection->waiting)
+            close_connection(source, connection);
+    }
+}
+
+static void dispatch(struct event_source *source, void *what)
+{
+    bool paused = atomic_load(&source->paused);
+    if (what == &source->listen_fd && !paused)
+        accept_streams(source);
+    else if (what == &source->listen_fd)
+        watch_listener(source, false);
+    else if (source->datagram && !paused)
+        read_datagrams(source, what);
+    else if (source->datagram)
+        watch(what, false);
+    else
+        read_stream(source, what);
+}
+
+static void *run(void *context)
+{
+    struct event_source *source = context;
+    while (!atomic_load(&source->closing) || any(source, false)) {
+        struct epoll_event events[EVENTS_MAX];
+        int wait_ms = any(source, true) ? RETRY_MS : -1;
+        int count = epoll_wait(source->epoll_fd, events, EVENTS_MAX, wait_ms);
+        /* Connections last: taking what is finished may close some of them, so those are
+         * not looked at in the same round. */
+        bool finished = false;
+        for (int i = 0; i < count; i++)
+            finished = finished || events[i].data.ptr == source;
+        for (int i = 0; i < count && !finished; i++)
+            dispatch(source, events[i].data.ptr);
+        if (finished)
+            take_finished(source);
+        if (count == 0)
+            retry_refused(source);
+    }
+    close_idle(source);
+    return NULL;
+}
+
+/* ---- open and close ---- */
+
+/* A socket file that nobody listens on is what a killed agent left. */
+static int clear_path(const char *path, const struct sockaddr_un *address, int type,
+                      struct error *err)
+{
+    struct stat status;
+    if (lstat(path, &status) < 0)
+        return errno == ENOENT ? OK : error_errno(err, "stat");
+    if (!S_ISSOCK(status.st_mode))
+        return error_set(err, ERROR_INPUT, "there is a file that is no socket");
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    bool alive = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (alive)
+        return error_set(err, ERROR_CONFLICT, "somebody listens there already");
+    return unlink(path) == 0 ? OK : error_errno(err, "unlink");
+}
+
+static int set_owner(const struct source_options *options, struct error *err)
+{
+    uid_t owner = (uid_t)-1;
+    gid_t group = (gid_t)-1;
+    const struct passwd *user = NULL;
+    const struct group *members = NULL;
+    if (options->owner[0] != 0) {
+        user = getpwnam(options->owner);
+        if (user == NULL)
+            return error_set(err, ERROR_INPUT, "there is no user %s", options->owner);
+        owner = user->pw_uid;
+    }
+    if (options->group[0] != 0) {
+        members = getgrnam(options->group);
+        if (members == NULL)
+            return error_set(err, ERROR_INPUT, "there is no group %s", options->group);
+        group = members->gr_gid;
+    }
+    if ((user != NULL || members != NULL) && chown(options->address, owner, group) < 0)
+        return error_errno(err, "chown");
+    if (options->mode[0] != 0 &&
+        chmod(options->address, (mode_t)strtoul(options->mode, NULL, 8)) < 0)
+        return error_errno(err, "chmod");
+    return OK;
+}
+
+static int listen_at(struct event_source *source, struct error *err)
+{
+    const char *path = source->options.address;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int type = source->datagram ? SOCK_DGRAM : SOCK_STREAM;
+    if (strlen(path) >= sizeof address.sun_path)
+        return error_set(err, ERROR_INPUT, "a socket's path has %zu bytes at most",
+                         sizeof address.sun_path - 1);
+    memcpy(address.sun_path, path, strlen(path));
+    int rc = clear_path(path, &address, type, err);
+    if (rc != OK)
+        return rc;
+    source->listen_fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (source->listen_fd < 0)
+        return error_errno(err, "socket");
+    /* Nobody gets in between bind and chmod. */
+    mode_t mask = umask(source->options.mode[0] != 0 ? 0177 : 0117);
+    int failed = bind(source->listen_fd, (struct sockaddr *)&address, sizeof address);
+    umask(mask);
+    if (failed < 0)
+        return error_errno(err, "bind");
+    rc = set_owner(&source->options, err);
+    if (rc == OK && !source->datagram && listen(source->listen_fd, BACKLOG) < 0)
+        rc = error_errno(err, "listen");
+    return rc;
+}
+
+static int start_thread(struct event_source *source, struct error *err)
+{
+    struct epoll_event woken = {.events = EPOLLIN, .data.ptr = source};
+    source->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    source->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (source->epoll_fd < 0 || source->wake_fd < 0 ||
+        epoll_ctl(source->epoll_fd, EPOLL_CTL_ADD, source->wake_fd, &woken) < 0)
+        return error_errno(err, "epoll");
+    if (source->datagram)
+        source->datagrams = add_connection(source, source->listen_fd);
+    else
+        watch_listener(source, true);
+    int failed = pthread_create(&source->thread, NULL, run, source);
+    ASSERT(failed == 0);
+    source->running = true;
+    return OK;
+}
+
+static void unix_close(struct event_source *source)
+{
+    if (source == NULL)
+        return;
+    atomic_store(&source->closing, true);
+    if (source->running) {
+        wake(source);
+        pthread_join(source->thread, NULL);
+    }
+    intake_close(source->intake);
+    if (source->datagrams == NULL && source->listen_fd >= 0)
+        close(source->listen_fd);
+    if (source->epoll_fd >= 0)
+        close(source->epoll_fd);
+    if (source->wake_fd >= 0)
+        close(source->wake_fd);
+    if (source->running)
+        unlink(source->options.address);
+    pthread_mutex_destroy(&source->lock);
+    free(source);
+}
+
+static int open_any(struct event_source **out, const struct source_options *options, bool datagram,
+                    struct error *err)
+{
+    struct event_source *source = memory_alloc(1, sizeof *source);
+    source->options = *options;
+    source->datagram = datagram;
+    source->listen_fd = -1;
+    source->epoll_fd = -1;
+    source->wake_fd = -1;
+    source->line_bytes_max = options->event_bytes_max + LINE_BLANKS_MAX;
+    pthread_mutex_init(&source->lock, NULL);
+    source->table = capture_find_table(options->capture, slice_cstr(options->table));
+    int rc = source->table != SIZE_MAX
+                 ? intake_open(&source->intake, options->capture, err)
+                 : error_set(err, ERROR_INPUT, "there is no table %s", options->table);
+    if (rc == OK)
+        rc = listen_at(source, err);
+    if (rc == OK)
+        rc = start_thread(source, err);
+    if (rc != OK) {
+        unix_close(source);
+        return error_wrap(err, "%s", options->address);
+    }
+    *out = source;
+    return OK;
+}
+
+static int unix_open(struct event_source **out, const struct source_options *options,
+                     struct error *err)
+{
+    return open_any(out, options, false, err);
+}
+
+static int unix_datagram_open(struct event_source **out, const struct source_options *options,
+                              struct error *err)
+{
+    return open_any(out, options, true, err);
+}
+
+static int unix_reload(struct event_source *source, const struct source_options *options,
+                       struct error *err)
+{
+    (void)source;
+    (void)options;
+    (void)err;
+    return OK;
+}
+
+static void unix_pause(struct event_source *source)
+{
+    atomic_store(&source->paused, true);
+}
+
+static void unix_statistics(struct event_source *source, struct source_statistics *out)
+{
+    *out = (struct source_statistics){.requests = atomic_load(&source->requests),
+                                      .bytes = atomic_load(&source->bytes),
+                                      .connections = atomic_load(&source->connection_count)};
+    snprintf(out->address, sizeof out->address, "%s", source->options.address);
+}
+
+const struct source_ops source_unix = {.kind = "unix",
+                                       .open = unix_open,
+                                       .reload = unix_reload,
+                                       .pause = unix_pause,
+                                       .close = unix_close,
+                                       .statistics = unix_statistics};
+const struct source_ops source_unix_datagram = {.kind = "unix_datagram",
+                                                .open = unix_datagram_open,
+                                                .reload = unix_reload,
+                                                .pause = unix_pause,
+                                                .close = unix_close,
+                                                .statistics = unix_statistics};
