@@ -89,6 +89,11 @@ int inbox_finish(const struct committer *committer, const char *table, struct in
                  const struct stream_index *index, struct commit_report *report,
                  struct error *err) MUST_USE;
 
+/* Says in the receipt that the announcement at its next was refused, if that is kept: a
+ * receipt that is written without it takes the agent's only word of it away. */
+int inbox_recall_refusal(const struct committer *committer, const char *table,
+                         struct receipt *receipt, struct error *err) MUST_USE;
+
 int receipt_put(const struct committer *committer, const struct receipt *receipt,
                 struct error *err) MUST_USE;
 

@@ -93,6 +93,30 @@ static int refused_put(const struct committer *committer, struct inbox_entry *en
     return rc;
 }
 
+int inbox_recall_refusal(const struct committer *committer, const char *table,
+                         struct receipt *receipt, struct error *err)
+{
+    struct buf key = {0};
+    struct buf bytes = {0};
+    struct objstore_info info = {0};
+    json_t *document = NULL;
+    struct error ignored; /* one that doesn't read tells nothing */
+    key_of_refused(table, receipt->stream, receipt->next, &key);
+    int rc =
+        objstore_get(committer->store, buf_cstr(&key), ANNOUNCEMENT_BYTES_MAX, &bytes, &info, err);
+    if (rc == OK && info.found && json_decode(&document, buf_slice(&bytes), &ignored) == OK) {
+        const char *reason = json_string_value(json_object_get(document, "reason"));
+        receipt->has_refused = reason != NULL;
+        receipt->refused_from = receipt->next;
+        receipt->refused_reason =
+            reason != NULL ? arena_copy_cstr(&receipt->arena, slice_cstr(reason)) : NULL;
+    }
+    json_decref(document);
+    buf_free(&key);
+    buf_free(&bytes);
+    return rc == ERROR_LIMIT ? OK : rc;
+}
+
 static bool in_state(const struct inbox_entry *entry, enum entry_state state)
 {
     return !entry->finished && entry->state == state;

@@ -484,6 +484,8 @@ static int gap_alarm(struct turn *turn, const struct gap *gap, struct error *err
         receipt.next = next;
         receipt.committed_at_ms = row != NULL ? row->at_ms : 0;
         if (*entry.stream != 0)
+            rc = inbox_recall_refusal(turn->committer, turn->table.full, &receipt, err);
+        if (rc == OK && *entry.stream != 0)
             rc = receipt_put(turn->committer, &receipt, err);
     }
     announcement_free(&entry.announcement);

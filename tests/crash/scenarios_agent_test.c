@@ -424,6 +424,34 @@ static void copied_then_rebuilt(void **state)
     scene_close(&scene);
 }
 
+/* The segment behind the refused one waits; another committer's turn finds the gap and
+ * writes its receipt before the agent has read of the refusal. It must still hear of it, or it
+ * announces what is refused again and again. */
+static void refused_then_gap(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, 1);
+    assert_true(scene_keep(&scene, "_bidlake/tables/"));
+    scene_remove_all(&scene, "_bidlake/tables/");
+    scene.agent->mapping = 1;
+    scene_start(&scene);
+    scene_append(&scene, CLICKS, 5);
+    scene_flush(&scene);
+    scene_append(&scene, CLICKS, 4);
+    scene_flush(&scene);
+    scene_put(&scene);
+    assert_int_equal(scene_turn(&scene, scene.committer), OK);
+    assert_int_equal(scene.report.refused, 1);
+    assert_int_equal(scene_turn(&scene, scene.other), OK);
+    assert_int_equal(scene.report.waiting, 1);
+    assert_true(scene.report.alarms > 0);
+    world_grow_table(&scene.world, CLICKS);
+    scene_flush(&scene);
+    assert_int_equal(pipeline_uploader_statistics_borrow(scene.life.pipeline)->segments_rebuilt, 1);
+    scene_close(&scene);
+}
+
 static enum memory_fault second_look_is_stale(void *context, enum memory_operation operation,
                                               const char *key)
 {
@@ -503,6 +531,7 @@ int main(void)
         cmocka_unit_test(receipt_back),
         cmocka_unit_test(refused_then_mended),
         cmocka_unit_test(copied_then_rebuilt),
+        cmocka_unit_test(refused_then_gap),
         cmocka_unit_test(refused_unseen),
         cmocka_unit_test(clock_leap),
     };
