@@ -24,6 +24,7 @@ import time
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 SCHEDULES = 3000
 COMMIT, AGENT = "scenarios_commit_test", "scenarios_agent_test"
+KAFKA, FULL = "scenarios_kafka_test", "scenarios_full_test"
 
 
 class Mutant:
@@ -40,7 +41,8 @@ MUTANTS = [
       [("    if (rc == OK)\n        rc = make_epoch(spool, txn, err);",
         "    if (rc == OK && fresh)\n        rc = make_epoch(spool, txn, err);")], quick=True),
     M("let-go", "let go only what is announced", "spool/trim.c",
-      [("record.state == SEGMENT_ANNOUNCED && !record.records_gone", "!record.records_gone")]),
+      [("record.state == SEGMENT_ANNOUNCED && !record.records_gone", "!record.records_gone")],
+      scenario=(FULL, "let_go_only_what_is_announced")),
     M("trim-unheard", "records go when the ledger has them, not when they are announced",
       "uploader/uploader.c",
       [("    if (rc == OK)\n        remove_local_files(uploader, segment, announcement.file_count);",
@@ -125,13 +127,6 @@ MUTANTS = [
         "    if (loaded != OK || !there) {\n        free(files);\n"
         "        turn->append.files = NULL;\n        return loaded != OK ? loaded : ERROR_RETRY;\n"
         "    }\n")]),
-    M("assert-main", "a commit asserts main's snapshot", "cloud/snapshot.c",
-      [('"[{s:s,s:s},{s:s,s:s,s:o}]", "type", "assert-table-uuid"',
-        '"[{s:s,s:s}]", "type", "assert-table-uuid"'),
-       (',\n                     metadata_uuid_borrow(w->metadata), "type", '
-        '"assert-ref-snapshot-id", "ref",\n                     "main", "snapshot-id",\n'
-        "                     w->parent_id >= 0 ? json_integer(w->parent_id) : json_null());",
-        ",\n                     metadata_uuid_borrow(w->metadata));")]),
     M("keep-attempts", "a committer never deletes what an attempt wrote", "cloud/snapshot.c",
       [("    if (rc == OK)\n        rc = fault_point(\"commit.swapped\", err);",
         "    if (rc != OK) {\n        struct error ignored;\n"
@@ -157,6 +152,16 @@ MUTANTS = [
     M("floor", "a retired stream is not taken again", "cloud/turn.c",
       [("    if (ledger_is_retired(turn->state.ledger, entry->announcement.stream)) {",
         "    if (false) {")], scenario=(COMMIT, "retired_stream")),
+    M("kafka-stays", "Kafka's streams don't retire", "lib/announce/ledger.c",
+      [("        if (epoch.data == NULL || entry_at(entry) >= before_ms)",
+        "        if (entry_at(entry) >= before_ms)")],
+      scenario=(KAFKA, "kafka_never_retires")),
+    M("kafka-overlaps", "an overlap on Kafka is no alarm", "cloud/turn.c",
+      [("    if (row == NULL || stream_epoch(row->stream).data == NULL)", "    if (row == NULL)")],
+      scenario=(KAFKA, "kafka_zombie")),
+    M("late-payload", "what is announced again is what was announced", "uploader/uploader.c",
+      [("arena_copy(arena, buf_slice(&bytes))", "buf_slice(&bytes)")],
+      scenario=(AGENT, "renamed_then_repeated")),
     M("schema-check", "a schema that the table hasn't got is refused", "cloud/turn.c",
       [("                           &why) != OK) {", "                           &why) != OK && false) {")],
       scenario=(AGENT, "refused_then_mended")),

@@ -2,6 +2,7 @@
 #include "tests/crash/scenarios.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/assert.h"
@@ -25,9 +26,9 @@ struct scene *scene_of(void *actor)
 void scene_open(struct scene *scene, size_t tables)
 {
     _Static_assert(offsetof(struct scene, world) == 0, "scene_of relies on it");
-    log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
+    log_set_level(getenv("LOUD") ? LOG_LEVEL_INFO : (enum log_level)(LOG_LEVEL_ERROR + 1));
     *scene = (struct scene){0};
-    world_open(&scene->world, 1, tables, false);
+    world_open(&scene->world, 1, tables, getenv("LOUD") != NULL);
     scene->agent = world_add_agent(&scene->world);
     scene->twin = world_add_agent(&scene->world);
     scene->committer = world_add_committer(&scene->world);

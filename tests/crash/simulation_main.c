@@ -53,6 +53,7 @@ static void draw_actors(struct world *world)
     if (random_below(&world->random, 8) == 0) { /* full disks */
         world->spool_bytes = SMALL_BUDGET;
         world->filler = FILLER_BYTES;
+        world->drop_oldest = random_below(&world->random, 2) == 0;
     }
 }
 

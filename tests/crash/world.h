@@ -134,7 +134,8 @@ struct world {
     char **orphans;
     struct world_mess *mess; /* made with a table; a person will mend it. NULL: none */
     uint64_t spool_bytes;
-    size_t filler; /* bytes in each event */
+    bool drop_oldest; /* when_full of the spools */
+    size_t filler;    /* bytes in each event */
     size_t fate_count;
     struct stream_fate *fates;
     /* What has happened, and so what may be lost or may alarm: */

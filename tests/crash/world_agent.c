@@ -20,6 +20,7 @@ void world_spool_options(struct actor *actor, struct spool_options *out)
                                   .bytes_max = actor->world->spool_bytes,
                                   .clock = &actor->clock,
                                   .random = &actor->world->random,
+                                  .drop_oldest = actor->world->drop_oldest,
                                   .no_sync = true};
 }
 

@@ -704,7 +704,8 @@ void world_check(struct world *world, bool settled)
         check_spools(world);
     if (!world->failed && settled)
         check_arrived(world);
-    if (world_lost(world) > 0 && !world->blocks_damaged && !may_miss_let_go(world))
+    if (world_lost(world) > 0 && !world->blocks_damaged && !world->drop_oldest &&
+        !may_miss_let_go(world))
         world_fail(world, "%" PRIu64 " events are counted as lost, for no reason",
                    world_lost(world));
     /* A name whose file was deleted before it was committed may stand for other bytes the
