@@ -86,6 +86,16 @@ class Serving(unittest.TestCase):
         self.stop(process, signal.SIGINT)
         self.assertEqual(self.turns(process), 1)
 
+    def test_all_tables_in_one_turn(self):
+        """Two tables a moment apart must not become two turns an interval."""
+        self.lake.tables = "openrtb"
+        self.lake.init()
+        process = self.serve()
+        until(lambda: len(self.reports(process)) >= 4, "four turns")
+        self.stop(process)
+        at = [report["at"] for report in self.reports(process)]
+        self.assertGreaterEqual(at[-1] - at[0], 1000 * (len(at) - 1) - 100 * len(at))
+
     def test_stops_behind_the_turn(self):
         """A stop in the middle of a commit must not leave what it took half done."""
         self.lake.init()
