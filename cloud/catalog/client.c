@@ -109,3 +109,64 @@ void client_metadata_prune(struct objstore *store, const json_t *old, const json
             return;
     }
 }
+
+/* ---- what was read before ---- */
+
+enum { CACHED_MAX = 64 };
+
+struct client_cached {
+    char *name; /* "ns.table" */
+    char *location;
+    json_t *metadata;
+};
+
+static struct client_cached *cached_find(const struct client_cache *cache, const char *name)
+{
+    for (size_t i = 0; i < cache->count; i++)
+        if (strcmp(cache->entries[i].name, name) == 0)
+            return &cache->entries[i];
+    return NULL;
+}
+
+json_t *client_cache_find(const struct client_cache *cache, const char *ns, const char *table,
+                          const char *location)
+{
+    char *name = memory_printf("%s.%s", ns, table);
+    const struct client_cached *cached = cached_find(cache, name);
+    free(name);
+    if (cached == NULL || strcmp(cached->location, location) != 0)
+        return NULL;
+    return json_incref(cached->metadata);
+}
+
+void client_cache_keep(struct client_cache *cache, const char *ns, const char *table,
+                       const char *location, json_t *metadata)
+{
+    char *name = memory_printf("%s.%s", ns, table);
+    struct client_cached *cached = cached_find(cache, name);
+    if (cached == NULL && cache->count < CACHED_MAX) {
+        if (cache->entries == NULL)
+            cache->entries = memory_alloc(CACHED_MAX, sizeof *cache->entries);
+        cached = &cache->entries[cache->count++];
+        *cached = (struct client_cached){.name = name};
+        name = NULL;
+    }
+    free(name);
+    if (cached == NULL)
+        return;
+    free(cached->location);
+    json_decref(cached->metadata);
+    cached->location = memory_copy_cstr(location);
+    cached->metadata = json_incref(metadata);
+}
+
+void client_cache_free(struct client_cache *cache)
+{
+    for (size_t i = 0; i < cache->count; i++) {
+        free(cache->entries[i].name);
+        free(cache->entries[i].location);
+        json_decref(cache->entries[i].metadata);
+    }
+    free(cache->entries);
+    *cache = (struct client_cache){0};
+}

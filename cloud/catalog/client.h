@@ -11,6 +11,20 @@
 
 #include "cloud/catalog/catalog.h"
 
+/* The document that each table had last. A metadata file never changes, so while the pointer
+ * stays it need not be read and parsed again: with a thousand snapshots that is most of what
+ * a look into an empty inbox costs. All zero is empty; one of a handle, so of one thread. */
+struct client_cache {
+    size_t count;
+    struct client_cached *entries;
+};
+/* A new reference; NULL: it isn't known. */
+json_t *client_cache_find(const struct client_cache *cache, const char *ns, const char *table,
+                          const char *location);
+void client_cache_keep(struct client_cache *cache, const char *ns, const char *table,
+                       const char *location, json_t *metadata);
+void client_cache_free(struct client_cache *cache);
+
 int catalog_sqlite_open(struct catalog **out, const char *path,
                         const struct catalog_options *options, struct error *err) MUST_USE;
 

@@ -46,6 +46,7 @@ struct sqlite_catalog {
     dev_t device;
     ino_t inode;
     bool v0; /* no column iceberg_type */
+    struct client_cache cache;
 };
 
 static const char *const schema_sql =
@@ -287,10 +288,14 @@ static int sqlite_load_table(void *impl, const char *ns, const char *table,
     int rc = location_read(catalog, ns, table, &location, err);
     if (rc != OK || location == NULL)
         return rc;
-    rc = client_metadata_read(catalog->store, location, &metadata, err);
-    if (rc != OK) {
-        free(location);
-        return error_wrap(err, "table %s.%s", ns, table);
+    metadata = client_cache_find(&catalog->cache, ns, table, location);
+    if (metadata == NULL) {
+        rc = client_metadata_read(catalog->store, location, &metadata, err);
+        if (rc != OK) {
+            free(location);
+            return error_wrap(err, "table %s.%s", ns, table);
+        }
+        client_cache_keep(&catalog->cache, ns, table, location, metadata);
     }
     *out = (struct catalog_table){.metadata_location = location, .metadata = metadata};
     *found = true;
@@ -423,6 +428,7 @@ static int sqlite_commit(void *impl, const char *ns, const char *table,
         rc = fault_point("catalog.sqlite.after_swap", err);
     if (rc != OK)
         goto out;
+    client_cache_keep(&catalog->cache, ns, table, location, metadata);
     client_metadata_prune(catalog->store, base->metadata, metadata);
     if (out != NULL) {
         *out = (struct catalog_table){.metadata_location = location, .metadata = metadata};
@@ -440,6 +446,7 @@ static void sqlite_close(void *impl)
     struct sqlite_catalog *catalog = impl;
     int code = sqlite3_close(catalog->db);
     ASSERT(code == SQLITE_OK); /* else a statement of ours was not finalized */
+    client_cache_free(&catalog->cache);
     free(catalog->path);
     free(catalog->name);
     free(catalog);

@@ -295,6 +295,42 @@ static void view_is_no_table(void **state)
     assert_false(found);
 }
 
+/* An idle service must not parse a megabyte for each table at each look; and must see what
+ * others have done meanwhile. */
+static void known_metadata_is_not_read_again(void **state)
+{
+    struct place *p = *state;
+    struct catalog *ours = p->catalog;
+    struct catalog_table first = {0};
+    struct catalog_table second = {0};
+    struct catalog_table third = {0};
+    struct error err;
+    init_well(p);
+    table_load(p, &first);
+    table_load(p, &second);
+    assert_ptr_equal(first.metadata, second.metadata);
+    place_open_catalog(p, 0);
+    assert_int_equal(property_set(p, &first, "theirs", &err), OK);
+    catalog_close(p->catalog);
+    p->catalog = ours;
+    table_load(p, &third);
+    assert_string_equal(metadata_property_borrow(third.metadata, "a"), "theirs");
+    assert_null(metadata_property_borrow(second.metadata, "a"));
+    assert_int_equal(property_set(p, &third, "ours", &err), OK);
+    char key[OBJSTORE_KEY_MAX + 1];
+    catalog_table_free(&second);
+    table_load(p, &second); /* kept from the commit: nothing is read */
+    assert_string_equal(metadata_property_borrow(second.metadata, "a"), "ours");
+    assert_true(objstore_key_of(p->store, second.metadata_location, key));
+    assert_int_equal(objstore_remove(p->store, key, &err), OK);
+    catalog_table_free(&first);
+    table_load(p, &first);
+    assert_ptr_equal(first.metadata, second.metadata);
+    catalog_table_free(&first);
+    catalog_table_free(&second);
+    catalog_table_free(&third);
+}
+
 /* Every minute a metadata file: they must not pile up where the table says otherwise. */
 static void old_metadata_files_go(void **state)
 {
@@ -409,17 +445,12 @@ static void init_adopts_a_table_of_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(row_is_what_other_clients_read),
-        T(stale_base_is_a_conflict),
-        T(locked_file_waits_then_says_so),
-        T(reader_waits_for_no_lock),
-        T(replaced_file_is_an_error),
-        T(file_replaced_during_a_commit),
-        T(old_form_is_used_as_it_is),
-        T(view_is_no_table),
-        T(old_metadata_files_go),
-        T(init_heals_what_is_half_done),
-        T(init_refuses_a_table_that_does_not_fit),
+        T(row_is_what_other_clients_read),   T(stale_base_is_a_conflict),
+        T(locked_file_waits_then_says_so),   T(reader_waits_for_no_lock),
+        T(replaced_file_is_an_error),        T(file_replaced_during_a_commit),
+        T(old_form_is_used_as_it_is),        T(view_is_no_table),
+        T(known_metadata_is_not_read_again), T(old_metadata_files_go),
+        T(init_heals_what_is_half_done),     T(init_refuses_a_table_that_does_not_fit),
         T(init_adopts_a_table_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
