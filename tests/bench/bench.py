@@ -10,7 +10,7 @@ the COPY), since wall time says nothing on a shared machine. All outputs must ho
 rows, or the run fails.
 
 usage: bench.py [--build DIR] [--runs N] [--count N] [--no-curve] [--keep]
-Then the curve of curve.py. Prints a report, writes bench.json and draws stages.svg and
+Then other sizes (curve.py) and other shapes (shape_curve.py). Prints a report, writes bench.json and draws stages.svg and
 curves.svg (draw.py) into DIR/... Exit: 0 done, 1 the outputs differ or a step failed.
 """
 import argparse
@@ -26,6 +26,7 @@ import duckdb
 
 import curve
 import draw
+import shape_curve
 from measure import SEED, Failed, make_input, run_bidlake, run_measured, warm
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -189,6 +190,7 @@ def bench(options):
     if options.curve:
         curve.print_header()
         result["curve"] = curve.measure(options.build, folder)
+        result["shapes"] = shape_curve.measure(options.build, folder)
     return result, os.path.dirname(folder)
 
 
@@ -198,7 +200,7 @@ def main():
     parser.add_argument("--runs", type=int, default=int(os.environ.get("BENCH_RUNS", "5")))
     parser.add_argument("--count", type=int, default=COUNT, help="requests to generate")
     parser.add_argument("--no-curve", dest="curve", action="store_false",
-                        help="without the runs of 10 MB to 3 GB")
+                        help="without the other sizes and shapes")
     parser.add_argument("--keep", action="store_true", help="leave the outputs in build/bench")
     options = parser.parse_args()
     try:

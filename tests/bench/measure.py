@@ -76,26 +76,28 @@ def warm(path):
             pass
 
 
-def run_bidlake(build, folder, source):
+def run_bidlake(build, folder, source, table="bid_requests", tables=None):
+    """`tables`: mapping files instead of the presets."""
     work = os.path.join(folder, "bidlake")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     warehouse = ["--warehouse", "file://" + os.path.join(work, "warehouse")]
     catalog = ["--catalog", "sqlite:" + os.path.join(work, "catalog.db")]
     commit = os.path.join(build, "bidlake-commit")
-    init = [commit, "init", *warehouse, *catalog]
+    mappings = ["--tables", tables] if tables else []
+    init = [commit, "init", *warehouse, *catalog, *mappings]
     run_measured(init, os.path.join(work, "init"))
     ingest = run_measured(
-        [os.path.join(build, "bidlake-agent"), "ingest", "bid_requests", source, *warehouse,
+        [os.path.join(build, "bidlake-agent"), "ingest", table, source, *warehouse, *mappings,
          "--spool", os.path.join(work, "spool"), "--json", "--quiet"],
         os.path.join(work, "ingest"))
-    once = run_measured([commit, "once", *warehouse, *catalog, "--json"],
+    once = run_measured([commit, "once", *warehouse, *catalog, *mappings, "--json"],
                         os.path.join(work, "commit"))
     report, committed = json.loads(ingest["text"]), json.loads(once["text"])
     if committed["files"] != report["files"] or committed["rows"] != report["rows"]:
         raise Failed(f"announced {report['files']} files, {report['rows']} rows; "
                      f"committed {committed['files']}, {committed['rows']}")
-    files = glob.glob(os.path.join(work, "warehouse/db/bid_requests/data/**/*.parquet"),
+    files = glob.glob(os.path.join(work, f"warehouse/db/{table}/data/**/*.parquet"),
                       recursive=True)
     return {"cpu_seconds": ingest["cpu_seconds"] + once["cpu_seconds"],
             "ingest_cpu_seconds": ingest["cpu_seconds"],
