@@ -293,7 +293,9 @@ static int lose_block(const struct build *build, const struct spool_block *block
         to = build->segment->to;
     struct spool_lost lost = {.from = from, .to = to, .events = to - from, .reason = "bad_block"};
     build->statistics->damaged_blocks++;
-    log_event(LOG_LEVEL_ERROR, "roller", "damaged block set aside, its events are lost",
+    log_event(LOG_LEVEL_ERROR, "roller",
+              "damaged block set aside in quarantine/, its events are lost and announced so: look "
+              "at the disk",
               "stream=%s from=%llu to=%llu error=\"%s\"", build->segment->stream,
               (unsigned long long)from, (unsigned long long)to, why->text);
     return spool_lose(build->options->spool, build->segment->stream, &lost, err);

@@ -43,10 +43,15 @@ static int check_blocks(struct check *check, const struct stream_record *stream,
         struct slice rows;
         struct error bad;
         uint64_t end = 0;
-        if (block_header_decode(walk.key, walk.value, &header, &bad) != OK ||
+        bool unread = !store_can_read(walk.value);
+        if (unread)
+            error_set(&bad, ERROR_CORRUPT, "the disk does not give its bytes");
+        if (unread || block_header_decode(walk.key, walk.value, &header, &bad) != OK ||
             block_payload(&header, walk.value, &rows, &bad) != OK)
-            damage(check, "%s: block at %llu: %s", stream->name, (unsigned long long)walk.from,
-                   bad.text);
+            damage(check,
+                   "%s: block at %llu: %s; the agent will set it aside in quarantine/ and announce "
+                   "its events as lost when it builds that segment: look at the disk",
+                   stream->name, (unsigned long long)walk.from, bad.text);
         if (walk.from < expected)
             damage(check, "%s: block at %llu: it overlaps the one before", stream->name,
                    (unsigned long long)walk.from);

@@ -27,9 +27,21 @@ static int quarantine(struct spool *spool, const struct stream_record *stream,
     hex_encode(slice_of(hash, sizeof hash), hex);
     char *path = memory_printf("%s/%s-%020llu.block", spool->quarantine_directory, hex,
                                (unsigned long long)walk->from);
+    /* Page by page: zeros stand for what the disk does not give. */
+    uint8_t *bytes = memory_alloc(walk->value.len, 1);
+    size_t step = 0;
+    for (size_t at = 0; at < walk->value.len; at += step) {
+        const uint8_t *from = walk->value.data + at;
+        step = spool->page_size - (size_t)((uintptr_t)from % spool->page_size);
+        if (step > walk->value.len - at)
+            step = walk->value.len - at;
+        if (store_can_read(slice_of(from, step)))
+            memcpy(bytes + at, from, step);
+    }
     int rc = file_make_directories(spool->quarantine_directory, 0750, err);
     if (rc == OK)
-        rc = file_replace(path, walk->value, 0640, err);
+        rc = file_replace(path, slice_of(bytes, walk->value.len), 0640, err);
+    free(bytes);
     free(path);
     return rc;
 }
@@ -39,7 +51,8 @@ static bool reads(const struct range_walk *walk)
     struct block_header header;
     struct slice rows;
     struct error err;
-    return block_header_decode(walk->key, walk->value, &header, &err) == OK &&
+    return store_can_read(walk->value) &&
+           block_header_decode(walk->key, walk->value, &header, &err) == OK &&
            block_payload(&header, walk->value, &rows, &err) == OK;
 }
 

@@ -66,6 +66,8 @@ static int give(struct spool_reader *reader, struct spool_block *out, struct err
     struct block_header header;
     struct slice rows = {0};
     *out = (struct spool_block){.first = reader->walk.from};
+    if (!store_can_read(reader->walk.value))
+        return error_set(err, ERROR_CORRUPT, "the disk does not give its bytes");
     int rc = block_header_decode(reader->walk.key, reader->walk.value, &header, err);
     if (rc == OK) {
         out->event_count = header.event_count;

@@ -4,8 +4,10 @@
  *
  * A spool is a directory:
  *   data.mdb, lock.mdb  one LMDB environment of the seven databases below
- *   lock                held (flock) by the process that writes; its text is the pid
+ *   lock                held (flock) by the process that writes; its text is the pid, and
+ *                       " closed" behind it once that has closed the spool well
  *   sealed/             Parquet files, a cache: emptied at each open for writing
+ *   set-aside/          <UTC time>-<n>/: environments that did not read, as they were
  *   quarantine/         <stream hash>-<first, 20 digits>.block: values that did not read
  *
  * Integers in values are little-endian, in keys big-endian so that LMDB's order is

@@ -21,7 +21,9 @@
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
 #include "lib/base/file.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
+#include "spool/aside.h"
 #include "spool/segment.h"
 #include "spool/trim.h"
 
@@ -34,6 +36,8 @@ enum {
     LOCK_FILE_BYTES = 8192, /* what LMDB makes of it for its 126 readers */
 };
 
+#define LOCK_CLOSED " closed"
+
 static const uint64_t BYTES_DEFAULT = (uint64_t)20 << 30;
 static const uint64_t BYTES_MIN = 1 << 20;
 /* What older epochs left open is sealed in pieces that any roller can hold. */
@@ -45,24 +49,38 @@ static const char *const db_names[DB_COUNT] = {"meta", "streams", "blocks",     
 
 /* ---- the directory ---- */
 
+/* The lock's text is the process that writes, and behind a good end the word "closed". */
+static int write_lock(const struct spool *spool, const char *word, struct error *err)
+{
+    char text[48];
+    int len = snprintf(text, sizeof text, "%d%s\n", (int)getpid(), word);
+    ASSERT(len > 0 && (size_t)len < sizeof text);
+    if (ftruncate(spool->lock_fd, 0) < 0 || pwrite(spool->lock_fd, text, (size_t)len, 0) != len ||
+        (!spool->no_sync && fdatasync(spool->lock_fd) < 0))
+        return error_errno(err, "lock");
+    return OK;
+}
+
 static int take_lock(struct spool *spool, struct error *err)
 {
-    char text[32];
+    char text[48];
     char *path = memory_printf("%s/lock", spool->directory);
     int rc = OK;
     spool->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (spool->lock_fd < 0) {
         rc = error_errno(err, path);
-    } else if (flock(spool->lock_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
-        ssize_t n = pread(spool->lock_fd, text, sizeof text - 1, 0);
-        text[n > 0 ? n : 0] = 0;
+        free(path);
+        return rc;
+    }
+    bool taken = flock(spool->lock_fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    ssize_t n = pread(spool->lock_fd, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = 0;
+    if (taken) {
+        spool->closed_well = n <= 0 || strstr(text, LOCK_CLOSED) != NULL;
+        rc = write_lock(spool, "", err);
+    } else {
         rc = error_set(err, ERROR_CONFLICT, "%s is in use by process %ld", spool->directory,
                        strtol(text, NULL, 10));
-    } else {
-        int len = snprintf(text, sizeof text, "%d\n", (int)getpid());
-        ASSERT(len > 0);
-        if (ftruncate(spool->lock_fd, 0) < 0 || pwrite(spool->lock_fd, text, (size_t)len, 0) != len)
-            rc = error_errno(err, path);
     }
     free(path);
     return rc;
@@ -177,6 +195,8 @@ static int open_environment(struct spool *spool, struct error *err)
         cause = mdb_reader_check(spool->env, &dead);
     if (cause != MDB_SUCCESS && rc == OK)
         rc = store_error(err, "open data.mdb", cause);
+    if (rc == OK)
+        rc = aside_check_length(spool, err);
     if (rc == OK && fstat(spool->data_fd, &info) == 0)
         spool->allocated_bytes = (uint64_t)info.st_size;
 out:
@@ -488,33 +508,57 @@ static int check_options(const struct spool_options *options, struct error *err)
     return OK;
 }
 
+static int open_all(struct spool *spool, struct error *err)
+{
+    bool fresh = false;
+    int rc = open_environment(spool, err);
+    if (rc == OK)
+        rc = look(spool, &fresh, err);
+    if (rc != OK || spool->read_only)
+        return rc;
+    rc = recover(spool, fresh, err);
+    if (rc == OK)
+        rc = empty_sealed(spool, err);
+    if (rc == OK)
+        rc = sweep(spool, err);
+    if (rc == OK && !spool->closed_well)
+        rc = aside_verify(spool, err);
+    return rc;
+}
+
+/* It can't be read, now or later; a commit that failed is another matter. */
+static bool is_beyond_use(const struct spool *spool, int rc, const struct error *err)
+{
+    return rc == ERROR_CORRUPT ||
+           (rc == ERROR_IO && err->cause == EIO && !atomic_load(&spool->failed));
+}
+
 int spool_open(struct spool **out, const struct spool_options *options, struct error *err)
 {
     ASSERT(options->directory != NULL);
-    bool fresh = false;
     *out = NULL;
     struct spool *spool = make_handle(options);
     if (!options->read_only)
         warm_allocator();
+    bool ours = !options->read_only && aside_was_here(spool);
     int rc = check_options(options, err);
     if (rc == OK && !spool->read_only)
         rc = prepare_directory(spool, err);
-    if (rc == OK)
-        rc = open_environment(spool, err);
-    if (rc == OK)
-        rc = look(spool, &fresh, err);
-    if (rc == OK && !spool->read_only) {
-        rc = recover(spool, fresh, err);
+    bool ready = rc == OK;
+    if (ready)
+        rc = open_all(spool, err);
+    if (ready && ours && is_beyond_use(spool, rc, err)) {
+        struct error why = *err;
+        rc = aside_move(spool, &why, err);
         if (rc == OK)
-            rc = empty_sealed(spool, err);
-        if (rc == OK)
-            rc = sweep(spool, err);
+            rc = open_all(spool, err);
     }
     if (rc != OK) {
         spool_close(spool);
         return error_wrap(err, "spool %s", options->directory);
     }
     store_measure_sealed(spool);
+    spool->opened = !spool->read_only;
     *out = spool;
     return OK;
 }
@@ -524,8 +568,12 @@ void spool_close(struct spool *spool)
     if (spool == NULL)
         return;
     ASSERT(spool->head == NULL && !spool->leading);
+    struct error err;
     if (spool->env != NULL)
         mdb_env_close(spool->env);
+    /* Failing that the next open looks closer than it must. */
+    if (spool->opened && !atomic_load(&spool->failed) && write_lock(spool, LOCK_CLOSED, &err) != OK)
+        log_event(LOG_LEVEL_WARN, "spool", "the lock can't be written", "error=\"%s\"", err.text);
     if (spool->lock_fd >= 0)
         close(spool->lock_fd);
     segment_free_hints(spool);

@@ -46,7 +46,10 @@ struct spool_options {
     bool no_sync;              /* simulations only */
 };
 
-/* Opens, takes the lock, recovers, makes the new epoch, seals what older epochs hold
+/* What a failing disk left of a spool of ours is mended, loudly: blocks that don't read are
+ * declared lost, an environment that doesn't is moved to <spool>/set-aside/.
+ *
+ * Opens, takes the lock, recovers, makes the new epoch, seals what older epochs hold
  * open, drops files in sealed/ that are not in the register. */
 int spool_open(struct spool **out, const struct spool_options *options, struct error *err) MUST_USE;
 void spool_close(struct spool *spool);

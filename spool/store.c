@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/base/assert.h"
 #include "spool/segment.h"
@@ -168,6 +170,23 @@ int store_reserve_file(struct spool *spool, MDB_txn *txn, uint64_t bytes, struct
     }
     spool->allocated_bytes = want;
     return OK;
+}
+
+bool store_can_read(struct slice bytes)
+{
+#ifdef MADV_POPULATE_READ
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = (uintptr_t)bytes.data / page * page;
+    uintptr_t to = ((uintptr_t)bytes.data + bytes.len + page - 1) / page * page;
+    int rc = 0;
+    do {
+        rc = madvise((void *)from, to - from, MADV_POPULATE_READ);
+    } while (rc < 0 && errno == EAGAIN);
+    return rc == 0 || (errno != EFAULT && errno != EHWPOISON);
+#else
+    (void)bytes;
+    return true;
+#endif
 }
 
 /* ---- records by key ---- */
@@ -387,7 +406,9 @@ int range_block_end(struct range_walk *walk, uint64_t stream_end, uint64_t *end,
 {
     ASSERT(walk->valid);
     struct block_header header;
-    if (block_header_decode(walk->key, walk->value, &header, err) == OK) {
+    size_t head = walk->value.len < BLOCK_HEADER_SIZE ? walk->value.len : BLOCK_HEADER_SIZE;
+    if (store_can_read(slice_of(walk->value.data, head)) &&
+        block_header_decode(walk->key, walk->value, &header, err) == OK) {
         *end = header.first + header.event_count;
         return OK;
     }

@@ -42,6 +42,8 @@ struct spool {
     bool read_only;
     bool no_sync;
     bool drop_oldest;
+    bool opened;      /* for writing, all of it */
+    bool closed_well; /* by who had it open for writing before */
     uint64_t bytes_max;
     uint64_t bytes_reserve;
     uint64_t page_size;
@@ -118,6 +120,11 @@ int store_put_segment(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uin
                       const struct segment_record *record, struct error *err) MUST_USE;
 int store_put_lost(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64_t from,
                    const struct lost_record *record, struct error *err) MUST_USE;
+
+/* Whether the map's pages under `bytes` can be read: where the disk fails or the file is cut,
+ * a look would end the process by SIGBUS. Asking also maps them at once. Where the kernel
+ * doesn't know the question (before 5.14), they can. */
+bool store_can_read(struct slice bytes);
 
 /* All streams, in the order of their names' hashes. */
 struct stream_list {

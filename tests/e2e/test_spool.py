@@ -238,6 +238,25 @@ class Damaged(WithLake):
         self.lake.ingest("clicks", path)
         self.assertEqual(self.committed(), each_once(range(100)))
 
+    def test_whole_environment(self):
+        """LMDB does not open it: it is kept for repair, said aloud, and new events arrive."""
+        path = self.lake.write("a.ndjson", b"".join(clicks(0, 100)))
+        self.lake.ingest("clicks", path, code=None, fault="kill:upload.before_announcement")
+        with open(f"{self.lake.spool}/data.mdb", "r+b") as file:
+            file.write(b"\xa5" * 4096)
+            file.seek(0)
+            before = file.read()
+        self.fails(self.lake.agent("spool", "--check"), self.lake.spool)
+        result = self.lake.agent("ingest", "clicks", "-", stdin=b"".join(clicks(500, 10)), code=DONE)
+        self.assertIn("ALARM", result.err)
+        kept, = glob.glob(f"{self.lake.spool}/set-aside/*/data.mdb")
+        self.assertIn(os.path.dirname(kept), result.err)
+        with open(kept, "rb") as file:
+            self.assertEqual(file.read(), before)
+        self.assertEqual(self.committed(), each_once(range(500, 510)))
+        self.lake.agent("spool", "--check", code=DONE)
+        self.lake.check("clicks")
+
     def test_spool_shows_what_it_holds(self):
         path = self.lake.write("a.ndjson", b"".join(clicks(0, 100)))
         self.lake.ingest("clicks", path, code=None, fault="kill:upload.before_announcement")

@@ -401,6 +401,9 @@ static void unfinished_files_are_begun_anew(void **state)
     assert_int_equal(damage_of(fixture->spool), 0);
     fixture_close(fixture);
 
+    /* where no spool was opened before, as its lock and folders would tell */
+    must(file_remove_tree(fixture->directory, &err), &err);
+    must(file_make_directories(fixture->directory, 0750, &err), &err);
     struct slice foreign = slice_cstr("a file of somebody else, and a short one");
     struct buf found = {0};
     must(file_replace(path, foreign, 0640, &err), &err);

@@ -229,23 +229,6 @@ static void lose_in_open_and_sealed_ranges(void **state)
     arena_free(&arena);
 }
 
-/* Changes one byte behind `mark` in data.mdb, as a bad sector would. */
-static void flip(const struct fixture *fixture, struct slice mark, size_t offset)
-{
-    struct error err;
-    struct buf bytes = {0};
-    char *path = memory_printf("%s/data.mdb", fixture->directory);
-    must(file_read(path, 1 << 30, &bytes, &err), &err);
-    uint8_t *at = memmem(bytes.data, bytes.len, mark.data, mark.len);
-    assert_non_null(at);
-    uint8_t value = (uint8_t)(at[offset] ^ 0x40);
-    int fd = open(path, O_WRONLY);
-    assert_int_equal(pwrite(fd, &value, 1, (off_t)(at + offset - bytes.data)), 1);
-    close(fd);
-    free(path);
-    buf_free(&bytes);
-}
-
 static void damage_one(struct fixture *fixture, bool header)
 {
     struct error err;

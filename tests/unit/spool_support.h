@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 
 #include "lib/base/assert.h"
 #include "lib/base/bytes.h"
@@ -203,6 +204,23 @@ static inline size_t damage_of(struct spool *spool)
     size_t damaged = 0;
     must(spool_check(spool, print_damage, NULL, &damaged, &err), &err);
     return damaged;
+}
+
+/* Changes one byte behind `mark` in data.mdb, as a bad sector would. */
+static inline void flip(const struct fixture *fixture, struct slice mark, size_t offset)
+{
+    struct error err;
+    struct buf bytes = {0};
+    char *path = memory_printf("%s/data.mdb", fixture->directory);
+    must(file_read(path, 1 << 30, &bytes, &err), &err);
+    uint8_t *at = memmem(bytes.data, bytes.len, mark.data, mark.len);
+    assert_non_null(at);
+    uint8_t value = (uint8_t)(at[offset] ^ 0x40);
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &value, 1, (off_t)(at + offset - bytes.data)), 1);
+    close(fd);
+    free(path);
+    buf_free(&bytes);
 }
 
 #endif
