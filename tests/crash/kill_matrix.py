@@ -166,7 +166,8 @@ class Damage(Scenario):
 
 
 class Weekend(Scenario):
-    """The committer was away for two days: files are old, and junk lies in the inbox."""
+    """The committer was away for two days: files are old, and junk lies in the inbox. It asks for
+    several things at a time."""
 
     def steps(self):
         self.ingest(self.events(100), self.events(100))
@@ -175,7 +176,7 @@ class Weekend(Scenario):
             os.utime(path, (ago, ago))
         for number in range(12):
             self.lake.write(f"warehouse/_bidlake/inbox/db.clicks/{number:032x}/{0:020}.json", "junk")
-        self.once()
+        self.once("--store-parallel", "8")
 
 
 class Tidy(Scenario):
