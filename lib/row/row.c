@@ -19,6 +19,39 @@ static inline uint32_t slot_size(enum type type, bool list)
     return !list && (type == TYPE_BOOLEAN || type == TYPE_INT) ? 4 : 8;
 }
 
+static enum row_check_kind check_kind(const struct row_layout *layout, size_t column)
+{
+    if (layout->lists[column])
+        return ROW_CHECK_LIST;
+    switch (layout->types[column]) {
+    case TYPE_STRING:
+        return ROW_CHECK_STRING;
+    case TYPE_BOOLEAN:
+        return ROW_CHECK_BOOLEAN;
+    case TYPE_INT:
+        return ROW_CHECK_FOUR;
+    default:
+        return ROW_CHECK_EIGHT;
+    }
+}
+
+static void make_checks(struct row_layout *out)
+{
+    uint32_t at = 0;
+    out->checks = memory_alloc(out->column_count, sizeof *out->checks);
+    out->check_columns = memory_alloc(out->column_count, sizeof *out->check_columns);
+    for (unsigned kind = 0; kind < ROW_CHECK_KINDS; kind++) {
+        out->check_from[kind] = at;
+        for (size_t i = 0; i < out->column_count; i++) {
+            if ((unsigned)check_kind(out, i) != kind)
+                continue;
+            out->checks[at] = row_field(out, i);
+            out->check_columns[at++] = (uint32_t)i;
+        }
+    }
+    out->check_from[ROW_CHECK_KINDS] = at;
+}
+
 void row_layout_init(struct row_layout *out, const struct table_schema *schema)
 {
     size_t n = schema->column_count;
@@ -36,6 +69,7 @@ void row_layout_init(struct row_layout *out, const struct table_schema *schema)
         at += slot_size(out->types[i], out->lists[i]);
     }
     out->fixed_size = at;
+    make_checks(out);
 }
 
 void row_layout_free(struct row_layout *layout)
@@ -43,6 +77,8 @@ void row_layout_free(struct row_layout *layout)
     free(layout->slots);
     free(layout->types);
     free(layout->lists);
+    free(layout->checks);
+    free(layout->check_columns);
     *layout = (struct row_layout){0};
 }
 
@@ -84,21 +120,45 @@ static bool list_is_whole(enum type type, struct slice list)
     return left == 0;
 }
 
-static bool column_is_sound(const struct row_layout *layout, const uint8_t *row, size_t column,
-                            uint32_t size)
+static inline bool field_is_null(const uint8_t *row, struct row_field field)
 {
-    const uint8_t *slot = row + layout->slots[column];
-    enum type type = layout->types[column];
-    bool list = layout->lists[column];
-    if (row_is_null(row, column))
-        return get_u32le(slot) == 0 && (slot_size(type, list) == 4 || get_u32le(slot + 4) == 0);
-    if (!list && type != TYPE_STRING)
-        return type != TYPE_BOOLEAN || get_u32le(slot) <= 1;
-    uint32_t offset = get_u32le(slot);
-    uint32_t len = get_u32le(slot + 4);
-    if (offset < layout->fixed_size || offset > size || len > size - offset)
-        return false;
-    return !list || list_is_whole(type, slice_of(row + offset, len));
+    return (row[field.null_byte] & field.null_bit) != 0;
+}
+
+/* Fixed slots and strings: no branch a column, since which are null is any row's own. */
+static bool slots_are_sound(const struct row_layout *layout, const uint8_t *row, uint32_t size)
+{
+    const uint32_t *from = layout->check_from;
+    unsigned bad = 0;
+    for (uint32_t i = from[ROW_CHECK_FOUR]; i < from[ROW_CHECK_FOUR + 1]; i++)
+        bad |= (unsigned)field_is_null(row, layout->checks[i]) &
+               (get_u32le(row + layout->checks[i].slot) != 0);
+    for (uint32_t i = from[ROW_CHECK_BOOLEAN]; i < from[ROW_CHECK_BOOLEAN + 1]; i++)
+        bad |= get_u32le(row + layout->checks[i].slot) >
+               (field_is_null(row, layout->checks[i]) ? 0u : 1u);
+    for (uint32_t i = from[ROW_CHECK_EIGHT]; i < from[ROW_CHECK_EIGHT + 1]; i++)
+        bad |= (unsigned)field_is_null(row, layout->checks[i]) &
+               (get_u64le(row + layout->checks[i].slot) != 0);
+    for (uint32_t i = from[ROW_CHECK_STRING]; i < from[ROW_CHECK_LIST + 1]; i++) {
+        uint64_t bits = get_u64le(row + layout->checks[i].slot);
+        uint64_t offset = (uint32_t)bits;
+        unsigned outside = offset < layout->fixed_size;
+        outside |= offset + (bits >> 32) > size;
+        bad |= field_is_null(row, layout->checks[i]) ? bits != 0 : outside;
+    }
+    return bad == 0;
+}
+
+static bool lists_are_whole(const struct row_layout *layout, const uint8_t *row)
+{
+    const uint32_t *from = layout->check_from;
+    for (uint32_t i = from[ROW_CHECK_LIST]; i < from[ROW_CHECK_LIST + 1]; i++) {
+        uint32_t column = layout->check_columns[i];
+        if (!row_is_null(row, column) &&
+            !list_is_whole(layout->types[column], row_bytes(layout, row, column)))
+            return false;
+    }
+    return true;
 }
 
 bool row_check(const struct row_layout *layout, struct slice bytes, uint32_t *size)
@@ -111,9 +171,8 @@ bool row_check(const struct row_layout *layout, struct slice bytes, uint32_t *si
     for (size_t i = layout->column_count; i < (layout->slots[0] - ROW_HEADER_SIZE) * 8; i++)
         if (row_is_null(bytes.data, i))
             return false;
-    for (size_t i = 0; i < layout->column_count; i++)
-        if (!column_is_sound(layout, bytes.data, i, n))
-            return false;
+    if (!slots_are_sound(layout, bytes.data, n) || !lists_are_whole(layout, bytes.data))
+        return false;
     *size = n;
     return true;
 }

@@ -34,12 +34,32 @@
 
 enum { ROW_HEADER_SIZE = 8 };
 
+/* Where a column's bits are, for those who ask once. */
+struct row_field {
+    uint32_t slot;
+    uint32_t null_byte;
+    uint8_t null_bit;
+};
+
+/* What row_check asks of a field. */
+enum row_check_kind {
+    ROW_CHECK_FOUR,
+    ROW_CHECK_BOOLEAN,
+    ROW_CHECK_EIGHT,
+    ROW_CHECK_STRING,
+    ROW_CHECK_LIST,
+    ROW_CHECK_KINDS
+};
+
 struct row_layout {
     size_t column_count;
     uint32_t fixed_size; /* header, bitmap and slots */
     uint32_t *slots;     /* offset of each column's slot */
     enum type *types;
     bool *lists;
+    struct row_field *checks; /* all columns, by kind */
+    uint32_t *check_columns;  /* which they are */
+    uint32_t check_from[ROW_CHECK_KINDS + 1];
 };
 
 void row_layout_init(struct row_layout *out, const struct table_schema *schema);
@@ -102,13 +122,6 @@ static inline struct slice row_list_next_string(const uint8_t **at)
     *at = out.data + out.len;
     return out;
 }
-
-/* Where a column's bits are, for a writer that asks once. */
-struct row_field {
-    uint32_t slot;
-    uint32_t null_byte;
-    uint8_t null_bit;
-};
 
 static inline struct row_field row_field(const struct row_layout *layout, size_t column)
 {

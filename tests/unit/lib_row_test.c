@@ -151,6 +151,92 @@ static void damage_stays_inside(void **state)
     row_layout_free(&layout);
 }
 
+/* No column's slot may go unlooked at: a null with a value, a value that is none, bytes
+ * outside of the image. */
+static void each_slot_is_looked_at(void **state)
+{
+    (void)state;
+    struct row_layout layout;
+    struct buf rows = {0};
+    uint32_t size = 0;
+    row_layout_init(&layout, &schema);
+    struct row_writer writer = {.layout = &layout, .rows = &rows};
+    row_begin(&writer, 0);
+    row_end(&writer);
+    assert_true(row_check(&layout, buf_slice(&rows), &size));
+    for (size_t at = layout.slots[0]; at < layout.fixed_size; at++) {
+        rows.data[at] = 1;
+        assert_false(row_check(&layout, buf_slice(&rows), &size));
+        rows.data[at] = 0;
+    }
+    buf_reset(&rows);
+    write_full(&writer, 0);
+    for (size_t i = 0; i < layout.column_count; i++) {
+        uint8_t *slot = rows.data + layout.slots[i];
+        uint8_t was[8];
+        memcpy(was, slot, sizeof was);
+        rows.data[ROW_HEADER_SIZE + i / 8] ^= (uint8_t)(1u << i % 8);
+        assert_false(row_check(&layout, buf_slice(&rows), &size));
+        rows.data[ROW_HEADER_SIZE + i / 8] ^= (uint8_t)(1u << i % 8);
+        if (layout.types[i] == TYPE_BOOLEAN && !layout.lists[i]) {
+            put_u32le(slot, 2);
+            assert_false(row_check(&layout, buf_slice(&rows), &size));
+        } else if (layout.types[i] == TYPE_STRING || layout.lists[i]) {
+            static const uint32_t lens[] = {UINT32_MAX, UINT32_MAX - 3, 1u << 31};
+            put_u32le(slot, layout.fixed_size - 1);
+            assert_false(row_check(&layout, buf_slice(&rows), &size));
+            put_u32le(slot, (uint32_t)rows.len + 1);
+            assert_false(row_check(&layout, buf_slice(&rows), &size));
+            memcpy(slot, was, sizeof was);
+            for (size_t k = 0; k < sizeof lens / sizeof lens[0]; k++) {
+                put_u32le(slot + 4, lens[k]);
+                assert_false(row_check(&layout, buf_slice(&rows), &size));
+            }
+            put_u32le(slot + 4, (uint32_t)rows.len - get_u32le(was) + 1);
+            assert_false(row_check(&layout, buf_slice(&rows), &size));
+        }
+        memcpy(slot, was, layout.lists[i] || layout.types[i] > TYPE_INT ? 8 : 4);
+        assert_true(row_check(&layout, buf_slice(&rows), &size));
+    }
+    buf_free(&rows);
+    row_layout_free(&layout);
+}
+
+/* Rows of one event share a begin; what one of them puts behind it must not show in the
+ * next. */
+static void a_begin_is_used_again(void **state)
+{
+    (void)state;
+    struct row_layout layout;
+    struct buf rows = {0};
+    uint32_t size = 0;
+    uint8_t fixed[256];
+    row_layout_init(&layout, &schema);
+    struct row_writer writer = {.layout = &layout, .rows = &rows};
+    row_begin(&writer, 7);
+    row_set_string(&writer, 4, slice_cstr("shared"));
+    assert_true(layout.fixed_size <= sizeof fixed);
+    memcpy(fixed, rows.data, layout.fixed_size);
+    struct row_begun begun = {.fixed = fixed, .from = 0, .size = rows.len};
+    row_set_int(&writer, 1, 5);
+    row_set_list(&writer, 8, slice_of(list_booleans, sizeof list_booleans));
+    row_end(&writer);
+    size_t second = rows.len;
+    row_begin_like(&writer, &begun);
+    row_set_int(&writer, 0, 1);
+    row_end(&writer);
+    assert_true(row_check(&layout, slice_of(rows.data + second, rows.len - second), &size));
+    assert_int_equal(size, rows.len - second);
+    const uint8_t *row = rows.data + second;
+    assert_int_equal(row_event(row), 7);
+    assert_true(slice_is(row_bytes(&layout, row, 4), "shared"));
+    assert_int_equal(row_int(&layout, row, 0), 1);
+    assert_true(row_is_null(row, 1) && row_is_null(row, 8));
+    assert_true(row_is_null(rows.data, 0) && !row_is_null(rows.data, 8));
+    buf_free(&rows);
+    row_layout_free(&layout);
+}
+
 /* A buffer at its ceiling must say so once and write nothing past it. */
 static void a_full_buffer_fails_once(void **state)
 {
@@ -172,10 +258,9 @@ static void a_full_buffer_fails_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_come_back),
-        cmocka_unit_test(bytes_are_as_documented),
-        cmocka_unit_test(damage_stays_inside),
-        cmocka_unit_test(a_full_buffer_fails_once),
+        cmocka_unit_test(values_come_back),      cmocka_unit_test(bytes_are_as_documented),
+        cmocka_unit_test(damage_stays_inside),   cmocka_unit_test(each_slot_is_looked_at),
+        cmocka_unit_test(a_begin_is_used_again), cmocka_unit_test(a_full_buffer_fails_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
