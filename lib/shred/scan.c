@@ -126,8 +126,8 @@ _Static_assert(SCAN_DEPTH_MAX <= 64, "open containers are bits of a word");
 
 /* Behind a value: closes what ends here. The result is where the next value begins, or
  * behind the whole when depth is back at base. */
-static struct place scan_after_value(struct scan *scan, struct place place, unsigned base,
-                                     unsigned *depth, uint64_t *objects)
+static inline struct place scan_after_value(struct scan *scan, struct place place, unsigned base,
+                                            unsigned *depth, uint64_t *objects)
 {
     while (*depth > base) {
         bool object = (*objects & 1) != 0;
@@ -149,6 +149,29 @@ static struct place scan_after_value(struct scan *scan, struct place place, unsi
         --*depth;
     }
     return place;
+}
+
+/* Elements that are strings or short numbers with a comma right behind them, as many as
+ * follow each other; the result is at the next one. */
+static inline struct place scan_elements(const struct scan *scan, struct place place)
+{
+    for (;;) {
+        struct place next = place;
+        if (*place.at == '"') {
+            if (place.quote == NULL)
+                return place;
+            next.at = scan->text + (place.quote[1] & QUOTE_POSITION) + 1;
+            next.quote += 2;
+        } else {
+            next.at = scan_short(place.at);
+            if (next.at == place.at)
+                return place;
+        }
+        if (*next.at != ',')
+            return place;
+        next.at = scan_blanks(next.at + 1);
+        place = next;
+    }
 }
 
 struct place scan_skip(struct scan *scan, struct place place, unsigned depth)
@@ -173,8 +196,7 @@ struct place scan_skip(struct scan *scan, struct place place, unsigned depth)
             if (*place.at != (object ? '}' : ']')) {
                 depth++;
                 objects = objects << 1 | object;
-                if (object)
-                    place = scan_key(scan, place, &close, &flags);
+                place = object ? scan_key(scan, place, &close, &flags) : scan_elements(scan, place);
                 if (place.at == NULL)
                     return place;
                 continue;
