@@ -33,7 +33,7 @@ enum { STRING_ESCAPED = 1, STRING_HIGH = 2 };
 #define QUOTE_POSITION (((uint32_t)1 << QUOTE_FLAG_SHIFT) - 1)
 
 struct quotes {
-    uint32_t *positions; /* opening, closing, opening, ...: in the text, and flags; its length */
+    uint32_t *positions; /* opening, closing, opening, ...: in the text, and flags; then 0 */
     size_t cap;
 };
 

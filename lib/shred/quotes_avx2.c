@@ -42,7 +42,7 @@ KERNEL_TARGET bool quotes_find_avx2(struct quotes *out, const uint8_t *text, siz
         if (!kernel_special(&state, block, (uint32_t)i, masks))
             return false;
     }
-    return kernel_end(&state, len);
+    return kernel_end(&state);
 }
 
 #endif

@@ -53,7 +53,7 @@ KERNEL_TARGET bool quotes_find_avx512(struct quotes *out, const uint8_t *text, s
         else if (!kernel_special(&state, text + i, (uint32_t)i, masks))
             return false;
     }
-    return kernel_end(&state, len);
+    return kernel_end(&state);
 }
 
 #endif

@@ -154,9 +154,9 @@ KERNEL bool kernel_special(struct kernel_state *state, const uint8_t *block, uin
     return true;
 }
 
-KERNEL bool kernel_end(struct kernel_state *state, size_t len)
+KERNEL bool kernel_end(struct kernel_state *state)
 {
-    *state->to = (uint32_t)len;
+    *state->to = 0;
     return ((state->to - state->positions) & 1) == 0;
 }
 

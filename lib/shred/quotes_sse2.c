@@ -50,7 +50,7 @@ bool quotes_find_sse2(struct quotes *out, const uint8_t *text, size_t len)
         if (!kernel_special(&state, block, (uint32_t)i, masks))
             return false;
     }
-    return kernel_end(&state, len);
+    return kernel_end(&state);
 }
 
 #endif

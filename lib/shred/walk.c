@@ -140,7 +140,7 @@ static inline struct walk_guess *guess_next(const struct walk_guess *last, const
     return guess_holds(last->next[0]->next[0], key) ? last->next[0]->next[0] : NULL;
 }
 
-/* The last one never holds: a key's first byte is not zero and its size is none. */
+/* The last one never holds: no control character stands behind a quote. */
 static void guess_init(struct walk *walk)
 {
     const struct plan *plan = walk->plan;
@@ -149,7 +149,9 @@ static void guess_init(struct walk *walk)
     walk->guesses = memory_alloc(count + 1, sizeof *walk->guesses);
     for (size_t i = 0; i <= count; i++)
         walk->guesses[i].next[0] = walk->guesses[i].next[1] = &walk->guesses[count];
-    walk->guesses[count].size = 1;
+    memset(walk->guesses[count].text, 1, sizeof walk->guesses[count].text);
+    walk->guesses[count].size = sizeof walk->guesses[count].text;
+    walk->guesses[count].edge = PLAN_NONE;
 }
 
 /* Nothing leads to what this one was. */

@@ -170,9 +170,17 @@ enum { EVENTS = sizeof events / sizeof events[0] };
 static void every_prefix(void **state)
 {
     struct fixture *fixture = *state;
-    for (size_t i = 0; i < EVENTS; i++)
-        for (size_t len = 0; len <= strlen(events[i]); len++)
+    for (size_t i = 0; i < EVENTS; i++) {
+        for (size_t len = 0; len <= strlen(events[i]); len++) {
+            struct buf *text = &fixture->text;
             must_agree(fixture, slice_of(events[i], len));
+            /* Blanks behind it are no part of it, but a place behind its end would show. */
+            buf_reset(text);
+            buf_put(text, events[i], len);
+            buf_put_cstr(text, " \r\n ");
+            must_agree(fixture, buf_slice(text));
+        }
+    }
 }
 
 static void every_byte_replaced_or_left_out(void **state)
