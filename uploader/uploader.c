@@ -373,12 +373,50 @@ static int put_files(struct uploader *uploader, const struct spool_segment *segm
     return rc;
 }
 
+/* What the inbox has of the segment's `from` reaches further than the segment: a later state
+ * of this very spool announced it, and then an older disk was put back. Only in a stream of
+ * an older epoch can that be, and not in what a receipt asked to be built again. */
+static int is_announced_further(struct uploader *uploader, const struct spool_segment *segment,
+                                const char *key, bool *further, struct error *err)
+{
+    struct announcement there;
+    struct objstore_info info = {0};
+    struct buf bytes;
+    struct error ignored; /* one that doesn't decode is nobody's work */
+    struct slice epoch = stream_epoch(segment->stream);
+    *further = false;
+    if (segment->generation > 1 || epoch.data == NULL ||
+        slice_is(epoch, spool_epoch_borrow(uploader->options.spool)))
+        return OK;
+    announcement_init(&there);
+    buf_init(&bytes, ANNOUNCEMENT_BYTES_MAX);
+    int rc = objstore_get(uploader->options.store, key, ANNOUNCEMENT_BYTES_MAX, &bytes, &info, err);
+    if (rc == OK && info.found && announcement_decode(&there, buf_slice(&bytes), &ignored) == OK)
+        *further = strcmp(there.stream, segment->stream) == 0 && there.to > segment->to;
+    announcement_free(&there);
+    buf_free(&bytes);
+    return rc == ERROR_LIMIT ? OK : rc;
+}
+
+/* The last one wins, but for one that an older disk would shorten: its rows may be nowhere
+ * else any more. */
 static int put_announcement(struct uploader *uploader, const struct spool_segment *segment,
                             const char *table, struct slice bytes, struct error *err)
 {
     struct buf key = {0};
+    bool further = false;
     key_of_announcement(table, segment->stream, segment->from, &key);
-    int rc = objstore_put_bytes(uploader->options.store, buf_cstr(&key), bytes, PUT_ALWAYS, err);
+    int rc = is_announced_further(uploader, segment, buf_cstr(&key), &further, err);
+    if (rc == OK && further) {
+        log_event(LOG_LEVEL_ERROR, "uploader",
+                  "ALARM: more is announced of this stream than this spool holds; that stays. Was "
+                  "an older disk put back?",
+                  "stream=%s from=%llu to=%llu", segment->stream, (unsigned long long)segment->from,
+                  (unsigned long long)segment->to);
+        uploader->statistics.alarms++;
+    } else if (rc == OK) {
+        rc = objstore_put_bytes(uploader->options.store, buf_cstr(&key), bytes, PUT_ALWAYS, err);
+    }
     buf_free(&key);
     return rc;
 }

@@ -6,7 +6,8 @@
  * Order      per stream: data files, then their announcement, then the next segment's.
  *            A file is put with "must not exist"; one that exists with the same
  *            checksum is ours from before a crash, with another checksum the new one
- *            takes the next n. The announcement is put without a condition.
+ *            takes the next n. The announcement is put without a condition,
+ *            but doesn't replace one that reaches further (see README).
  * Crash      every state is in the spool's register; a step that was cut short is done
  *            again. Built files are a cache in <spool>/sealed/, named by
  *            uploader_local_name; they go once their announcement is put.

@@ -67,13 +67,9 @@ MUTANTS = [
       [("    if (rc == OK && receipt->has_missing)\n", "    if (rc == OK && false)\n")], quick=True),
     M("refused-again", "what was refused is built again", "uploader/uploader.c",
       [("    if (rc == OK && receipt->has_refused) {", "    if (rc == OK && false) {")]),
-    M("head", "no file is committed before the store was asked for it", "cloud/turn.c",
-      [("        rc = inbox_check_files(turn->committer, turn->table.full, entry, turn->report, err);",
-        "        entry->paths = arena_alloc(&entry->announcement.arena,\n"
-        "                                   entry->announcement.file_count + 1, sizeof(char *));\n"
-        "        for (size_t i = 0; i < entry->announcement.file_count; i++)\n"
-        "            entry->paths[i] = entry->announcement.files[i].path;\n"
-        "        entry->headed = true;")]),
+    M("head", "no file is committed before the store was asked for it", "cloud/inbox_files.c",
+      [("    if (!a->info.found) {", "    if (false) {"),
+       ("    if (!has_its_bytes(a)) {", "    if (false) {")]),
     M("copy-old", "an old file is copied before it is committed", "cloud/inbox_files.c",
       [("    return is_old(a) ? copy_to_next(a, path, err) : OK;", "    return OK;"),
        ("static int copy_to_next(", "__attribute__((unused)) static int copy_to_next(")],
@@ -86,6 +82,8 @@ MUTANTS = [
     M("re-announce", "what nobody answers is announced again", "uploader/uploader.c",
       [("!repeat_due(uploader, &segments[0]))", "true || !repeat_due(uploader, &segments[0]))")],
       quick=True),
+    M("older-disk", "an older disk shortens no announcement", "uploader/uploader.c",
+      [("there.to > segment->to;", "false;")], scenario=(AGENT, "power_cut_liar_announced")),
     M("answer-the-dead", "a dead announcement is answered with a receipt", "cloud/inbox_finish.c",
       [("in_state(entry, ENTRY_DEAD) || in_state(entry, ENTRY_TAKEN)",
         "in_state(entry, ENTRY_TAKEN)")]),
@@ -103,8 +101,8 @@ MUTANTS = [
         "            clock_wall_ms(committer_clock(turn->committer)) <\n"
         "                entry->announcement.sealed_at_ms + 30000)) {\n")]),
     M("decide-again", "after a lost swap the rule is applied again", "cloud/turn.c",
-      [("    rc = page_decide(turn, err);\n",
-        "    if (turn->taken == 0)\n        rc = page_decide(turn, err);\n")], schedules=20000),
+      [("    rc = page_judge(turn, err);\n",
+        "    if (turn->taken == 0)\n        rc = page_judge(turn, err);\n")], schedules=20000),
     M("same-swap", "data and ledger go into the table in one swap", "cloud/snapshot.c",
       [('        "[{s:s,s:o},o,{s:s,s:{s:s}}]", "action", "add-snapshot", "snapshot",\n',
         '        "[{s:s,s:o},o]", "action", "add-snapshot", "snapshot",\n'),

@@ -109,6 +109,36 @@ static void power_cut_liar_within_a_segment(void **state)
     scene_close(&scene);
 }
 
+/* The same, and nobody has taken yet what was announced: [0, 9) waits in the inbox, the older
+ * disk would announce its [0, 5) in the same place. The four rows behind are nowhere else:
+ * the longer one stays, and a person hears of it. */
+static void power_cut_liar_announced(void **state)
+{
+    (void)state;
+    struct scene scene;
+    char backup[300];
+    scene_open(&scene, 1);
+    snprintf(backup, sizeof backup, "%s/backup", scene.world.base);
+    scene_start(&scene);
+    scene_append(&scene, CLICKS, 5);
+    world_copy_spool(scene.agent->directory, backup);
+    scene_append(&scene, CLICKS, 4);
+    scene_flush(&scene);
+    assert_int_equal(world_count_objects(&scene.world, "_bidlake/inbox/"), 1);
+    scene_stop(&scene);
+    world_exempt_forgotten(&scene.world, scene.agent, backup);
+    world_copy_spool(backup, scene.agent->directory);
+    scene_start(&scene);
+    scene_append(&scene, CLICKS, 3);
+    scene_flush(&scene);
+    world_pass_ms(&scene.world, WORLD_REPEAT_MS + 1); /* nor does the repeat shorten it */
+    scene_flush(&scene);
+    assert_true(pipeline_uploader_statistics_borrow(scene.life.pipeline)->alarms > 0);
+    assert_int_equal(scene_turn(&scene, scene.committer), OK);
+    assert_int_equal(scene_rows(&scene), 9 + 3);
+    scene_close(&scene);
+}
+
 /* One damaged block costs its own events, named and counted; the rest goes on. */
 static void bad_block(void **state)
 {
@@ -518,6 +548,7 @@ int main(void)
         cmocka_unit_test(golden_image),
         cmocka_unit_test(power_cut_liar),
         cmocka_unit_test(power_cut_liar_within_a_segment),
+        cmocka_unit_test(power_cut_liar_announced),
         cmocka_unit_test(bad_block),
         cmocka_unit_test(upgrade_mid_segment_not_in),
         cmocka_unit_test(upgrade_mid_segment_in),

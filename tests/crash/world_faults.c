@@ -51,7 +51,7 @@ static void check_rights(struct actor *actor, enum memory_operation operation, c
         bool hints = strncmp(key, "_bidlake/tables/", 16) == 0 ||
                      strncmp(key, "_bidlake/receipts/", 18) == 0;
         bool fine = operation == MEMORY_PUT    ? data || inbox
-                    : operation == MEMORY_GET  ? hints
+                    : operation == MEMORY_GET  ? hints || inbox
                     : operation == MEMORY_HEAD ? data
                                                : false;
         if (!fine)

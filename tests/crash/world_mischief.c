@@ -206,6 +206,32 @@ static uint64_t announced_to(struct world *world, const struct stream_fate *fate
     }
 }
 
+/* An announcement that reaches further than what the older disk would announce of the same
+ * `from` stays. A stale read may hide it, a refusal may have it built again. */
+static uint64_t kept_by_announcements(struct world *world, struct spool *spool,
+                                      const struct spool_stream *stream,
+                                      const struct stream_fate *fate)
+{
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    size_t count = 0;
+    uint64_t kept = 0;
+    if (world->rates.stale > 0 || world->upgrades || world->blocks_damaged || world->drop_oldest)
+        return 0;
+    if (spool_list_segments(spool, stream->name, &arena, &segments, &count, &err) != OK)
+        count = 0;
+    for (size_t i = 0; i <= count; i++) {
+        uint64_t from = i < count ? segments[i].from : stream->sealed;
+        if (from < fate->next || (i < count && segments[i].generation > 1))
+            continue;
+        uint64_t to = announced_to(world, fate, from);
+        kept = to > stream->end && to > kept ? to : kept;
+    }
+    arena_free(&arena);
+    return kept;
+}
+
 void world_exempt_forgotten(struct world *world, struct actor *agent, const char *backup)
 {
     struct error err;
@@ -225,11 +251,16 @@ void world_exempt_forgotten(struct world *world, struct actor *agent, const char
         uint64_t kept = fate->next;
         if (fate->agent != agent->number)
             continue;
+        uint64_t further = 0;
         for (size_t k = 0; k < streams.count; k++) {
-            if (strcmp(streams.streams[k].name, fate->name) == 0 && streams.streams[k].end > kept)
+            if (strcmp(streams.streams[k].name, fate->name) != 0)
+                continue;
+            if (streams.streams[k].end > kept)
                 kept = streams.streams[k].end;
+            further = kept_by_announcements(world, spool, &streams.streams[k], fate);
         }
         kept = announced_to(world, fate, kept);
+        kept = further > kept ? further : kept;
         if (kept < fate->end && kept < fate->exempt_from)
             fate->exempt_from = kept;
     }
