@@ -48,6 +48,8 @@ bench_packages='
 g++                   gcc-c++
 libsimdjson-dev       simdjson-devel
 gnuplot-nox           gnuplot-minimal
+wrk                   wrk
+python3               python3
 '
 
 # Readers that are not ours, at the versions that the tests know.

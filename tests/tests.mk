@@ -190,6 +190,11 @@ bench-shred: ## the shredder against simdjson's DOM parser, by CPU
 		>$(BENCH_EVENTS) 2>/dev/null
 	@$(BUILD)/bench/shred_speed $(BENCH_EVENTS)
 
+bench-run: ## the daemon under load; BENCH_RATE=50000 BENCH_SECONDS=20; build/bench-run.json
+	@packaging/install-dependencies.sh build bench
+	@$(MAKE) --no-print-directory all
+	@python3 -B tests/bench/daemon.py --build $(BUILD) --json build/bench-run.json
+
 bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; build/bench.json and pictures
 	@packaging/install-dependencies.sh build test bench python
 	@$(MAKE) --no-print-directory all
@@ -199,4 +204,4 @@ format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
 .PHONY: check readers scenarios simulation soak e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool \
-	bench-commit bench-shred format
+	bench-commit bench-shred bench-run format
