@@ -192,7 +192,11 @@ class Serving(unittest.TestCase):
         seed = int(os.environ.get("BIDLAKE_SERVE_SEED", random.randrange(1 << 30)))
         dice = random.Random(seed)
         self.lake.init()
-        served = [self.serve() for _ in range(3)]
+        with contextlib.closing(self.lake.catalog()) as catalog, \
+                catalog.load_table("db.clicks").transaction() as change:
+            change.set_properties({"commit.manifest.min-count-to-merge": "3"})
+        flags = ("--snapshots-keep", "3", "--snapshots-grace", "1s", "--commit-prune-every", "2")
+        served = [self.serve(*flags) for _ in range(3)]
         for number in range(rounds):
             agent = f"edge-{number % 2}"
             self.ingest(*[f"{number}-{i}" for i in range(20)], spool=self.lake.path(agent),
@@ -200,7 +204,7 @@ class Serving(unittest.TestCase):
             if dice.random() < 0.7:
                 which = dice.randrange(len(served))
                 end(served[which])
-                served[which] = self.serve()
+                served[which] = self.serve(*flags)
         until(lambda: self.lake.inbox() == [], f"the inbox is empty (seed {seed})", 60)
         until(self.taken, f"all is in the table once (seed {seed})", 60)
         for process in served:
@@ -208,6 +212,11 @@ class Serving(unittest.TestCase):
         self.assertEqual(sum(row["next"] for row in self.lake.table_json("ledger", "clicks")),
                          rounds * 20)
         self.lake.check("clicks")
+        table = self.lake.load("clicks")
+        self.assertLess(len(table.snapshots()), 6)
+        for snapshot in table.snapshots():
+            for manifest in snapshot.manifests(table.io):
+                manifest.fetch_manifest_entry(table.io)
 
 
 if __name__ == "__main__":
