@@ -28,6 +28,7 @@ struct decoder {
     uint64_t file_size;
     size_t leaf_cap;
     size_t group_cap;
+    size_t chunk_cap;
     const char *wrong; /* why the footer is refused; NULL: not yet */
 };
 
@@ -203,6 +204,17 @@ static bool bloom_is_inside(const struct chunk_facts *facts, uint64_t file_size)
             len <= file_size - (uint64_t)facts->bloom_offset);
 }
 
+static void keep_chunk(struct decoder *decoder, const struct chunk_facts *facts)
+{
+    struct parquet_footer *out = decoder->out;
+    if (out->chunk_count == decoder->chunk_cap) {
+        decoder->chunk_cap = decoder->chunk_cap == 0 ? 32 : decoder->chunk_cap * 2;
+        out->chunks = memory_resize(out->chunks, decoder->chunk_cap, sizeof *out->chunks);
+    }
+    out->chunks[out->chunk_count++] =
+        (struct parquet_footer_chunk){.offset = facts->first_page, .size = facts->compressed_size};
+}
+
 static void add_chunk(struct decoder *decoder, struct parquet_footer_leaf *leaf,
                       const struct chunk_facts *facts)
 {
@@ -224,6 +236,7 @@ static void add_chunk(struct decoder *decoder, struct parquet_footer_leaf *leaf,
         refuse(decoder, "a Bloom filter outside of the file");
         return;
     }
+    keep_chunk(decoder, facts);
     leaf->bloom_count += facts->bloom_offset >= 0;
     if (facts->null_count < 0 || leaf->null_count < 0)
         leaf->null_count = -1;
@@ -379,5 +392,6 @@ void parquet_footer_free(struct parquet_footer *footer)
     free(footer->row_group_offsets);
     free(footer->row_group_rows);
     free(footer->leaves);
+    free(footer->chunks);
     *footer = (struct parquet_footer){0};
 }

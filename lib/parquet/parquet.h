@@ -165,6 +165,11 @@ struct parquet_footer {
     int64_t *row_group_rows;
     size_t leaf_count;
     struct parquet_footer_leaf *leaves;
+    size_t chunk_count; /* leaf_count of each row group, in the leaves' order */
+    struct parquet_footer_chunk {
+        int64_t offset; /* of its first page; inside the file, as its end is */
+        int64_t size;
+    } * chunks;
 };
 /* `tail` is the file's end, at least min(64 KiB, file_size) bytes; when the footer
  * is longer, ERROR_LIMIT and *need says how much of the end to bring, 0 that it is
@@ -173,5 +178,15 @@ struct parquet_footer {
 int parquet_footer_decode(struct parquet_footer *out, struct slice tail, uint64_t file_size,
                           size_t *need, struct error *err) MUST_USE;
 void parquet_footer_free(struct parquet_footer *footer);
+
+/* The pages of one column chunk, whose bytes these are: each header reads, the pages fill the
+ * chunk, and each that has a checksum agrees with it. Counts are added to. ERROR_CORRUPT says
+ * which page is wrong. Hostile input: nothing is allocated. */
+struct parquet_pages {
+    size_t count;
+    size_t unchecked; /* without a checksum: other writers may leave it out */
+};
+int parquet_chunk_check(struct slice chunk, struct parquet_pages *pages,
+                        struct error *err) MUST_USE;
 
 #endif

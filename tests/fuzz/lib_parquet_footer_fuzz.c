@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * parquet_footer_decode on any bytes: no crash, no leak, and what it takes for a footer
- * adds up. The trailer is put behind the input, so that mutations reach the structs.
+ * parquet_footer_decode and parquet_chunk_check on any bytes: no crash, no leak, and what is
+ * taken for a footer adds up. The trailer is put behind the input, so that mutations reach the
+ * structs.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -39,6 +40,10 @@ static void decode(struct slice tail, uint64_t file_size)
         ASSERT(leaf->field_id >= 0 && leaf->compressed_size >= 0 && leaf->value_count >= 0);
         ASSERT(leaf->null_count >= -1 && leaf->null_count <= leaf->value_count);
     }
+    ASSERT(footer.chunk_count == footer.leaf_count * footer.row_group_count);
+    for (size_t i = 0; i < footer.chunk_count; i++)
+        ASSERT(footer.chunks[i].offset > 0 && footer.chunks[i].size >= 0 &&
+               (uint64_t)footer.chunks[i].offset + (uint64_t)footer.chunks[i].size <= file_size);
     parquet_footer_free(&footer);
 }
 
@@ -46,6 +51,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size > 1 << 20)
         return 0;
+    struct parquet_pages pages = {0};
+    struct error err;
+    int rc = parquet_chunk_check(slice_of(data, size), &pages, &err);
+    ASSERT(rc == OK || rc == ERROR_CORRUPT);
+    ASSERT(pages.unchecked <= pages.count && pages.count <= size);
     decode(slice_of(data, size), size);
     decode(slice_of(data, size), (uint64_t)1 << 40);
     uint8_t *file = memory_alloc_raw(size + 8, 1);
