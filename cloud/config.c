@@ -11,9 +11,10 @@ static const struct option rows[] = {
 };
 #undef OPTION
 
-static const char *const switches[] = {"--json", "--skip", "--anew"};
-static const char *const other_flags[] = {"--config", "--catalog", "--tables", "--by",     "--json",
-                                          "--skip",   "--anew",    "--help",   "--version"};
+static const char *const switches[] = {"--json", "--skip", "--anew", "--deep"};
+static const char *const other_flags[] = {"--config", "--catalog", "--tables", "--by",
+                                          "--json",   "--skip",    "--anew",   "--deep",
+                                          "--help",   "--version"};
 
 static const struct option_table options = {
     .options = rows,
@@ -39,6 +40,8 @@ static int take_flag(void *context, const char *flag, const char *value, bool *k
         config->json = true;
     else if (value == NULL && strcmp(flag, "--anew") == 0)
         config->anew = true;
+    else if (value == NULL && strcmp(flag, "--deep") == 0)
+        config->deep = true;
     else if (value == NULL)
         config->skip = true;
     else if (strcmp(flag, "--catalog") == 0)

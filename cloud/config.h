@@ -42,6 +42,7 @@ struct config {
     bool json;
     const char *by; /* --by COLUMN; NULL */
     bool skip;      /* --skip */
+    bool deep;      /* --deep */
     bool anew;      /* --anew */
     size_t argument_count;
     const char **arguments; /* what is no flag, without the command */

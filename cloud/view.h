@@ -10,6 +10,7 @@
 #include "cloud/snapshot.h"
 #include "lib/base/arena.h"
 #include "lib/iceberg/iceberg.h"
+#include "lib/parquet/parquet.h"
 
 struct view {
     const struct service *service;
@@ -39,6 +40,10 @@ int view_each(const struct view *view, view_visit *visit, void *context,
 
 /* The field with that id; NULL. */
 const json_t *view_column(const struct view *view, int64_t field_id);
+
+/* Reads all of a data file's pages, a row group at a time, and says what is wrong with them. */
+int view_pages_check(const struct view *view, const char *key, const struct parquet_footer *footer,
+                     struct parquet_pages *pages, struct error *err) MUST_USE;
 
 /* Texts; in the buffer. */
 void view_day(int64_t day, struct buf *out);

@@ -31,7 +31,8 @@ struct checking {
     size_t files;
     int64_t rows;
     int64_t bytes;
-    int64_t all_bytes; /* delete files too */
+    int64_t all_bytes;          /* delete files too */
+    struct parquet_pages pages; /* of --deep */
     size_t delete_files;
     size_t path_count;
     size_t path_cap;
@@ -187,6 +188,8 @@ static void file_check(struct checking *c, const struct manifest_entry *entry)
         return;
     }
     footer_compare(c, entry, &footer);
+    if (c->view->config->deep && view_pages_check(c->view, key, &footer, &c->pages, &err) != OK)
+        problem(c, "%s: %s", entry->path, err.text);
     parquet_footer_free(&footer);
 }
 
@@ -351,16 +354,19 @@ static void result_print(const struct checking *c)
     const json_t *text;
     if (c->view->config->json) {
         json_t *object =
-            json_pack("{s:b,s:I,s:I,s:I,s:I,s:I,s:O}", "ok", c->problem_count == 0, "manifests",
-                      (json_int_t)c->manifests, "files", (json_int_t)c->files, "rows",
-                      (json_int_t)c->rows, "bytes", (json_int_t)c->bytes, "problem_count",
-                      (json_int_t)c->problem_count, "problems", c->problems);
+            json_pack("{s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O}", "ok", c->problem_count == 0,
+                      "manifests", (json_int_t)c->manifests, "files", (json_int_t)c->files, "rows",
+                      (json_int_t)c->rows, "bytes", (json_int_t)c->bytes, "pages",
+                      (json_int_t)c->pages.count, "pages_unchecked", (json_int_t)c->pages.unchecked,
+                      "problem_count", (json_int_t)c->problem_count, "problems", c->problems);
         json_dumpf(object, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(object);
         return;
     }
     json_array_foreach(c->problems, i, text) printf("problem: %s\n", json_string_value(text));
+    if (c->view->config->deep)
+        printf("%zu pages, %zu of them without a checksum\n", c->pages.count, c->pages.unchecked);
     printf("%s: %zu manifests, %zu files, %" PRId64 " rows, %" PRId64 " bytes: %s",
            c->view->table.full, c->manifests, c->files, c->rows, c->bytes,
            c->problem_count == 0 ? "all agree\n" : "");

@@ -170,6 +170,29 @@ class Foreign(unittest.TestCase):
                 self.judge()
                 self.lake.check("things")
 
+    def test_damaged_page(self):
+        """A bit that a disk flipped, in a file of the same size: only --deep reads that far."""
+        self.create()
+        self.append("theirs")
+        self.lake.init()
+        self.ours("a", "b")
+        report = json.loads(self.lake.table("check", "things", "--deep", "--json").out)
+        self.assertTrue(report["ok"], report)
+        self.assertLess(report["pages_unchecked"], report["pages"])
+        path, = [path for path in self.lake.live_files("things") if "-0-2-" in path]
+        chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
+        with open(path, "r+b") as file:
+            end = (chunk.dictionary_page_offset or chunk.data_page_offset) + \
+                chunk.total_compressed_size
+            file.seek(end - 1)
+            last = file.read(1)[0]
+            file.seek(end - 1)
+            file.write(bytes([last ^ 1]))
+        self.lake.check("things")
+        result = self.lake.table("check", "things", "--deep", code=FAILED)
+        self.assertIn(os.path.basename(path), result.out)
+        self.assertIn("checksum", result.out)
+
     def test_merging_switched_off(self):
         self.create(**{"commit.manifest.min-count-to-merge": "3",
                        "commit.manifest-merge.enabled": "false"})
