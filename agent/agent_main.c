@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/commands.h"
 #include "agent/ingest.h"
@@ -134,6 +135,20 @@ static int run_command(const char *name, const struct command_line *line)
     return EXIT_USAGE;
 }
 
+/* A page of the spool's map can't be read where LMDB itself looks, so nothing can go on;
+ * but whoever finds a process that is gone should know why. Only what a handler may call. */
+static void on_bus_error(int number)
+{
+    static const char text[] =
+        "bidlake-agent: SIGBUS: a page of the spool (data.mdb) does not read: the disk fails, or "
+        "the file was cut. Nothing was changed. Look at the disk; copy the spool to another "
+        "one, unreadable parts as zeros (ddrescue, dd conv=noerror,sync), and start with the "
+        "copy: what is missing is named and announced as lost.\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)n;
+    raise(number); /* the handler was for one time: now it ends the process */
+}
+
 int main(int argc, char **argv)
 {
     struct error err;
@@ -155,6 +170,8 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction bus = {.sa_handler = on_bus_error, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGBUS, &bus, NULL);
 
     struct command_line line = {0};
     agent_config_init(&line.config);
