@@ -14,9 +14,10 @@ $(BUILD)/crash/power/%: $(BUILD)/tests/crash/power/%_main.o $(call archives,spoo
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
 
-power-cut: all $(POWER) ## CUTS=120 power cuts under spool and lake; root, or POWER_CUT=skip
+power-cut: all $(POWER) ## CUTS=120 power cuts under spool and lake, bad sectors; root, or POWER_CUT=skip
 	BIDLAKE_BUILD=$(BUILD) POWER_TOOLS=$(BUILD)/crash/power $(PYTHON) tests/crash/power_cut.py \
 		--cuts $(or $(CUTS),120) --lake-cuts $(or $(LAKE_CUTS),12)
+	BIDLAKE_BUILD=$(BUILD) POWER_TOOLS=$(BUILD)/crash/power $(PYTHON) tests/crash/bad_sector.py
 
 OUTSIDE = BIDLAKE_BUILD=$(BUILD) CLOCK_TOOLS=$(BUILD)/crash/clock $(PYTHON) tests/crash
 faults-short: all $(PRELOADED)

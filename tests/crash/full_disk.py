@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 
+from power_cut import enter_namespace
 from syscall_faults import Bench, Case, inputs_in, programs
 
 PAGE = 4096
@@ -136,11 +137,7 @@ def main():
     if os.getuid() != 0:
         print("full disks need root, to mount some")
         return 1
-    if os.environ.get("DISK_NAMESPACE") != str(os.getppid()):
-        # Mounts in a namespace of our own go with us, however we end.
-        os.environ["DISK_NAMESPACE"] = str(os.getpid())
-        return subprocess.run(["unshare", "--mount", "--propagation", "private", sys.executable,
-                               *sys.argv, "--seed", str(options.seed)]).returncode
+    enter_namespace("--seed", str(options.seed))
     start = time.monotonic()
     directory = os.environ.get("BIDLAKE_TEST_DIR") or "/dev/shm"
     folder = tempfile.mkdtemp(prefix="bidlake-full-", dir=directory)

@@ -30,7 +30,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import lake as programs  # noqa: E402
-from lake import Lake, until  # noqa: E402
+from lake import Lake, end, until  # noqa: E402
 
 IMAGE_BYTES = 40 << 20
 NO_SYNC = {"spool": ("all", "data", "dsync"), "lake": ("all", "data")}
@@ -70,16 +70,22 @@ class Disk:
             os.makedirs(directory, exist_ok=True)
         self.process = subprocess.Popen([tool("disk"), self.image, self.log, self.fuse])
         until(lambda: os.path.exists(self.mark), "the disk is there")
-        run("mount", "-o", "loop", os.path.join(self.fuse, "disk"), self.mount)
+        self.remount()
         return self
 
-    def __exit__(self, *_):
-        run("umount", self.mount)
-        # The loop device lets go of the file a moment later.
-        until(lambda: subprocess.run(["umount", self.fuse], capture_output=True).returncode == 0,
-              "the disk is free")
-        code = self.process.wait(timeout=60)
-        assert code == 0, f"disk: exit {code}"
+    def remount(self):
+        run("mount", "-o", "loop", os.path.join(self.fuse, "disk"), self.mount)
+
+    def __exit__(self, kind, *_):
+        try:
+            subprocess.run(["umount", self.mount], capture_output=True)
+            # The loop device lets go of the file a moment later.
+            until(lambda: subprocess.run(["umount", self.fuse],
+                                         capture_output=True).returncode == 0, "the disk is free")
+            code = self.process.wait(timeout=60)
+            assert code == 0 or kind, f"disk: exit {code}"
+        finally:
+            end(self.process)
 
     def say(self, text):
         with open(self.mark, "r+b", buffering=0) as file:
@@ -299,6 +305,15 @@ def demands():
     return lacking + ([] if os.getuid() == 0 else ["root"])
 
 
+def enter_namespace(*arguments):
+    """Goes on in a mount namespace of its own: mounts there go with us, however we end."""
+    if os.environ.get("MOUNT_NAMESPACE") == str(os.getpid()):
+        return
+    os.environ["MOUNT_NAMESPACE"] = str(os.getpid())
+    os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable,
+                          *sys.argv, *arguments])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cuts", type=int, default=120)
@@ -312,11 +327,7 @@ def main():
     if lacking := demands():
         print(f"power cuts need {', '.join(lacking)}; POWER_CUT=skip leaves them out")
         return 1
-    if os.environ.get("POWER_NAMESPACE") != str(os.getppid()):
-        # Mounts in a namespace of our own go with us, however we end.
-        os.environ["POWER_NAMESPACE"] = str(os.getpid())
-        return subprocess.run(["unshare", "--mount", "--propagation", "private", sys.executable,
-                               *sys.argv, "--seed", str(options.seed)]).returncode
+    enter_namespace("--seed", str(options.seed))
     directory = os.environ.get("BIDLAKE_TEST_DIR") or "/dev/shm"
     if options.keep:
         os.makedirs(options.keep, exist_ok=True)

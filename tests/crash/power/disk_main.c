@@ -4,7 +4,8 @@
  * `disk`, for a loop device, and `mark`, whose writes are no data but remarks in the log
  * between the disk's writes. Contents are in memory and begin as IMAGE, which stays as it
  * is; the log (log.h) says how to get from it to any later moment. One thread, so the log
- * is the order of things. Ends when it is unmounted.
+ * is the order of things. The remark "bad OFFSET" makes the page there unreadable, as
+ * a worn disk does. Ends when it is unmounted.
  *
  * usage: disk IMAGE LOG MOUNTPOINT
  */
@@ -21,10 +22,14 @@
 
 #include "tests/crash/power/log.h"
 
+enum { BAD_MAX = 64, PAGE = 4096 };
+
 static struct {
     uint8_t *bytes;
     size_t size;
     FILE *log;
+    uint64_t bad[BAD_MAX]; /* offsets of pages that do not read */
+    size_t bad_count;
 } disk;
 
 static int note(enum log_kind kind, const void *data, size_t len, uint64_t offset)
@@ -83,6 +88,9 @@ static int disk_read(const char *path, char *out, size_t len, off_t offset,
         return 0;
     if (len > disk.size - (size_t)offset)
         len = disk.size - (size_t)offset;
+    for (size_t i = 0; i < disk.bad_count; i++)
+        if ((uint64_t)offset < disk.bad[i] + PAGE && disk.bad[i] < (uint64_t)offset + len)
+            return -EIO;
     memcpy(out, disk.bytes + offset, len);
     return (int)len;
 }
@@ -93,6 +101,11 @@ static int disk_write(const char *path, const char *data, size_t len, off_t offs
     (void)info;
     if (strcmp(path, "/disk") != 0) {
         note(LOG_MARK, data, len, 0);
+        if (len > 4 && len < 32 && memcmp(data, "bad ", 4) == 0 && disk.bad_count < BAD_MAX) {
+            char text[32] = {0};
+            memcpy(text, data + 4, len - 4);
+            disk.bad[disk.bad_count++] = strtoull(text, NULL, 10) / PAGE * PAGE;
+        }
         return (int)len;
     }
     if ((size_t)offset > disk.size || len > disk.size - (size_t)offset)
