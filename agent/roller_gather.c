@@ -3,9 +3,10 @@
  * The distinct values of a column are kept in an open-addressing table, at most half full.
  * It begins small, since most columns have few values and then stay in the first cache;
  * its slots hold 32 bits of the hash, so that growing looks at no value. A column with
- * more than DISTINCT_MAX of them, or with hardly any value twice, gains nothing by it and
- * is given up. Its codes are then widened into slices in place, from the end on: a slice
- * is larger than a code, so it overwrites only codes behind it.
+ * more than DISTINCT_MAX of them or TEXTS_MAX bytes, or with new ones as frequent after the first
+ * thousands as before (ids, also where they come twice in a row), is given up. Its codes are then
+ * widened into slices in place, from the end on: a slice is larger than a code, so it overwrites
+ * only codes behind it.
  */
 #include "agent/roller_gather.h"
 
@@ -25,8 +26,10 @@ enum {
     LINE_SIZE = 64,
     LINES_MAX = 16,
     DISTINCT_MAX = 16384,
-    DISTINCT_TRIAL = 2048, /* from here on each must come twice on average */
+    DISTINCT_TRIAL = 2048, /* as many again must take longer to come than these */
     SLOTS_FIRST = 256,
+    TEXTS_FIRST = 4096,
+    TEXTS_MAX = 1 << 20, /* no dictionary has room for more */
 };
 
 #define DISTINCT_FULL UINT32_MAX
@@ -55,14 +58,27 @@ static bool same_text(struct slice a, struct slice b)
 
 static size_t distinct_bytes(const struct gather_distinct *distinct)
 {
-    return distinct->slot_count * (sizeof *distinct->slots + sizeof *distinct->values / 2);
+    size_t each = sizeof *distinct->slots + sizeof *distinct->values / 2;
+    return distinct->slot_count * each + distinct->text_cap;
 }
 
 static void distinct_free(struct gather_distinct *distinct)
 {
+    free(distinct->texts);
     free(distinct->values);
     free(distinct->slots);
     *distinct = (struct gather_distinct){0};
+}
+
+/* All but the texts, at which slices point. */
+static void distinct_release(struct gather_distinct *distinct)
+{
+    free(distinct->values);
+    free(distinct->slots);
+    distinct->values = NULL;
+    distinct->slots = NULL;
+    distinct->slot_count = 0;
+    distinct->count = 0;
 }
 
 static void distinct_begin(struct gather_distinct *distinct)
@@ -92,6 +108,31 @@ static void distinct_grow(struct gather_distinct *distinct)
     distinct->values = memory_resize(distinct->values, count / 2, sizeof *distinct->values);
 }
 
+/* A copy of a value; false when there is no room. Copies move when their room grows. */
+static bool distinct_copy(struct gather_distinct *distinct, struct slice value, struct slice *out)
+{
+    if (value.len > TEXTS_MAX - distinct->text_len)
+        return false;
+    size_t cap = distinct->text_cap > 0 ? distinct->text_cap : TEXTS_FIRST;
+    while (cap < distinct->text_len + value.len)
+        cap *= 2;
+    if (cap > distinct->text_cap) {
+        uint8_t *texts = memory_alloc_raw(cap, 1);
+        for (size_t i = 0; i < distinct->count; i++)
+            distinct->values[i].data = texts + (distinct->values[i].data - distinct->texts);
+        if (distinct->text_len > 0)
+            memcpy(texts, distinct->texts, distinct->text_len);
+        free(distinct->texts);
+        distinct->texts = texts;
+        distinct->text_cap = cap;
+    }
+    *out = slice_of(distinct->texts + distinct->text_len, value.len);
+    if (value.len > 0)
+        memcpy(distinct->texts + distinct->text_len, value.data, value.len);
+    distinct->text_len += value.len;
+    return true;
+}
+
 /* The number of a value that comes after `seen` others; DISTINCT_FULL: give it up. */
 static uint32_t distinct_number(struct gather_distinct *distinct, struct slice value, uint64_t seed,
                                 size_t seen)
@@ -107,11 +148,15 @@ static uint32_t distinct_number(struct gather_distinct *distinct, struct slice v
         if (distinct->slots[at] >> 32 == hash && same_text(distinct->values[number], value))
             return distinct->last = number;
     }
-    bool rare = distinct->count >= DISTINCT_TRIAL && distinct->count > seen / 2;
-    if (distinct->count == DISTINCT_MAX || rare)
+    if (distinct->count == DISTINCT_TRIAL)
+        distinct->trial_seen = seen;
+    bool endless = distinct->count == 2 * DISTINCT_TRIAL &&
+                   (seen - distinct->trial_seen) / 9 < distinct->trial_seen / 8;
+    struct slice copy;
+    if (distinct->count == DISTINCT_MAX || endless || !distinct_copy(distinct, value, &copy))
         return DISTINCT_FULL;
     distinct->last = (uint32_t)distinct->count++;
-    distinct->values[distinct->last] = value;
+    distinct->values[distinct->last] = copy;
     distinct->slots[at] = hash << 32 | (uint64_t)(distinct->last + 1);
     if (distinct->count * 2 == distinct->slot_count)
         distinct_grow(distinct);
@@ -220,7 +265,7 @@ static void widen(struct gather_column *column, size_t count)
     }
     column->coded = false;
     column->wide = true;
-    distinct_free(&column->distinct);
+    distinct_release(&column->distinct);
 }
 
 static void put_string(const struct gather *gather, struct gather_column *column, size_t at,

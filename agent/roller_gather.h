@@ -10,8 +10,8 @@
  * too many to be worth it; then slices into the map, four times as large: when they
  * leave no room, the last columns are given up and come in the next pass.
  *
- * Memory   GATHER_BYTES_MAX, or one column of a row group and its distinct values (half a
- *          megabyte at most) if that is more; while a column of codes becomes slices, its
+ * Memory   GATHER_BYTES_MAX, or one column of a row group and its distinct values (one and a
+ *          half megabytes at most) if that is more; while a column of codes becomes slices, its
  *          codes besides.
  * Threads  the one that rolls.
  */
@@ -31,10 +31,14 @@ enum { GATHER_BYTES_MAX = 16 << 20 };
 /* Different strings, numbered as they come. */
 struct gather_distinct {
     size_t count;
-    struct slice *values; /* room for half as many as there are slots */
-    uint64_t *slots;      /* hash in the upper half, number + 1 in the lower; 0: free */
-    size_t slot_count;    /* a power of two */
-    uint32_t last;        /* the number given last */
+    struct slice *values; /* in `texts`; room for half as many as there are slots */
+    uint8_t *texts;       /* copies, close together: the images lie all over memory */
+    size_t text_len;
+    size_t text_cap;
+    uint64_t *slots;   /* hash in the upper half, number + 1 in the lower; 0: free */
+    size_t slot_count; /* a power of two */
+    uint32_t last;     /* the number given last */
+    size_t trial_seen; /* values that came before the trial's count was reached */
 };
 
 struct gather_column {

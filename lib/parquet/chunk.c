@@ -20,7 +20,7 @@
 #include "lib/parquet/hybrid.h"
 
 enum {
-    TRIAL_VALUES = 2048, /* of the first page, after which a dictionary may be given up */
+    TRIAL_VALUES = 8192, /* of the first page, after which a dictionary may be given up */
     HOPELESS = 4,        /* times too large */
 };
 
@@ -75,13 +75,17 @@ static void chunk_begin(struct chunk *chunk, bool indexed)
                          chunk->column->codes != NULL ? chunk->column->distinct_count : 0);
 }
 
-/* Whether a dictionary that had `values` values so far will be full long before the chunk
- * ends, and seldom used twice: then it isn't worth its few pages. */
-static bool is_hopeless(const struct chunk *chunk, size_t values)
+/* Whether a dictionary after its trial will be full long before the chunk ends: it would be
+ * if it grew on like this, and the second half of the trial, which began with `half`
+ * entries, had hardly fewer new values than the first. So it is with ids, also where each
+ * comes some times in a row; of ten thousand values that come in any order a tenth of the
+ * trial's second half is known already, and they get their dictionary. */
+static bool is_hopeless(const struct chunk *chunk, uint32_t half)
 {
     const struct dictionary *dictionary = &chunk->encoder->dictionary;
-    uint64_t whole = (uint64_t)dictionary->bytes.len * (chunk->row_count / values);
-    return dictionary->count > values / 2 && whole / HOPELESS > dictionary->bytes_max;
+    uint64_t whole = (uint64_t)dictionary->bytes.len * (chunk->row_count / TRIAL_VALUES);
+    return whole / HOPELESS > dictionary->bytes_max &&
+           (uint64_t)(dictionary->count - half) * 10 >= (uint64_t)half * 9;
 }
 
 /* The index of each value of the view; false when the dictionary got too large. */
@@ -92,7 +96,8 @@ static bool find_indexes(const struct chunk *chunk)
     const struct parquet_column *column = view->column;
     struct dictionary *dictionary = &encoder->dictionary;
     bool full = false;
-    size_t trial = dictionary->count == 0 ? TRIAL_VALUES - 1 : SIZE_MAX;
+    bool trial = dictionary->count == 0;
+    uint32_t half = 0;
     if (view->value_count > encoder->index_cap) {
         free(encoder->indexes);
         encoder->indexes = memory_alloc_raw(view->value_count, sizeof *encoder->indexes);
@@ -105,6 +110,8 @@ static bool find_indexes(const struct chunk *chunk)
             ASSERT(column->codes[at] < column->distinct_count);
             index = dictionary_put_code(dictionary, column->codes[at], column->distinct);
         } else if (column->strings != NULL) {
+            if (k + VIEW_FETCH_AHEAD < view->value_count)
+                __builtin_prefetch(column->strings[view_at(view, k + VIEW_FETCH_AHEAD)].data);
             index = dictionary_put_string(dictionary, column->strings[at]);
         } else if (column->ints != NULL) {
             index = dictionary_put_number(dictionary, (uint32_t)column->ints[at]);
@@ -116,7 +123,11 @@ static bool find_indexes(const struct chunk *chunk)
             index = dictionary_put_number(dictionary, bits);
         }
         encoder->indexes[k] = index;
-        full = index == DICTIONARY_FULL || (k == trial && is_hopeless(chunk, k + 1));
+        full = index == DICTIONARY_FULL;
+        if (trial && k + 1 == TRIAL_VALUES / 2)
+            half = dictionary->count;
+        if (trial && k + 1 == TRIAL_VALUES)
+            full = full || is_hopeless(chunk, half);
     }
     return !full;
 }

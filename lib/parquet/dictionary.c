@@ -50,6 +50,9 @@ void dictionary_begin(struct dictionary *dictionary, unsigned width, size_t code
     dictionary->width = width;
     dictionary->count = 0;
     buf_reset(&dictionary->bytes);
+    /* Entries point into it: it must not move. What is not used takes no memory. */
+    bool reserved = buf_reserve(&dictionary->bytes, dictionary->bytes_max);
+    ASSERT(reserved);
     dictionary->code_count = code_count;
     if (code_count == 0) {
         slots_clear(dictionary, SLOTS_FIRST);
@@ -112,6 +115,7 @@ uint32_t dictionary_append_string(struct dictionary *dictionary, struct slice va
         return DICTIONARY_FULL;
     buf_put_u32le(bytes, (uint32_t)value.len);
     buf_put_slice(bytes, value);
+    value.data = bytes->data + bytes->len - value.len;
     return append(dictionary, (union dictionary_entry){.string = value});
 }
 

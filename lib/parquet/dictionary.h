@@ -4,7 +4,8 @@
  * and the PLAIN bytes of its dictionary page. Private to lib/parquet.
  *
  * One is reused for all chunks of a file; nothing is allocated for a single value.
- * Strings are borrowed from the column being added. Doubles are told apart by
+ * Entries of strings lie in the page's bytes, close together, and are good until the next
+ * begin: the column's own lie all over memory. Doubles are told apart by
  * their bits, so NaN and both zeros stay what they were. The hash has a random
  * seed, since values come from strangers; the order does not depend on it.
  */

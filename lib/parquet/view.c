@@ -23,7 +23,6 @@ enum {
     /* The levels of an entry are at most three bits, with headers less than a byte. */
     LEVEL_BYTES = 1,
     INDEX_BYTES = 4,
-    FETCH_AHEAD = 16, /* strings: what memory takes for one is a dozen copied */
     /* Lengths in front of the levels, and the padding of three last groups. */
     PAGE_BYTES = 64,
 };
@@ -207,8 +206,8 @@ static void put_strings(const struct view *view, struct buf *out, struct range *
     uint8_t *to = out->data + out->len;
     for (size_t k = 0; k < n; k++) {
         struct slice value = view_string(view->column, view_at(view, k));
-        if (k + FETCH_AHEAD < n)
-            __builtin_prefetch(view_string(view->column, view_at(view, k + FETCH_AHEAD)).data);
+        if (k + VIEW_FETCH_AHEAD < n)
+            __builtin_prefetch(view_string(view->column, view_at(view, k + VIEW_FETCH_AHEAD)).data);
         put_u32le(to, (uint32_t)value.len);
         to += 4;
         if (value.len > 0)

@@ -14,6 +14,9 @@
 #include "lib/parquet/bounds.h"
 #include "lib/parquet/parquet.h"
 
+/* Strings: what memory takes for one is a dozen copied. */
+enum { VIEW_FETCH_AHEAD = 16 };
+
 struct view {
     const struct parquet_field *field;
     const struct parquet_column *column;

@@ -378,6 +378,7 @@ def check_chunk(data, case, field, rows, chunk, at, edges):
     meta = chunk[3]
     first, dictionary, kinds, uncompressed = at, None, [], 0
     assert field.name != "given_up" or 11 not in meta
+    assert not case.name.startswith("10,000 values") or all(s[2] == 8 for s in meta[13] if s[1] == 0)
     if 11 in meta:
         assert meta[11] == at
         page = Page(data, at)
@@ -638,7 +639,7 @@ def check_probe(con, case, path, field, blooms, rng):
     column = case.fields.index(field)
     present = sorted({v for v in case.rows(field) if v is not None and v == v})
     absent = [b"absent-%d" % i for i in range(8)] if field.kind == STRING else []
-    excluded = 0
+    misses = 0
     for value in rng.sample(present, min(6, len(present))) + absent:
         found = con.execute("select row_group_id, bloom_filter_excludes from parquet_bloom_probe('%s', '%s', "
                             "cast(? as %s))" % (path, field.name, KINDS[field.kind]),
@@ -647,10 +648,9 @@ def check_probe(con, case, path, field, blooms, rng):
         for group, excludes in found:
             there = value in case.groups[group][column]
             assert not (excludes and (there or not blooms[group][column])), (case.name, field.name, value)
-            excluded += excludes
-            if blooms[group][column] and value in absent and len(present) < 1000:
-                assert excludes, (case.name, field.name, value)
-    return excluded
+            if blooms[group][column] and value in absent and not excludes:
+                misses += 1
+    assert misses <= 2 + len(case.groups), (case.name, field.name, misses)
 
 
 KINDS = {BOOL: "BOOLEAN", INT: "INTEGER", LONG: "BIGINT", DOUBLE: "DOUBLE", STRING: "VARCHAR",
@@ -704,8 +704,9 @@ def check_filters(con, case, path, field, edges, rng):
     if expected and field.kind != DOUBLE:
         sought.update((min(expected), max(expected)))
     sought = sorted(sought)
-    if len(sought) > 24:
-        sought = [sought[0], sought[-1]] + rng.sample(sought, 22)
+    most = 24 if len(case.fields) < 100 else 3
+    if len(sought) > most:
+        sought = [sought[0], sought[-1]] + rng.sample(sought, most - 2)
     for value in sought:
         # NaN is above all in DuckDB, and in no comparison true in pyarrow.
         operators = {"=": lambda a: a == value, "<": lambda a: a < value,
@@ -715,7 +716,7 @@ def check_filters(con, case, path, field, edges, rng):
             query = 'select count(*) from t where "%s" %s ?' % (field.name, operator)
             count = con.execute(query, [sql_value(field, value)]).fetchone()[0]
             assert count == sum(map(test, expected)), (case.name, field.name, operator, value, count)
-    for value in rng.sample(sought, min(3, len(sought))):
+    for value in rng.sample(sought, min(3 if len(case.fields) < 100 else 1, len(sought))):
         # The type of the field: a bare Python number may be another one.
         operand = value.decode() if field.kind == STRING else value
         if field.kind == TIME:
@@ -840,14 +841,22 @@ def fixed_cases(rng):
                Field("few", STRING, BLOOM), Field("halved", LONG, BLOOM)], [
                    [ids, ids[:12000] * 2, ids[:300] * 80, [i // 2 for i in range(24000)]],
                    [ids[:2], ids[:2], [None] * 2, [7, None]]])
-    yield Case("a dictionary too small to begin with", [Field("given_up", STRING), Field("kept", STRING)], [
-        [[ids[i * 2 // 3] for i in range(24000)],
-         [ids[i * 2 // 3] if i < 3000 else ids[i % 2000] for i in range(24000)]]],
-               page_rows=2500, dictionary_bytes=100000)
+    yield Case("a dictionary too small to begin with", [Field("given_up", STRING)],
+               [[[b"%036d" % (i * 2 // 3) for i in range(60000)]]], page_rows=10000, dictionary_bytes=300000)
     yield Case("Bloom filters wait for a file of 9,000 bytes", [Field("id", STRING, BLOOM), Field("n", INT)], [
                    [ids[i:i + 70], list(range(70))] for i in range(0, 700, 70)], bloom_min=9000)
     yield Case("no Bloom filters in small files", [Field("id", STRING, BLOOM)],
                [[ids[:100]], [ids[:100]]], bloom_min=0)
+    bodies = [rng.randbytes(1000).hex().encode() * 50 + b"%d" % i for i in range(30)]
+    yield Case("bodies of 100 kB", [Field("each", STRING), Field("few", STRING), Field("no_bounds", STRING, NO_BOUNDS),
+               Field("list", STRING, LIST)], [[
+                   bodies, [bodies[i % 3] for i in range(30)], [None] * 15 + bodies[:15],
+                   [bodies[:i % 3] for i in range(30)]]])
+    wide = [Field("c%d" % i, i % 6, REQUIRED if i % 7 == 0 else BLOOM if i % 6 == STRING else 0) for i in range(200)]
+    yield Case("200 columns", wide, [[make_rows(f, 60, rng, i % 3 * 20, i % 4 / 3)
+                                      for i, f in enumerate(wide)]])
+    yield Case("10,000 values in any order", [Field("t", STRING)],
+               [[[ids[rng.randrange(10000)] for _ in range(70000)]]], dictionary_bytes=380000)
     yield Case("large values", [Field("t", STRING), Field("l", STRING, LIST)],
                [[[b"v" * (1 << 20), b"w" * (3 << 20), b"", None, b"u"],
                  [[b"e" * 400000] * 5, [], None, [b"f"], [b""]]]])
@@ -884,7 +893,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("make")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--random", type=int, default=12, help="number of random cases")
+    parser.add_argument("--random", type=int, default=7, help="number of random cases")
     parser.add_argument("--keep", help="directory for the files")
     args = parser.parse_args()
     rng = random.Random(args.seed)
