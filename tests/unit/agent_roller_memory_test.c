@@ -33,6 +33,15 @@ enum {
     IMAGE_BYTES = 256 << 20, /* roll.bytes */
 };
 
+/* A sanitizer's own memory is several times the program's: then nothing is measured. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#endif
+
 static const int64_t noon_us = 1760011200000000;
 
 static void must(int rc, const struct error *err)
@@ -234,8 +243,10 @@ static void a_full_segment_stays_within_the_stated_memory(void **state)
     assert_int_equal(files, 1);
     print_message("%llu rows: %zu KiB in %d files, %zu KiB in one\n",
                   (unsigned long long)bench->rows, many >> 10, COUNTRIES, one >> 10);
+#ifndef SANITIZED
     assert_true(many <= ROLLER_MEMORY_MAX);
     assert_true(one <= ROLLER_MEMORY_MAX);
+#endif
 }
 
 static int setup(void **state)
