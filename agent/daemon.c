@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/capture/capture.h"
+#include "agent/freshness.h"
 #include "agent/metrics.h"
 #include "agent/notify.h"
 #include "agent/operations.h"
@@ -56,6 +57,7 @@ struct daemon {
     char deliver_text[400];
     struct pipeline_backlog backlog;
     struct uploader_statistics uploads;
+    struct freshness_statistics freshness;
     int64_t step_at_ms; /* monotonic: when the deliverer last came by */
 };
 
@@ -80,6 +82,7 @@ struct delivery {
     bool sealing; /* a flush that has not sealed yet */
     uint64_t flushes_asked;
     struct pipeline_backlog backlog;
+    struct freshness *freshness;
 };
 
 static struct delivery next_delivery(struct daemon *daemon, uint64_t flushes_sealed)
@@ -96,6 +99,7 @@ static void note_delivery(struct daemon *daemon, const struct delivery *delivery
 {
     pthread_mutex_lock(&daemon->lock);
     daemon->backlog = delivery->backlog;
+    daemon->freshness = *freshness_borrow(delivery->freshness);
     daemon->uploads = *pipeline_uploader_statistics_borrow(daemon->parts.pipeline);
     daemon->deliver_rc = rc;
     daemon->step_at_ms = clock_mono_ms(&clock_system);
@@ -106,6 +110,17 @@ static void note_delivery(struct daemon *daemon, const struct delivery *delivery
     pthread_mutex_unlock(&daemon->lock);
 }
 
+static int look_at_streams(struct daemon *daemon, struct freshness *freshness, struct error *err)
+{
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    int rc = spool_list_streams(daemon->parts.spool, &arena, &streams, err);
+    if (rc == OK)
+        freshness_look(freshness, &streams, clock_wall_ms(&clock_system));
+    arena_free(&arena);
+    return rc;
+}
+
 /* Until told to stop, then until all is announced or the deadline passed. */
 static void *deliver(void *context)
 {
@@ -113,6 +128,7 @@ static void *deliver(void *context)
     struct error err = {0};
     int64_t deadline_ms = INT64_MAX;
     uint64_t flushes_sealed = 0;
+    struct freshness *freshness = freshness_open();
     for (int rc = OK; rc == OK;) {
         struct delivery delivery = next_delivery(daemon, flushes_sealed);
         int64_t now_ms = clock_mono_ms(&clock_system);
@@ -121,6 +137,9 @@ static void *deliver(void *context)
         rc = pipeline_step(daemon->parts.pipeline, delivery.stop || delivery.sealing, &err);
         if (rc == OK)
             rc = pipeline_backlog(daemon->parts.pipeline, &delivery.backlog, &err);
+        if (rc == OK)
+            rc = look_at_streams(daemon, freshness, &err);
+        delivery.freshness = freshness;
         flushes_sealed = delivery.flushes_asked;
         note_delivery(daemon, &delivery, rc, &err);
         if (rc != OK)
@@ -133,6 +152,7 @@ static void *deliver(void *context)
         else
             wait_a_moment(daemon, STEP_WAIT_MS);
     }
+    freshness_close(freshness);
     return NULL;
 }
 
@@ -165,9 +185,11 @@ static void write_metrics(void *context, struct buf *out)
     pthread_mutex_lock(&daemon->lock);
     struct pipeline_backlog backlog = daemon->backlog;
     struct uploader_statistics uploads = daemon->uploads;
+    struct freshness_statistics freshness = daemon->freshness;
     pthread_mutex_unlock(&daemon->lock);
     struct metrics_input input = {.spool = daemon->parts.spool,
                                   .uploads = &uploads,
+                                  .freshness = &freshness,
                                   .backlog = &backlog,
                                   .sources = &daemon->sources};
     pthread_mutex_lock(&daemon->parts_lock);
@@ -216,6 +238,32 @@ static json_t *tables_json(struct daemon *daemon)
     return out;
 }
 
+/* Upper bound of the bucket that the share of all falls into, in ms; -1: nothing yet. */
+static double latency_ms(const struct capture_statistics *statistics, double share)
+{
+    uint64_t below = 0;
+    for (size_t i = 0; i < CAPTURE_LATENCY_BUCKETS - 1; i++) {
+        below += statistics->latency[i];
+        if (below > 0 && (double)below >= share * (double)statistics->cuts)
+            return (double)capture_latency_bounds_us[i] / 1e3;
+    }
+    return statistics->cuts > 0
+               ? (double)capture_latency_bounds_us[CAPTURE_LATENCY_BUCKETS - 2] / 1e3
+               : -1;
+}
+
+static json_t *answers_json(struct daemon *daemon)
+{
+    struct capture_statistics statistics = {0};
+    pthread_mutex_lock(&daemon->parts_lock);
+    if (daemon->capture != NULL)
+        capture_statistics(daemon->capture, &statistics);
+    pthread_mutex_unlock(&daemon->parts_lock);
+    return json_pack("{s:I, s:f, s:f, s:I}", "cuts", (json_int_t)statistics.cuts, "p50_ms",
+                     latency_ms(&statistics, 0.5), "p99_ms", latency_ms(&statistics, 0.99),
+                     "turned_away", (json_int_t)statistics.full);
+}
+
 static void write_status(void *context, struct buf *out)
 {
     struct daemon *daemon = context;
@@ -225,17 +273,25 @@ static void write_status(void *context, struct buf *out)
     bool ready = check_ready(daemon, &checks);
     pthread_mutex_lock(&daemon->lock);
     struct pipeline_backlog backlog = daemon->backlog;
+    struct freshness_statistics freshness = daemon->freshness;
+    struct uploader_statistics uploads = daemon->uploads;
     uint64_t asked = daemon->flushes_asked;
     uint64_t done = daemon->flushes_done;
     pthread_mutex_unlock(&daemon->lock);
+    json_t *delivery =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "open_streams",
+                  (json_int_t)backlog.open_streams, "unannounced", (json_int_t)backlog.unannounced,
+                  "uncommitted", (json_int_t)backlog.uncommitted, "files",
+                  (json_int_t)uploads.files_put, "bytes", (json_int_t)uploads.bytes_put, "alarms",
+                  (json_int_t)uploads.alarms, "last_failure", backlog.last_failure);
     json_t *status = json_pack(
-        "{s:s, s:s, s:b, s:s, s:{s:I, s:I}, s:{s:I, s:I, s:I, s:s}, s:{s:I, s:I}, s:o}", "version",
+        "{s:s, s:s, s:b, s:s, s:{s:I, s:I}, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:o, s:o}", "version",
         BIDLAKE_VERSION, "agent_id", daemon->config->agent_id, "ready", (int)ready, "checks",
         buf_cstr(&checks), "spool", "bytes", (json_int_t)spool.bytes_used, "bytes_max",
-        (json_int_t)spool.bytes_max, "delivery", "open_streams", (json_int_t)backlog.open_streams,
-        "unannounced", (json_int_t)backlog.unannounced, "uncommitted",
-        (json_int_t)backlog.uncommitted, "last_failure", backlog.last_failure, "flushes", "asked",
-        (json_int_t)asked, "done", (json_int_t)done, "tables", tables_json(daemon));
+        (json_int_t)spool.bytes_max, "delivery", delivery, "flushes", "asked", (json_int_t)asked,
+        "done", (json_int_t)done, "freshness", "last_ms", (json_int_t)freshness.last_ms,
+        "oldest_ms", (json_int_t)freshness.oldest_ms, "answers", answers_json(daemon), "tables",
+        tables_json(daemon));
     json_encode(status, out);
     buf_put_cstr(out, "\n");
     json_decref(status);

@@ -155,6 +155,24 @@ static void write_spool(struct spool *spool, struct buf *out)
            statistics.dropped_events);
 }
 
+static void write_freshness(const struct freshness_statistics *freshness, struct buf *out)
+{
+    static const char name[] = "bidlake_commit_freshness_seconds";
+    uint64_t sum = 0;
+    head(out, name, "histogram", "From the durable answer to the committed table, by receipts.");
+    for (size_t i = 0; i < FRESHNESS_BUCKETS - 1; i++) {
+        sum += freshness->marks[i];
+        buf_printf(out, "%s_bucket{le=\"%" PRId64 "\"} %" PRIu64 "\n", name, freshness_bounds_s[i],
+                   sum);
+    }
+    sum += freshness->marks[FRESHNESS_BUCKETS - 1];
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.3f\n%s_count %" PRIu64 "\n", name,
+               sum, name, (double)freshness->sum_ms / 1e3, name, sum);
+    head(out, "bidlake_commit_oldest_seconds", "gauge",
+         "Age of the oldest event that no commit is known of.");
+    buf_printf(out, "bidlake_commit_oldest_seconds %.3f\n", (double)freshness->oldest_ms / 1e3);
+}
+
 static void write_delivery(const struct metrics_input *input, struct buf *out)
 {
     const struct uploader_statistics *uploads = input->uploads;
@@ -187,4 +205,5 @@ void metrics_write(const struct metrics_input *input, struct buf *out)
     }
     write_spool(input->spool, out);
     write_delivery(input, out);
+    write_freshness(input->freshness, out);
 }

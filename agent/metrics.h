@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "agent/capture/capture.h"
+#include "agent/freshness.h"
 #include "agent/pipeline.h"
 #include "agent/source/source.h"
 #include "lib/base/buf.h"
@@ -31,6 +32,7 @@ struct metrics_input {       /* all borrowed */
     struct capture *capture; /* NULL: gone already, the agent stops */
     struct spool *spool;
     const struct uploader_statistics *uploads;
+    const struct freshness_statistics *freshness;
     const struct pipeline_backlog *backlog;
     const struct metrics_sources *sources;
 };
