@@ -5,7 +5,7 @@
  * Theirs: text in, a tree out. Both validate everything. In turns, and the median counts;
  * of simdjson's two ways the faster one is the measure.
  *
- *   shred_speed FILE [--mapping PRESET|FILE.yaml] [--runs N] [--only-ours]
+ *   shred_speed FILE [--mapping PRESET|FILE.yaml] [--runs N] [--variant NAME] [--only-ours]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +66,19 @@ static size_t each_line(struct bench *bench)
     return refused;
 }
 
+static enum shred_variant variant_of(const char *name)
+{
+    static const char *const names[SHRED_VARIANT_COUNT] = {[SHRED_BEST] = "best",
+                                                           [SHRED_PLAIN] = "plain",
+                                                           [SHRED_SSE2] = "sse2",
+                                                           [SHRED_AVX2] = "avx2",
+                                                           [SHRED_AVX512] = "avx512"};
+    for (unsigned i = 0; i < SHRED_VARIANT_COUNT; i++)
+        if (strcmp(name, names[i]) == 0 && shred_variant_is_here((enum shred_variant)i))
+            return (enum shred_variant)i;
+    return SHRED_VARIANT_COUNT;
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a;
@@ -119,8 +132,8 @@ static int run(struct bench *bench, size_t runs, bool only_ours)
     return refused > 0;
 }
 
-static int prepare(struct bench *bench, const char *path, const char *mapping, struct buf *bytes,
-                   struct error *err)
+static int prepare(struct bench *bench, const char *path, const char *mapping,
+                   const struct shred_options *options, struct buf *bytes, struct error *err)
 {
     int rc = file_read(path, (size_t)4 << 30, bytes, err);
     if (rc != OK)
@@ -133,7 +146,7 @@ static int prepare(struct bench *bench, const char *path, const char *mapping, s
                                           : mapping_load_preset(&bench->mapping, mapping, err);
     if (rc != OK)
         return rc;
-    return shredder_open(&bench->shredder, &bench->mapping, &(struct shred_options){0}, err);
+    return shredder_open(&bench->shredder, &bench->mapping, options, err);
 }
 
 int main(int argc, char **argv)
@@ -141,6 +154,7 @@ int main(int argc, char **argv)
     struct bench bench = {0};
     struct buf bytes = {0};
     struct error err;
+    struct shred_options options = {0};
     const char *mapping = "openrtb/bid_requests";
     size_t runs = 5;
     bool only_ours = false;
@@ -149,15 +163,18 @@ int main(int argc, char **argv)
             only_ours = true;
         else if (strcmp(argv[i], "--mapping") == 0 && i + 1 < argc)
             mapping = argv[++i];
+        else if (strcmp(argv[i], "--variant") == 0 && i + 1 < argc)
+            options.variant = variant_of(argv[++i]);
         else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc)
             runs = strtoul(argv[++i], NULL, 10);
     }
-    if (argc < 2 || runs == 0 || runs > RUNS_MAX) {
-        fprintf(stderr, "usage: shred_speed FILE [--mapping NAME] [--runs N] [--only-ours]\n");
+    if (argc < 2 || runs == 0 || runs > RUNS_MAX || options.variant == SHRED_VARIANT_COUNT) {
+        fprintf(stderr, "usage: shred_speed FILE [--mapping NAME] [--runs N] [--only-ours]\n"
+                        "       [--variant best|plain|sse2|avx2|avx512, if this machine has it]\n");
         return 2;
     }
     shred_batch_reset(&bench.batch);
-    int rc = prepare(&bench, argv[1], mapping, &bytes, &err);
+    int rc = prepare(&bench, argv[1], mapping, &options, &bytes, &err);
     if (rc != OK)
         fprintf(stderr, "shred_speed: %s\n", err.text);
     else
