@@ -3,7 +3,7 @@
  * quotes_kernel.h: what the variants of quotes.h share. A variant's file defines
  * KERNEL_TARGET (the instructions it may use, as a function attribute) and KERNEL_FIRST
  * (the number of the lowest bit set; of none anything) before it includes this, and
- * gives each block's masks. It may have a KERNEL_PUT of its own.
+ * gives each block's masks. It may have a KERNEL_PUT and a KERNEL_COUNT of its own.
  */
 #ifndef LIB_SHRED_QUOTES_KERNEL_H
 #define LIB_SHRED_QUOTES_KERNEL_H
@@ -34,6 +34,10 @@ struct kernel_masks {
     uint64_t high;
 };
 
+#ifndef KERNEL_COUNT
+#define KERNEL_COUNT(bits) ((unsigned)__builtin_popcountll(bits))
+#endif
+
 #ifndef KERNEL_PUT
 #define KERNEL_PUT kernel_put
 /* The positions of the bits set. They are written by eight, then by four, needed or not:
@@ -41,7 +45,7 @@ struct kernel_masks {
 KERNEL uint32_t *kernel_put(uint32_t *to, uint64_t bits, uint32_t base)
 {
 #define KERNEL_ONE(i) to[done + (i)] = base + KERNEL_FIRST(bits), bits &= bits - 1
-    unsigned count = (unsigned)__builtin_popcountll(bits);
+    unsigned count = KERNEL_COUNT(bits);
     unsigned done = 0;
     KERNEL_ONE(0), KERNEL_ONE(1), KERNEL_ONE(2), KERNEL_ONE(3);
     KERNEL_ONE(4), KERNEL_ONE(5), KERNEL_ONE(6), KERNEL_ONE(7);
@@ -124,7 +128,7 @@ KERNEL void kernel_flag(struct kernel_state *state, uint32_t *to, uint64_t quote
             state->pending |= flag;
             return;
         }
-        to[__builtin_popcountll(quotes & (((uint64_t)1 << at) - 1))] |= flag;
+        to[KERNEL_COUNT(quotes & (((uint64_t)1 << at) - 1))] |= flag;
         bits &= ~(uint64_t)0 << at << __builtin_ctzll(after);
     }
 }

@@ -3,8 +3,21 @@
 
 #include <emmintrin.h>
 
+#include "lib/shred/quotes.h"
+
 #define KERNEL_TARGET
 #define KERNEL_FIRST(bits) ((uint32_t)__builtin_ctzll((bits) | (uint64_t)1 << 63))
+#define KERNEL_COUNT(bits) count_bits(bits)
+
+/* Without the instruction for it: pairs, fours, bytes, and their sum. */
+static inline unsigned count_bits(uint64_t bits)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    bits -= bits >> 1 & ones * 0x55;
+    bits = (bits & ones * 0x33) + (bits >> 2 & ones * 0x33);
+    return (unsigned)(((bits + (bits >> 4)) & ones * 0x0f) * ones >> 56);
+}
+
 #include "lib/shred/quotes_kernel.h"
 
 enum { PARTS = QUOTES_BLOCK / 16 };
