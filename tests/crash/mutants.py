@@ -66,10 +66,13 @@ MUTANTS = [
     M("missing", "what is missing is built again", "uploader/uploader.c",
       [("    if (rc == OK && receipt->has_missing)\n", "    if (rc == OK && false)\n")], quick=True),
     M("refused-again", "what was refused is built again", "uploader/uploader.c",
-      [("    if (rc == OK && receipt->has_refused) {", "    if (rc == OK && false) {")]),
+      [("    if (rc == OK && receipt->has_refused) {", "    if (rc == OK && false) {")],
+      scenario=(AGENT, "refused_then_gap")),
     M("head", "no file is committed before the store was asked for it", "cloud/inbox_files.c",
       [("    if (!a->info.found) {", "    if (false) {"),
-       ("    if (!has_its_bytes(a)) {", "    if (false) {")]),
+       ("    if (!has_its_bytes(a)) {", "    if (false) {"),
+       ("    return is_old(a) ? copy_to_next(a, path, err) : OK;", "    return OK;"),
+       ("static int copy_to_next(", "__attribute__((unused)) static int copy_to_next(")]),
     M("copy-old", "an old file is copied before it is committed", "cloud/inbox_files.c",
       [("    return is_old(a) ? copy_to_next(a, path, err) : OK;", "    return OK;"),
        ("static int copy_to_next(", "__attribute__((unused)) static int copy_to_next(")],
@@ -80,8 +83,8 @@ MUTANTS = [
         "    if (false)\n        turn->append.send_before_ms")], schedules=20000),
     # ---- announcements ----
     M("re-announce", "what nobody answers is announced again", "uploader/uploader.c",
-      [("!repeat_due(uploader, &segments[0]))", "true || !repeat_due(uploader, &segments[0]))")],
-      quick=True),
+      [("return age_ms >= uploader->options.announce_repeat_ms || age_ms < -60000;",
+        "return age_ms < -INT64_MAX;")], quick=True),
     M("older-disk", "an older disk shortens no announcement", "uploader/uploader.c",
       [("there.to > segment->to;", "false;")], scenario=(AGENT, "power_cut_liar_announced")),
     M("answer-the-dead", "a dead announcement is answered with a receipt", "cloud/inbox_finish.c",
@@ -136,7 +139,7 @@ MUTANTS = [
       [("    if (property == NULL)\n        return no_property(table, contract, uuid, fresh_is_fine, "
         "report, err);",
         "    if (property == NULL) {\n        out->ledger = ledger_make(uuid);\n"
-        "        return OK;\n    }"),
+        "        out->ledger_key = memory_copy_cstr(\"\");\n        return OK;\n    }"),
        ("static int no_property(", "__attribute__((unused)) static int no_property(")]),
     M("file-guard", "a ledger's file that is gone is no empty ledger", "cloud/table_state.c",
       [("    if (!found)\n        return error_set(err, ERROR_CORRUPT, \"ledger %s is gone\", "
@@ -157,11 +160,8 @@ MUTANTS = [
     M("kafka-overlaps", "an overlap on Kafka is no alarm", "cloud/turn.c",
       [("    if (row == NULL || stream_epoch(row->stream).data == NULL)", "    if (row == NULL)")],
       scenario=(KAFKA, "kafka_zombie")),
-    M("late-payload", "what is announced again is what was announced", "uploader/uploader.c",
-      [("arena_copy(arena, buf_slice(&bytes))", "buf_slice(&bytes)")],
-      scenario=(AGENT, "renamed_then_repeated")),
     M("schema-check", "a schema that the table hasn't got is refused", "cloud/turn.c",
-      [("                           &why) != OK) {", "                           &why) != OK && false) {")],
+      [("turn->table.full, &why) != OK) {", "turn->table.full, &why) != OK && false) {")],
       scenario=(AGENT, "refused_then_mended")),
 ]
 
