@@ -79,7 +79,7 @@ struct event_source {
     pthread_mutex_t token_lock;
     char token[TOKEN_SIZE]; /* guarded by token_lock; "": none is asked for */
     char address[SOURCE_ADDRESS_MAX];
-    bool paused;
+    atomic_bool paused;
     atomic_bool closing;
     _Atomic size_t waiting; /* requests whose ticket is out */
     _Atomic uint64_t requests;
@@ -622,6 +622,18 @@ static void http_close(struct event_source *source)
     free(source);
 }
 
+/* A paused source takes no new connections. Not by MHD_quiesce_daemon: with epoll it takes the
+ * listening socket out of the set while the server's thread may do the same, and who comes
+ * second ends the process (libmicrohttpd 0.9.75: "Failed to remove listen FD"). */
+static enum MHD_Result accept_unless_paused(void *context, const struct sockaddr *address,
+                                            socklen_t address_len)
+{
+    const struct event_source *source = context;
+    (void)address;
+    (void)address_len;
+    return atomic_load(&source->paused) ? MHD_NO : MHD_YES;
+}
+
 static int start_daemon(struct event_source *source, struct error *err)
 {
     const struct source_options *options = &source->options;
@@ -632,8 +644,8 @@ static int start_daemon(struct event_source *source, struct error *err)
     source->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
             MHD_USE_ERROR_LOG,
-        0, NULL, NULL, handle, source, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, end_request, NULL,
+        0, accept_unless_paused, source, handle, source, MHD_OPTION_EXTERNAL_LOGGER, log_library,
+        NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, end_request, NULL,
         MHD_OPTION_CONNECTION_LIMIT, options->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
         options->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS_BYTES_MAX,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
@@ -670,15 +682,10 @@ static int http_open(struct event_source **out, const struct source_options *opt
     return OK;
 }
 
-/* The listening socket goes; requests that were begun are answered. */
+/* New connections are closed at once; requests that were begun are answered. */
 static void http_pause(struct event_source *source)
 {
-    if (source->paused)
-        return;
-    source->paused = true;
-    MHD_socket fd = MHD_quiesce_daemon(source->daemon);
-    if (fd != MHD_INVALID_SOCKET)
-        close(fd);
+    atomic_store(&source->paused, true);
 }
 
 static void http_statistics(struct event_source *source, struct source_statistics *out)
