@@ -449,14 +449,16 @@ static int sweep(struct spool *spool, struct error *err)
     int rc = spool_list_streams(spool, &arena, &streams, err);
     for (size_t i = 0; rc == OK && i < streams.count; i++) {
         const struct spool_stream *stream = &streams.streams[i];
+        struct arena own = {0}; /* announcements of one stream at a time */
         struct spool_segment *segments = NULL;
         size_t count = 0;
         rc = trim_sweep(spool, stream->name, 0, stream->begin, err);
-        if (rc == OK)
-            rc = spool_list_segments(spool, stream->name, &arena, &segments, &count, err);
+        if (rc == OK && stream->bytes > 0)
+            rc = spool_list_segments(spool, stream->name, &own, &segments, &count, err);
         for (size_t k = 0; rc == OK && k < count; k++)
             if (segments[k].records_gone)
                 rc = trim_sweep(spool, stream->name, segments[k].from, segments[k].to, err);
+        arena_free(&own);
     }
     arena_free(&arena);
     return rc;
