@@ -136,11 +136,10 @@ MUTANTS = [
         "    if (rc == OK)\n        rc = fault_point(\"commit.swapped\", err);")]),
     # ---- the ledger ----
     M("property-guard", "a property that is missing is no empty ledger", "cloud/table_state.c",
-      [("    if (property == NULL)\n        return no_property(table, contract, uuid, fresh_is_fine, "
-        "report, err);",
-        "    if (property == NULL) {\n        out->ledger = ledger_make(uuid);\n"
-        "        out->ledger_key = memory_copy_cstr(\"\");\n        return OK;\n    }"),
-       ("static int no_property(", "__attribute__((unused)) static int no_property(")]),
+      [("    if (property == NULL)\n",
+        "    if (property == NULL && contract->found) {\n        out->ledger = ledger_make(uuid);\n"
+        "        out->ledger_key = memory_copy_cstr(\"\");\n        return OK;\n    }\n"
+        "    if (property == NULL)\n")]),
     M("file-guard", "a ledger's file that is gone is no empty ledger", "cloud/table_state.c",
       [("    if (!found)\n        return error_set(err, ERROR_CORRUPT, \"ledger %s is gone\", "
         "out->ledger_key);",
