@@ -235,6 +235,9 @@ static void make_elements(struct maker *maker, size_t node)
     struct plan_range range = {.from = (uint32_t)plan->element_count};
     uint8_t level = 0;
     uint64_t index = next_index(maker, node, -1, &level);
+    /* Never NULL: the walk points into it for arrays of which no element is named, too. */
+    plan->elements =
+        grow(plan->elements, plan->element_count, &maker->cap_elements, sizeof *plan->elements);
     for (; index <= UINT32_MAX; index = next_index(maker, node, (int64_t)index, &level)) {
         int32_t to = element_node(maker, node, true, (uint32_t)index);
         plan->elements =
