@@ -12,8 +12,8 @@ or with 1 and an error that says something. If it said 0, its work is done: that
 first. Then it runs again without the fault, and the law is held: each id once in the table,
 `bidlake-table check` and `bidlake-agent spool --check` find nothing, the inbox is empty. N counts
 the calls of each thread by itself. The daemon of `run` takes the events over HTTP from a sender that
-repeats, with an Idempotency-Key, what is not answered; after one failed call it must go on by
-itself, after one from then on it may need a new start.
+repeats, with an Idempotency-Key, what is not answered; after one failed call it goes on, or it
+ends with 1 and is started anew, as after a sync whose outcome is not known.
 
 Without --all a sample of some dozens, by a seed that is printed; `make faults` runs all.
 """
@@ -194,7 +194,7 @@ class Bench:
                 assert re.search(r"\w{3,}.*: \w+", result.err), f"no error said: {result.err!r}"
         all_answered = len(self.answered) * BATCH == len(self.lines)
         if case.command == "run":
-            # After a single fault it goes on, unless it was met at the start or the end.
+            # One that ends with 0 has answered everything.
             assert all_answered or result.code != 0 or case.fault.endswith("+"), \
                 f"only {len(self.answered)} batches were answered\n{result.err[-3000:]}"
         elif result.code == 0 and case.command != "init":
