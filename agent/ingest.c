@@ -65,6 +65,8 @@ struct ingest {
     char host[256];
     char table[256];
     char stream[STREAM_NAME_MAX + 1];
+    struct spool_epoch_watch watch;
+    bool epoch_is_due;      /* also while making it fails */
     int64_t received_at_us; /* never goes back */
     int64_t batch_due_ms;   /* monotonic: when the batch is old enough */
     bool broken;            /* spool or deliverer failed: no input can be taken */
@@ -242,6 +244,22 @@ static int append_patiently(struct ingest *ingest, const struct spool_batch *bat
     }
 }
 
+/* A pipe may be read for days. */
+static int renew_epoch(struct ingest *ingest, struct error *err)
+{
+    if (spool_epoch_is_due(&ingest->watch, clock_wall_ms(&clock_system),
+                           clock_mono_ms(&clock_system)))
+        ingest->epoch_is_due = true;
+    if (!ingest->epoch_is_due)
+        return OK;
+    int rc = spool_renew_epoch(ingest->parts.spool, err);
+    if (rc == OK)
+        rc = stream_name_make(ingest->stream, ingest->options->config->agent_id,
+                              spool_epoch_borrow(ingest->parts.spool), ingest->table, err);
+    ingest->epoch_is_due = rc != OK;
+    return rc;
+}
+
 /* Makes durable what the batch holds, with the place behind it. */
 static int flush_batch(struct ingest *ingest, struct checkpoint *checkpoint, struct error *err)
 {
@@ -260,8 +278,11 @@ static int flush_batch(struct ingest *ingest, struct checkpoint *checkpoint, str
     if (batch_count == 0 && !checkpoint->have)
         return OK;
     checkpoint_encode(checkpoint, value);
+    int rc = renew_epoch(ingest, err);
+    if (rc != OK)
+        return rc;
     int64_t start_ns = clock_thread_cpu_ns();
-    int rc = append_patiently(ingest, &batch, batch_count, &place, checkpoint->have ? 1 : 0, err);
+    rc = append_patiently(ingest, &batch, batch_count, &place, checkpoint->have ? 1 : 0, err);
     ingest->report->spool_ns += clock_thread_cpu_ns() - start_ns;
     ingest->broken = rc != OK;
     if (rc != OK)

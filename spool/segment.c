@@ -181,14 +181,6 @@ out:
 
 /* ---- lists ---- */
 
-static bool is_current(const struct spool *spool, const char *name)
-{
-    const char *slash = strchr(name, '/');
-    size_t epoch_len = strlen(spool->epoch);
-    return slash != NULL && strncmp(slash + 1, spool->epoch, epoch_len) == 0 &&
-           slash[1 + epoch_len] == '/';
-}
-
 int spool_list_streams(struct spool *spool, struct arena *arena, struct spool_streams *out,
                        struct error *err)
 {
@@ -208,7 +200,6 @@ int spool_list_streams(struct spool *spool, struct arena *arena, struct spool_st
         const struct stream_record *record = &list.records[i];
         out->streams[i] = (struct spool_stream){
             .name = record->name,
-            .current = is_current(spool, record->name),
             .begin = record->begin,
             .sealed = record->sealed,
             .end = record->end,

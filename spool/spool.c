@@ -31,6 +31,8 @@ enum {
     RESERVE_BYTES = 64 << 20,
     EPOCH_LEN = UUID_TEXT_SIZE - 1,
     EPOCHS_KEPT = 256,
+    EPOCH_LEAP_MS = 5000,
+    EPOCH_SILENCE_MS = 86400000,
     AGENT_ID_MAX = 128,
     ALLOCATOR_KEEPS = 2 << 20,
     LOCK_FILE_BYTES = 8192, /* what LMDB makes of it for its 126 readers */
@@ -343,6 +345,41 @@ static int make_epoch(struct spool *spool, MDB_txn *txn, struct error *err)
         rc = store_put(spool, txn, DB_META, slice_cstr("epoch"), epoch, err);
     buf_free(&epochs);
     return rc;
+}
+
+bool spool_epoch_is_due(struct spool_epoch_watch *watch, int64_t wall_ms, int64_t mono_ms)
+{
+    bool seen = watch->mono_ms != 0;
+    int64_t passed_ms = mono_ms - watch->mono_ms;
+    int64_t leap_ms = wall_ms - watch->wall_ms - passed_ms;
+    watch->wall_ms = wall_ms;
+    watch->mono_ms = mono_ms;
+    return seen &&
+           (passed_ms >= EPOCH_SILENCE_MS || leap_ms > EPOCH_LEAP_MS || leap_ms < -EPOCH_LEAP_MS);
+}
+
+int spool_renew_epoch(struct spool *spool, struct error *err)
+{
+    MDB_txn *txn = NULL;
+    char before[sizeof spool->epoch];
+    memcpy(before, spool->epoch, sizeof before);
+    ASSERT(!spool->read_only);
+    int rc = store_begin_write(spool, &txn, err);
+    if (rc == OK)
+        rc = make_epoch(spool, txn, err);
+    if (rc == OK) {
+        rc = store_commit(spool, txn, err);
+        txn = NULL;
+    }
+    if (txn != NULL)
+        mdb_txn_abort(txn);
+    if (rc != OK) {
+        memcpy(spool->epoch, before, sizeof before);
+        return error_wrap(err, "a new epoch");
+    }
+    log_event(LOG_LEVEL_WARN, "spool", "began a new epoch: the clock leapt, or a day was silent",
+              "epoch=%s before=%s", spool->epoch, before);
+    return OK;
 }
 
 static int put_identity(struct spool *spool, MDB_txn *txn, struct error *err)

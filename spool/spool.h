@@ -55,6 +55,20 @@ int spool_open(struct spool **out, const struct spool_options *options, struct e
 void spool_close(struct spool *spool);
 
 const char *spool_epoch_borrow(const struct spool *spool);
+
+/* When an agent that runs on needs a new epoch: the wall clock leapt against the monotonic
+ * one (a machine that was put to sleep with its memory, and maybe woken twice), or a day
+ * passed without a record. All zero is a watch that has seen nothing. */
+struct spool_epoch_watch {
+    int64_t wall_ms; /* of the last look */
+    int64_t mono_ms; /* counts sleep */
+};
+/* Before each append; true: spool_renew_epoch first. The watch goes on from these times. */
+bool spool_epoch_is_due(struct spool_epoch_watch *watch, int64_t wall_ms, int64_t mono_ms);
+/* A new epoch, durable. Streams of the one before take no more records; what they hold
+ * goes out under their names. Not while somebody appends; names come from
+ * spool_epoch_borrow again. */
+int spool_renew_epoch(struct spool *spool, struct error *err) MUST_USE;
 /* "<spool>/sealed", where the roller writes its files. */
 const char *spool_sealed_directory_borrow(const struct spool *spool);
 
@@ -105,7 +119,6 @@ const char *segment_state_name(enum segment_state state);
 
 struct spool_stream {
     const char *name;
-    bool current;            /* of this process's epoch */
     uint64_t begin;          /* records below are gone: trimmed or let go */
     uint64_t sealed;         /* end of the last segment */
     uint64_t end;            /* next position to be given */

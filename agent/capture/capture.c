@@ -101,6 +101,8 @@ struct capture {
     _Atomic bool asked; /* there is something to commit */
     pthread_t committer;
     /* the committer's own */
+    struct spool_epoch_watch watch;
+    bool epoch_is_due; /* also while making it fails */
     struct spool_batch *batches;
     uint64_t *firsts;
     struct spool_checkpoint *checkpoints;
@@ -151,18 +153,24 @@ const struct mapping *capture_mapping_borrow(const struct capture *capture, size
     return generation->tables[table].mapping;
 }
 
-static int open_table(const struct capture *capture, struct table *table,
-                      const struct mapping *mapping, struct error *err)
+/* Of the spool's epoch as it is now. */
+static int name_stream(const struct capture *capture, struct table *table, struct error *err)
 {
     const struct capture_options *options = &capture->options;
-    char *name = memory_printf("%s.%s", options->namespace, mapping->schema.table);
-    table->mapping = mapping;
-    table_schema_encode(&mapping->schema, &table->schema);
-    table->schema_key = table_schema_key(&mapping->schema);
+    char *name = memory_printf("%s.%s", options->namespace, table->mapping->schema.table);
     int rc = stream_name_make(table->stream, options->agent_id, spool_epoch_borrow(options->spool),
                               name, err);
     free(name);
     return rc;
+}
+
+static int open_table(const struct capture *capture, struct table *table,
+                      const struct mapping *mapping, struct error *err)
+{
+    table->mapping = mapping;
+    table_schema_encode(&mapping->schema, &table->schema);
+    table->schema_key = table_schema_key(&mapping->schema);
+    return name_stream(capture, table, err);
 }
 
 static void generation_free(struct generation *generation)
@@ -507,30 +515,38 @@ static void add_checkpoints(struct capture *capture, size_t *count, const struct
 }
 
 /* Older sets first: their events came before. */
-static void add_batches(struct capture *capture, size_t *count, size_t *bytes,
-                        const struct lane_set *set)
+static void add_batches(struct capture *capture, size_t *count, const struct lane_set *set)
 {
     if (set == NULL)
         return;
-    add_batches(capture, count, bytes, set->older); /* as deep as reloads within a cut */
+    add_batches(capture, count, set->older); /* as deep as reloads within a cut */
     for (size_t i = 0; i < set->generation->table_count; i++) {
         const struct shred_batch *taken = &set->lanes[i].taken;
-        *bytes += taken->rows.len;
         if (taken->event_count > 0)
             add_batch(capture, count, &set->generation->tables[i], taken);
     }
 }
 
+static size_t cut_bytes(const struct intake *intakes)
+{
+    size_t bytes = 0;
+    for (; intakes != NULL; intakes = intakes->next) {
+        for (const struct lane_set *set = intakes->cut; set != NULL; set = set->older) {
+            for (size_t i = 0; i < set->generation->table_count; i++)
+                bytes += set->lanes[i].taken.rows.len;
+        }
+    }
+    return bytes;
+}
+
 /* What was cut, in one transaction. The taken side of every intake is the committer's, and
  * none goes while `committing`, so no lock is needed. */
-static int append_cut(struct capture *capture, struct intake *intakes, size_t *bytes,
-                      struct error *err)
+static int append_cut(struct capture *capture, struct intake *intakes, struct error *err)
 {
     size_t batch_count = 0;
     size_t checkpoint_count = 0;
-    *bytes = 0;
     for (struct intake *intake = intakes; intake != NULL; intake = intake->next) {
-        add_batches(capture, &batch_count, bytes, intake->cut);
+        add_batches(capture, &batch_count, intake->cut);
         for (const struct ticket *ticket = intake->taken; ticket != NULL; ticket = ticket->next)
             add_checkpoints(capture, &checkpoint_count, ticket);
     }
@@ -592,15 +608,17 @@ static void answer(struct ticket *tickets, int rc, const struct error *err)
     }
 }
 
-static void commit_cut(struct capture *capture, struct intake *intakes, int64_t begun_us)
+/* rc is that of the epoch: with an error the cut is refused. */
+static void commit_cut(struct capture *capture, struct intake *intakes, int64_t begun_us, int rc,
+                       struct error *err)
 {
-    struct error err = {0};
-    size_t bytes = 0;
-    int rc = append_cut(capture, intakes, &bytes, &err);
+    size_t bytes = cut_bytes(intakes);
+    if (rc == OK)
+        rc = append_cut(capture, intakes, err);
     int64_t took_us = clock_mono_ns() / 1000 - begun_us;
     if (rc != OK)
         log_event(LOG_LEVEL_ERROR, "capture", "events refused, the spool did not take them",
-                  "error=\"%s\"", err.text);
+                  "error=\"%s\"", err->text);
     struct ticket *tickets = NULL;
     /* An intake may be closed as soon as its last ticket is answered: all are settled
      * before any is. */
@@ -620,7 +638,26 @@ static void commit_cut(struct capture *capture, struct intake *intakes, int64_t 
     capture->committing = false;
     pthread_cond_broadcast(&capture->idle);
     pthread_mutex_unlock(&capture->lock);
-    answer(tickets, rc, &err);
+    answer(tickets, rc, err);
+}
+
+/* A new epoch, and with it new names for all streams. capture.lock is held: a reload must
+ * not make names meanwhile. */
+static int renew_epoch(struct capture *capture, struct error *err)
+{
+    const struct clock *clock = capture->options.clock;
+    if (spool_epoch_is_due(&capture->watch, clock_wall_ms(clock), clock_mono_ms(clock)))
+        capture->epoch_is_due = true;
+    if (!capture->epoch_is_due)
+        return OK;
+    int rc = spool_renew_epoch(capture->options.spool, err);
+    struct generation *generation = atomic_load(&capture->generation);
+    for (; rc == OK && generation != NULL; generation = generation->older) {
+        for (size_t i = 0; rc == OK && i < generation->table_count; i++)
+            rc = name_stream(capture, &generation->tables[i], err);
+    }
+    capture->epoch_is_due = rc != OK;
+    return rc;
 }
 
 static void *commit_loop(void *context)
@@ -636,8 +673,10 @@ static void *commit_loop(void *context)
         cut(capture, &begun_us);
         capture->committing = true;
         struct intake *intakes = capture->intakes;
+        struct error err = {0};
+        int rc = renew_epoch(capture, &err);
         pthread_mutex_unlock(&capture->lock);
-        commit_cut(capture, intakes, begun_us);
+        commit_cut(capture, intakes, begun_us, rc, &err);
         pthread_mutex_lock(&capture->lock);
     }
     pthread_mutex_unlock(&capture->lock);
@@ -704,10 +743,12 @@ void capture_close(struct capture *capture)
 int capture_reload(struct capture *capture, struct mapping_set *mappings, struct error *err)
 {
     struct generation *generation = NULL;
-    int rc = generation_make(capture, mappings, &generation, err);
-    if (rc != OK)
-        return rc;
     pthread_mutex_lock(&capture->lock);
+    int rc = generation_make(capture, mappings, &generation, err);
+    if (rc != OK) {
+        pthread_mutex_unlock(&capture->lock);
+        return rc;
+    }
     size_t before = current(capture)->table_count;
     capture->totals =
         memory_resize(capture->totals, generation->table_count, sizeof *capture->totals);

@@ -272,6 +272,31 @@ static void requests_are_turned_away_when_too_much_waits(void **state)
     bench_close(&bench);
 }
 
+/* After a leap of the clock no position of the old stream may be given again. */
+static void leap_of_the_clock_begins_new_streams(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *intake = NULL;
+    struct error err;
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    const char *events[] = {"{\"id\":\"a\"}"};
+    bench_open(&bench, 0);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    assert_int_equal(request(&bench, intake, "clicks", events, 1), OK);
+    atomic_store(&bench.wall_us, INT64_C(7200000000));
+    assert_int_equal(request(&bench, intake, "clicks", events, 1), OK);
+    assert_int_equal(request(&bench, intake, "clicks", events, 1), OK);
+    must(spool_list_streams(bench.spool.spool, &arena, &streams, &err), &err);
+    assert_int_equal(streams.count, 2);
+    assert_int_equal(streams.streams[0].end + streams.streams[1].end, 3);
+    assert_int_equal(end_of(&bench, "clicks"), 3);
+    arena_free(&arena);
+    intake_close(intake);
+    bench_close(&bench);
+}
+
 static int fail_append(void *context, const char *name, struct error *err)
 {
     (void)context;
@@ -311,6 +336,7 @@ int main(void)
         cmocka_unit_test(many_intakes_keep_each_event_and_the_order_of_time),
         cmocka_unit_test(requests_are_turned_away_when_too_much_waits),
         cmocka_unit_test(failed_append_is_answered_to_all),
+        cmocka_unit_test(leap_of_the_clock_begins_new_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
