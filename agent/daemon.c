@@ -168,7 +168,9 @@ static bool check_ready(void *context, struct buf *out)
     char text[sizeof daemon->deliver_text];
     memcpy(text, daemon->deliver_text, sizeof text);
     pthread_mutex_unlock(&daemon->lock);
-    bool full = spool.bytes_used + spool.bytes_reserve >= spool.bytes_max;
+    /* With drop_oldest a full spool takes events all the same. */
+    bool full = strcmp(daemon->config->spool_when_full, "refuse") == 0 &&
+                spool.bytes_used + spool.bytes_reserve >= spool.bytes_max;
     bool stopping = atomic_load(&daemon->stopping);
     buf_put_cstr(out, stopping ? "FAIL running: the agent stops\n" : "ok running\n");
     if (deliver_rc == OK)
