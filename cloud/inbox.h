@@ -97,8 +97,8 @@ int inbox_recall_refusal(const struct committer *committer, const char *table,
 int receipt_put(const struct committer *committer, const struct receipt *receipt,
                 struct error *err) MUST_USE;
 
-/* Removes objects below `prefix` that are older than age_ms, except the two keys. */
-int store_prune(const struct committer *committer, const char *prefix, int64_t age_ms,
+/* Removes objects below `prefix` that were written before before_ms, except the two keys. */
+int store_prune(const struct committer *committer, const char *prefix, int64_t before_ms,
                 const char *keep, const char *keep_too, struct error *err) MUST_USE;
 
 #endif

@@ -282,10 +282,9 @@ int inbox_finish(const struct committer *committer, const char *table, struct in
     return rc;
 }
 
-int store_prune(const struct committer *committer, const char *prefix, int64_t age_ms,
+int store_prune(const struct committer *committer, const char *prefix, int64_t before_ms,
                 const char *keep, const char *keep_too, struct error *err)
 {
-    int64_t before_ms = clock_wall_ms(committer_clock(committer)) - age_ms;
     char *after = NULL;
     bool more = true;
     int rc = OK;

@@ -47,6 +47,7 @@ struct turn {
     size_t taken_bytes;
     size_t taken_files;
     bool committed;       /* in this turn, at least once */
+    int64_t begun_ms;     /* wall clock */
     size_t copies_synced; /* of report->copied */
     bool has_first_head;
     int64_t first_head_ms; /* monotonic */
@@ -580,6 +581,9 @@ static void contract_judge(struct turn *turn)
 }
 
 /* Old ledgers that nothing points at, and refusals that nobody looked at for a month. */
+/* Ages are counted from the turn's begin, not from now: a committer that was frozen in
+ * between for longer than ledgers are kept, and then reads a stale table, would take the
+ * current ledger, which may be its own, for an old one that nobody points at. */
 static int prune(struct turn *turn, struct error *err)
 {
     unsigned every =
@@ -594,13 +598,14 @@ static int prune(struct turn *turn, struct error *err)
     int rc = state_load(turn, err);
     if (rc == OK)
         rc = store_prune(turn->committer, buf_cstr(&prefix),
-                         limit_ms(turn->committer->ledger_keep_ms, 7 * day_ms),
+                         turn->begun_ms - limit_ms(turn->committer->ledger_keep_ms, 7 * day_ms),
                          turn->state.ledger_key, before, err);
     buf_reset(&prefix);
     buf_printf(&prefix, "_bidlake/refused/%s/", turn->table.full);
     if (rc == OK)
         rc = store_prune(turn->committer, buf_cstr(&prefix),
-                         limit_ms(turn->committer->refused_keep_ms, 30 * day_ms), "", "", err);
+                         turn->begun_ms - limit_ms(turn->committer->refused_keep_ms, 30 * day_ms),
+                         "", "", err);
     if (rc == OK)
         rc = objstore_tidy(turn->committer->store, buf_cstr(&prefix), day_ms, err);
     /* Each stream that ever was left a directory, and each turn's list reads them all. */
@@ -619,7 +624,10 @@ static int prune(struct turn *turn, struct error *err)
 int commit_turn_table(const struct committer *committer, const char *table,
                       struct commit_report *report, struct error *err)
 {
-    struct turn turn = {.committer = committer, .report = report, .copies_synced = report->copied};
+    struct turn turn = {.committer = committer,
+                        .report = report,
+                        .begun_ms = clock_wall_ms(committer_clock(committer)),
+                        .copies_synced = report->copied};
     int rc = table_name_parse(&turn.table, table, err);
     if (rc == OK)
         rc = contract_state_read(committer, table, &turn.contract, err);

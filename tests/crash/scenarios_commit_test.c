@@ -236,6 +236,44 @@ static void stale_load(void **state)
     scene_close(&scene);
 }
 
+/* The load that follows the commit; the one before it finds the clock as it was. */
+static enum catalog_fault frozen_behind_the_commit(void *context, enum catalog_operation operation)
+{
+    struct scene *scene = scene_of(context);
+    if (operation == CATALOG_COMMIT)
+        scene->calls = 1;
+    if (operation != CATALOG_LOAD || scene->calls != 1)
+        return CATALOG_FAULT_NONE;
+    scene->calls = 2;
+    world_pass_ms(&scene->world, 8LL * DAY_MS);
+    return CATALOG_FAULT_STALE;
+}
+
+/* Frozen for longer than ledgers are kept, between its commit and its clean-up, which then
+ * reads the table before that commit: the current ledger is old, and nobody points at it. */
+static void frozen_before_the_clean_up(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, 1);
+    scene_start(&scene);
+    /* One turn of two looks for old ledgers. */
+    for (int i = 0; i < 12; i++) {
+        scene.committer->catalog_script = frozen_behind_the_commit;
+        scene.calls = 0;
+        scene_append(&scene, CLICKS, 5);
+        scene_flush(&scene);
+        assert_int_equal(scene_turn(&scene, scene.committer), OK);
+        scene.committer->catalog_script = NULL;
+        scene_append(&scene, CLICKS, 1);
+        scene_flush(&scene);
+        assert_int_equal(scene_turn(&scene, scene.other), OK);
+        assert_int_equal(scene.report.alarms, 0);
+    }
+    assert_int_equal(scene_rows(&scene), 12 * 6);
+    scene_close(&scene);
+}
+
 /* ---- other hands on the table ---- */
 
 static enum catalog_fault branch_first(void *context, enum catalog_operation operation)
@@ -470,13 +508,21 @@ static void retired_stream(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(late_request),      cmocka_unit_test(late_request_loses),
-        cmocka_unit_test(duplicate_409),     cmocka_unit_test(applied_500),
-        cmocka_unit_test(frozen_committer),  cmocka_unit_test(frozen_committer_thaws_late),
-        cmocka_unit_test(head_then_orphans), cmocka_unit_test(stale_load),
-        cmocka_unit_test(branch_400),        cmocka_unit_test(rollback_late),
-        cmocka_unit_test(unset_property),    cmocka_unit_test(ledger_file_gone),
-        cmocka_unit_test(copied_table),      cmocka_unit_test(two_tables_one_turn),
+        cmocka_unit_test(late_request),
+        cmocka_unit_test(late_request_loses),
+        cmocka_unit_test(duplicate_409),
+        cmocka_unit_test(applied_500),
+        cmocka_unit_test(frozen_committer),
+        cmocka_unit_test(frozen_committer_thaws_late),
+        cmocka_unit_test(head_then_orphans),
+        cmocka_unit_test(stale_load),
+        cmocka_unit_test(frozen_before_the_clean_up),
+        cmocka_unit_test(branch_400),
+        cmocka_unit_test(rollback_late),
+        cmocka_unit_test(unset_property),
+        cmocka_unit_test(ledger_file_gone),
+        cmocka_unit_test(copied_table),
+        cmocka_unit_test(two_tables_one_turn),
         cmocka_unit_test(retired_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
