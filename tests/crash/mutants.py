@@ -38,8 +38,10 @@ M = Mutant
 MUTANTS = [
     # ---- the stream ----
     M("epoch", "a new epoch at every start", "spool/spool.c",
-      [("    if (rc == OK)\n        rc = make_epoch(spool, txn, err);",
-        "    if (rc == OK && fresh)\n        rc = make_epoch(spool, txn, err);")], quick=True),
+      [("    if (rc == OK)\n        rc = make_epoch(spool, txn, err);\n"
+        "    if (rc == OK)\n        rc = fault_point(\"spool.open",
+        "    if (rc == OK && fresh)\n        rc = make_epoch(spool, txn, err);\n"
+        "    if (rc == OK)\n        rc = fault_point(\"spool.open")], quick=True),
     M("let-go", "let go only what is announced", "spool/trim.c",
       [("record.state == SEGMENT_ANNOUNCED && !record.records_gone", "!record.records_gone")],
       scenario=(FULL, "let_go_only_what_is_announced")),
