@@ -6,6 +6,7 @@
 #   packaging/install-dependencies.sh build     compilers, libraries, clang-format
 #   packaging/install-dependencies.sh test      what make test needs besides
 #   packaging/install-dependencies.sh bench     what make bench compares with and draws by
+#   packaging/install-dependencies.sh fuzz      the compiler that has libFuzzer
 #   packaging/install-dependencies.sh python    foreign readers, into .cache/venv
 #   packaging/install-dependencies.sh list      the names for this system, nothing installed
 #
@@ -51,6 +52,10 @@ gnuplot-nox           gnuplot-minimal
 wrk                   wrk
 python3               python3
 '
+fuzz_packages='
+clang                 clang
+libclang-rt-14-dev    compiler-rt
+'
 
 # Readers that are not ours, at the versions that the tests know.
 python_pins='pyarrow==26.0.1
@@ -80,6 +85,7 @@ names() {
     build) list=$build_packages ;;
     test) list=$test_packages ;;
     bench) list=$bench_packages ;;
+    fuzz) list=$fuzz_packages ;;
     esac
     case $(system) in
     debian) printf '%s' "$list" | awk 'NF { print $1 }' ;;
@@ -192,15 +198,16 @@ install_python() {
 [ $# -gt 0 ] || set -- help
 for mode in "$@"; do
     case $mode in
-    build | test | bench) install_packages "$mode" ;;
+    build | test | bench | fuzz) install_packages "$mode" ;;
     python) install_python ;;
     list)
         names build
         names test
         names bench
+        names fuzz
         ;;
     *)
-        sed -n '4,14s/^# \{0,1\}//p' "$0" >&2
+        sed -n '4,15s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac

@@ -130,6 +130,7 @@ golden: $(filter %_golden_test %_contract_test,$(UNIT)) ## rewrite tests/golden;
 	@for test in $^; do GOLDEN_UPDATE=1 $$test || exit 1; done
 
 fuzz: ## FUZZ_SECONDS=10 of libFuzzer for each decoder (clang)
+	@packaging/install-dependencies.sh build fuzz
 	@tests/fuzz/fuzz.sh $(notdir $(FUZZ))
 
 fuzz-coverage: ## lines and branches that the corpora reach (clang)
