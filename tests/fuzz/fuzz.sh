@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Runs libFuzzer on each target named for FUZZ_SECONDS (10), beginning with its corpus,
-# FUZZ_JOBS (as many as there are cores) at a time. What it finds is left in
+# FUZZ_JOBS (as many as there are cores) at a time; FUZZ_SEED (drawn) makes the inputs the
+# same again, as far as the time reaches. What it finds is left in
 # build/findings/<target>; new inputs are not kept.
 build=build/san-fuzzer-no-link-address-undefined
 jobs=${FUZZ_JOBS:-$(nproc)}
@@ -15,6 +16,7 @@ if [ "$1" = --one ]; then
     mkdir -p "build/findings/$target"
     rm -f "build/fuzz-$target.failed"
     if "$build/libfuzzer/$target" -max_total_time="${FUZZ_SECONDS:-10}" -timeout=20 \
+        -seed="${FUZZ_SEED:-0}" \
         -rss_limit_mb=2048 -artifact_prefix="build/findings/$target/" "$scratch" \
         "tests/fuzz/corpus/${target%_fuzz}" >"build/fuzz-$target.log" 2>&1; then
         echo "$target: $(grep -E '^(Done|stat::number)' "build/fuzz-$target.log" | head -n 1)"
