@@ -308,10 +308,20 @@ def demands():
 def enter_namespace(*arguments):
     """Goes on in a mount namespace of its own: mounts there go with us, however we end."""
     if os.environ.get("MOUNT_NAMESPACE") == str(os.getpid()):
+        part_mounts()
         return
     os.environ["MOUNT_NAMESPACE"] = str(os.getpid())
-    os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable,
+    os.execvp("unshare", ["unshare", "--mount", "--propagation", "unchanged", sys.executable,
                           *sys.argv, *arguments])
+
+
+def part_mounts():
+    """What is mounted here is not seen outside. One by one, since in a chroot the root is no
+    mount point, and unshare then refuses to part all of them at once."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        shared = [line.split()[4] for line in mounts if " shared:" in line]
+    for place in shared:
+        subprocess.run(["mount", "--make-private", place], check=True)
 
 
 def main():
