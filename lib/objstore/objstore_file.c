@@ -98,6 +98,8 @@ static int directory_make(struct file_store *store, int parent, const char *segm
                           struct slice directory, bool durable, struct error *err)
 {
     bool made = mkdirat(parent, segment, 0755) == 0;
+    if (!made && errno == ENOENT) /* the parent itself */
+        return error_set(err, ERROR_RETRY, "\"%s\" was tidied away meanwhile", segment);
     if (!made && errno != EEXIST)
         return failed(err, "make directory");
     if (!durable)
@@ -140,6 +142,13 @@ static bool name_exists(int directory, const char *name)
     return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* One that is a directory by now was made anew after file_tidy took it. */
+static bool object_stands(int directory, const char *name)
+{
+    struct stat info;
+    return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(info.st_mode);
+}
+
 enum directory_use { DIRECTORY_FIND, DIRECTORY_MAKE, DIRECTORY_MAKE_DURABLE };
 
 /* Opens the directory of the key's last segment and gives that segment's name.
@@ -167,7 +176,7 @@ static int directory_open(struct file_store *store, const char *key, enum direct
         if (rc == OK)
             rc = directory_enter(*out, segment, &next, err);
         if (rc == OK && next < 0 && make)
-            rc = name_exists(*out, segment)
+            rc = object_stands(*out, segment)
                      ? error_set(err, ERROR_INPUT, "\"%s\" is an object, not a directory", segment)
                      : error_set(err, ERROR_RETRY, "\"%s\" was tidied away meanwhile", segment);
         close(*out);
