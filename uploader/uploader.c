@@ -34,6 +34,7 @@ struct watch {
     unsigned failures;
     int64_t receipt_at_ms; /* monotonic; the next look */
     int64_t rebuild_at_ms; /* monotonic; before it no segment is built a third time */
+    int64_t receipt_ms;    /* the store's clock: the receipt that sent a segment back last */
     bool seen;             /* in this step's list of streams */
     bool alarmed;          /* an impossible receipt was logged */
 };
@@ -517,7 +518,7 @@ static bool repeat_due(const struct uploader *uploader, const struct spool_segme
  * are repeated. That time is the stream's own: announced_at_ms begins anew at each
  * repeat, which would put the rebuild off for ever. */
 static int send_back(struct uploader *uploader, struct watch *watch, uint64_t from,
-                     const char *reason, struct error *err)
+                     int64_t receipt_ms, const char *reason, struct error *err)
 {
     int64_t now_ms = clock_mono_ms(uploader->options.clock);
     struct arena arena = {0};
@@ -528,6 +529,10 @@ static int send_back(struct uploader *uploader, struct watch *watch, uint64_t fr
     struct spool_segment segment = *found;
     if (segment.generation > 1 && now_ms < watch->rebuild_at_ms)
         goto out;
+    /* What was let go can only be given up: not for a wish that was fulfilled already. */
+    if (segment.records_gone && segment.generation > 1 && watch->receipt_ms == receipt_ms)
+        goto out;
+    watch->receipt_ms = receipt_ms;
     log_event(LOG_LEVEL_WARN, "uploader", "segment is built again",
               "stream=%s from=%llu to=%llu reason=\"%s\"", segment.stream,
               (unsigned long long)segment.from, (unsigned long long)segment.to, reason);
@@ -542,7 +547,7 @@ out:
 
 static int apply_receipt(struct uploader *uploader, struct watch *watch,
                          const struct spool_stream *stream, const struct receipt *receipt,
-                         struct error *err)
+                         int64_t receipt_ms, struct error *err)
 {
     int rc = OK;
     if (receipt->next > stream->next) {
@@ -561,10 +566,12 @@ static int apply_receipt(struct uploader *uploader, struct watch *watch,
         }
     }
     if (rc == OK && receipt->has_missing)
-        rc = send_back(uploader, watch, receipt->missing_from, "files are missing", err);
+        rc =
+            send_back(uploader, watch, receipt->missing_from, receipt_ms, "files are missing", err);
     if (rc == OK && receipt->has_refused) {
         contract_forget(uploader, stream->name);
-        rc = send_back(uploader, watch, receipt->refused_from, receipt->refused_reason, err);
+        rc = send_back(uploader, watch, receipt->refused_from, receipt_ms, receipt->refused_reason,
+                       err);
     }
     return rc;
 }
@@ -586,7 +593,7 @@ static int read_receipt(struct uploader *uploader, struct watch *watch,
     if (rc == OK && info.found && strcmp(receipt.stream, stream->name) != 0)
         rc = error_set(err, ERROR_INPUT, "receipt names the stream %s", receipt.stream);
     if (rc == OK && info.found)
-        rc = apply_receipt(uploader, watch, stream, &receipt, err);
+        rc = apply_receipt(uploader, watch, stream, &receipt, info.modified_ms, err);
     receipt_free(&receipt);
     buf_free(&bytes);
     buf_free(&key);

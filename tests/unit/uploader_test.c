@@ -565,6 +565,33 @@ static void restart_announces_what_the_register_does_not_know_of(void **state)
     lake_free(&lake);
 }
 
+static void stale_receipt_does_not_lose_what_was_put_again(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct error err;
+    struct arena arena = {0};
+    char key[OBJSTORE_KEY_MAX + 1];
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    step(&lake);
+    put_receipt(&lake, (struct receipt){.next = 0, .has_missing = true, .missing_from = 0});
+    lake.now_ms += POLL_MS;
+    step(&lake);
+    build(&lake);
+    step(&lake); /* the wish is fulfilled: files and announcement of generation 2 are there */
+    data_key(&lake, 0, 3, 2, key);
+    assert_true(stored(&lake, key));
+    must(spool_let_go(lake.fixture.spool, lake.fixture.bytes_max, &err), &err);
+    assert_true(listed(&lake, &arena, 1)->records_gone);
+    lake.now_ms += 2 * REPEAT_MS; /* no committer ran since: the receipt is the old one */
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 1)->state, SEGMENT_ANNOUNCED);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -579,6 +606,7 @@ int main(void)
         cmocka_unit_test(missing_is_built_again_under_the_next_generation),
         cmocka_unit_test(later_refusals_are_heard_no_more_often_than_announcements_repeat),
         cmocka_unit_test(missing_without_records_is_sent_back_too),
+        cmocka_unit_test(stale_receipt_does_not_lose_what_was_put_again),
         cmocka_unit_test(unanswered_announcement_is_repeated_oldest_first),
         cmocka_unit_test(restart_announces_what_the_register_does_not_know_of),
     };
