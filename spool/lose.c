@@ -43,6 +43,8 @@ static int quarantine(struct spool *spool, const struct stream_record *stream,
         rc = file_replace(path, slice_of(bytes, walk->value.len), 0640, err);
     free(bytes);
     free(path);
+    if (rc != OK)
+        err->cause = 0; /* not data.mdb's fault: nothing is set aside for it */
     return rc;
 }
 
@@ -215,7 +217,7 @@ static int reset_segment(struct spool *spool, MDB_txn *txn, const struct stream_
     record->state = SEGMENT_SEALED;
     record->announced_at_ms = 0;
     record->payload = slice_of(NULL, 0);
-    segment_note_pending(spool, stream->id, from);
+    segment_note_pending(spool, txn, stream->id, from);
     if (!any)
         record->schema_key = 0;
     /* All of it is named as lost: there is nothing left that could be missing. */

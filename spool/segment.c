@@ -375,7 +375,8 @@ struct pending_hint {
     struct pending_hint *next;
     uint32_t stream_id;
     uint64_t from;
-    uint64_t noted; /* by the transaction that is being written; UINT64_MAX: nothing */
+    uint64_t noted; /* by a transaction that is not known to have ended; UINT64_MAX: nothing */
+    size_t noted_txn;
 };
 
 static struct pending_hint *hint_of(struct spool *spool, uint32_t stream_id)
@@ -393,17 +394,18 @@ static struct pending_hint *hint_of(struct spool *spool, uint32_t stream_id)
     return hint;
 }
 
-void segment_note_pending(struct spool *spool, uint32_t stream_id, uint64_t from)
+void segment_note_pending(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64_t from)
 {
     pthread_mutex_lock(&spool->lock);
     struct pending_hint *hint = hint_of(spool, stream_id);
     if (hint->noted > from)
         hint->noted = from;
+    hint->noted_txn = mdb_txn_id(txn);
     atomic_store(&spool->hints_noted, true);
     pthread_mutex_unlock(&spool->lock);
 }
 
-void segment_committed(struct spool *spool)
+void segment_committed(struct spool *spool, size_t txn_id)
 {
     if (!atomic_exchange(&spool->hints_noted, false))
         return;
@@ -412,7 +414,11 @@ void segment_committed(struct spool *spool)
     for (struct pending_hint *hint = spool->hints; hint != NULL; hint = hint->next) {
         if (hint->from > hint->noted)
             hint->from = hint->noted;
-        hint->noted = UINT64_MAX;
+        /* The next writer may have begun since our commit: its notes stay for its own. */
+        if (hint->noted != UINT64_MAX && hint->noted_txn > txn_id)
+            atomic_store(&spool->hints_noted, true);
+        else
+            hint->noted = UINT64_MAX;
     }
     pthread_mutex_unlock(&spool->lock);
 }
@@ -551,7 +557,7 @@ static int update_segment(struct spool *spool, MDB_txn *txn, const struct spool_
     if (rc != OK)
         return rc;
     if (segment->state != SEGMENT_ANNOUNCED)
-        segment_note_pending(spool, stream.id, segment->from);
+        segment_note_pending(spool, txn, stream.id, segment->from);
     record.state = segment->state;
     record.generation = segment->generation;
     record.announced_at_ms = segment->announced_at_ms;

@@ -17,8 +17,8 @@ int segment_count_open(struct spool *spool, MDB_txn *txn, struct stream_record *
                        struct error *err) MUST_USE;
 
 /* The transaction makes the segment at `from` one that is not announced. */
-void segment_note_pending(struct spool *spool, uint32_t stream_id, uint64_t from);
-void segment_committed(struct spool *spool);
+void segment_note_pending(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64_t from);
+void segment_committed(struct spool *spool, size_t txn_id);
 void segment_free_hints(struct spool *spool);
 
 #endif

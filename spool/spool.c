@@ -103,6 +103,8 @@ static int empty_sealed(struct spool *spool, struct error *err)
     int rc = file_remove_tree(spool->sealed_directory, err);
     if (rc == OK)
         rc = file_make_directories(spool->sealed_directory, 0750, err);
+    if (rc != OK)
+        err->cause = 0; /* a cache that fails is no reason to set data.mdb aside */
     return rc;
 }
 
@@ -144,9 +146,10 @@ static int reserve_lock_file(const struct spool *spool, struct error *err)
  * for damage, for ever. */
 static int drop_unfinished_file(const char *path, struct error *err)
 {
-    enum { MAGIC_AT = 16 };
+    enum { MAGIC_AT = 16, TXNID_AT = 144 };
     static const uint32_t magic = 0xBEEFC0DE; /* in the machine's byte order */
-    uint8_t head[MAGIC_AT + sizeof magic];
+    static const uint64_t never_used = 0;
+    uint8_t head[TXNID_AT + sizeof never_used];
     struct stat info;
     int rc = OK;
     int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -154,7 +157,8 @@ static int drop_unfinished_file(const char *path, struct error *err)
         return errno == ENOENT ? OK : error_errno(err, path);
     if (fstat(fd, &info) == 0 && info.st_size < 2 * sysconf(_SC_PAGESIZE) &&
         pread(fd, head, sizeof head, 0) == sizeof head &&
-        memcmp(head + MAGIC_AT, &magic, sizeof magic) == 0 && ftruncate(fd, 0) < 0)
+        memcmp(head + MAGIC_AT, &magic, sizeof magic) == 0 &&
+        memcmp(head + TXNID_AT, &never_used, sizeof never_used) == 0 && ftruncate(fd, 0) < 0)
         rc = error_errno(err, path);
     close(fd);
     return rc;
@@ -358,6 +362,14 @@ bool spool_epoch_is_due(struct spool_epoch_watch *watch, int64_t wall_ms, int64_
            (passed_ms >= EPOCH_SILENCE_MS || leap_ms > EPOCH_LEAP_MS || leap_ms < -EPOCH_LEAP_MS);
 }
 
+static void show_epoch(struct spool *spool)
+{
+    struct shown_epoch *shown = memory_alloc(1, sizeof *shown);
+    memcpy(shown->text, spool->epoch, sizeof shown->text);
+    shown->older = atomic_load(&spool->shown_epoch);
+    atomic_store(&spool->shown_epoch, shown);
+}
+
 int spool_renew_epoch(struct spool *spool, struct error *err)
 {
     MDB_txn *txn = NULL;
@@ -377,6 +389,7 @@ int spool_renew_epoch(struct spool *spool, struct error *err)
         memcpy(spool->epoch, before, sizeof before);
         return error_wrap(err, "a new epoch");
     }
+    show_epoch(spool);
     log_event(LOG_LEVEL_WARN, "spool", "began a new epoch: the clock leapt, or a day was silent",
               "epoch=%s before=%s", spool->epoch, before);
     return OK;
@@ -596,6 +609,7 @@ int spool_open(struct spool **out, const struct spool_options *options, struct e
         spool_close(spool);
         return error_wrap(err, "spool %s", options->directory);
     }
+    show_epoch(spool);
     store_measure_sealed(spool);
     spool->opened = !spool->read_only;
     *out = spool;
@@ -621,12 +635,17 @@ void spool_close(struct spool *spool)
     free(spool->sealed_directory);
     free(spool->quarantine_directory);
     free(spool->agent_id);
+    for (struct shown_epoch *shown = atomic_load(&spool->shown_epoch); shown != NULL;) {
+        struct shown_epoch *older = shown->older;
+        free(shown);
+        shown = older;
+    }
     free(spool);
 }
 
 const char *spool_epoch_borrow(const struct spool *spool)
 {
-    return spool->epoch;
+    return atomic_load(&spool->shown_epoch)->text;
 }
 
 const char *spool_sealed_directory_borrow(const struct spool *spool)

@@ -88,10 +88,11 @@ void store_fail(struct spool *spool)
 int store_commit(struct spool *spool, MDB_txn *txn, struct error *err)
 {
     uint64_t live = store_live_bytes(spool, txn);
+    size_t txn_id = mdb_txn_id(txn);
     int cause = mdb_txn_commit(txn);
     if (cause == MDB_SUCCESS) {
         atomic_store(&spool->live_bytes, live);
-        segment_committed(spool);
+        segment_committed(spool, txn_id);
         return OK;
     }
     int rc = store_error(err, "spool: commit", cause);

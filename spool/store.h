@@ -31,12 +31,19 @@ enum store_db {
 
 struct append_call;
 
+/* Never changed, and kept until close: somebody may have borrowed it. */
+struct shown_epoch {
+    struct shown_epoch *older;
+    char text[UUID_TEXT_SIZE];
+};
+
 struct spool {
     char *directory;
     char *sealed_directory;
     char *quarantine_directory;
     char *agent_id;
-    char epoch[UUID_TEXT_SIZE];
+    char epoch[UUID_TEXT_SIZE];                /* of the thread that opens, appends, renews */
+    _Atomic(struct shown_epoch *) shown_epoch; /* the same for all others, once durable */
     const struct clock *clock;
     struct random *random;
     bool read_only;

@@ -112,7 +112,7 @@ static int trim_segments(struct spool *spool, MDB_txn *txn, const struct stream_
         record.state = SEGMENT_SEALED;
         record.generation = 1;
         record.announced_at_ms = 0;
-        segment_note_pending(spool, stream->id, next);
+        segment_note_pending(spool, txn, stream->id, next);
         rc = store_put_segment(spool, txn, stream->id, next, &record, err);
         break;
     }
