@@ -6,12 +6,14 @@
  */
 #include "agent/daemon.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "agent/capture/capture.h"
@@ -99,11 +101,16 @@ static void note_delivery(struct daemon *daemon, const struct delivery *delivery
 {
     pthread_mutex_lock(&daemon->lock);
     daemon->backlog = delivery->backlog;
+    /* Names and a server's words need not be UTF-8, and text that was cut is not. */
+    for (char *at = daemon->backlog.last_failure; *at != 0; at++)
+        *at = (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f ? *at : '?';
     daemon->freshness = *freshness_borrow(delivery->freshness);
     daemon->uploads = *pipeline_uploader_statistics_borrow(daemon->parts.pipeline);
     daemon->deliver_rc = rc;
     daemon->step_at_ms = clock_mono_ms(&clock_system);
     memcpy(daemon->deliver_text, err->text, sizeof daemon->deliver_text);
+    for (char *at = daemon->deliver_text; *at != 0; at++)
+        *at = (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f ? *at : '?';
     /* What a flush found open was sealed by the step that saw it. */
     if (rc == OK && delivery->backlog.unannounced == 0)
         daemon->flushes_done = delivery->flushes_asked;
@@ -334,8 +341,13 @@ static int open_sources(struct daemon *daemon, struct error *err)
     struct source_options options = source_options_of(daemon, config);
     daemon->sources.open = memory_alloc(config->listener_count + 1, sizeof *daemon->sources.open);
     int rc = OK;
+    size_t https = 0;
     for (size_t i = 0; rc == OK && i < config->listener_count; i++) {
         const struct agent_listener *listener = &config->listeners[i];
+        https += strcmp(listener->kind, "http") == 0;
+        if (https > 1)
+            return error_set(err, ERROR_INPUT,
+                             "listen: one http listener at most: an Idempotency-Key holds for one");
         struct metrics_source *source = &daemon->sources.open[i];
         struct source_statistics statistics;
         options.address = listener->address;
@@ -472,11 +484,24 @@ static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct e
     }
 }
 
+/* To what the system allows: a connection is a descriptor, and rolls need some too. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        log_event(LOG_LEVEL_WARN, "daemon", "the limit of open files stays", "error=\"%s\"",
+                  strerror(errno));
+}
+
 int daemon_run(const struct agent_config *config, const struct mapping_set *mappings,
                const struct daemon_reload *reload, struct error *err)
 {
     struct daemon daemon = {.config = config, .mappings = mappings, .reload = reload};
     sigset_t signals;
+    raise_descriptor_limit();
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

@@ -418,9 +418,10 @@ void intake_dead_letter(struct intake *intake, const struct dead_letter *letter)
     intake->table = table;
     bool fine = intake_event(intake, buf_slice(text), &context, &refusal);
     intake->table = of_events;
-    ASSERT(fine);
     *intake->ticket = counts;
-    intake->ticket->dead_letters++;
+    /* A mapping of somebody's own may ask of a letter what none has; it is counted as refused. */
+    if (fine)
+        intake->ticket->dead_letters++;
 }
 
 /* The committer sleeps only when `asked` was false, so one wake a cut is enough. */
@@ -472,8 +473,13 @@ static void cut(struct capture *capture, int64_t *begun_us)
             }
         }
         intake->cut = intake->set;
-        intake->taken = intake->tickets;
-        intake->tickets = NULL;
+        /* Oldest first: of two checkpoints with one key the later one holds. */
+        while (intake->tickets != NULL) {
+            struct ticket *ticket = intake->tickets;
+            intake->tickets = ticket->next;
+            ticket->next = intake->taken;
+            intake->taken = ticket;
+        }
     }
     int64_t time_us = atomic_exchange(&capture->cut_us, 0);
     *begun_us = atomic_load(&capture->cut_mono_us);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -24,6 +25,7 @@ struct dedup {
     uint64_t keys_max;
     struct buf swept; /* the last order key that was taken along; the source's own */
     _Atomic uint64_t key_count;
+    atomic_bool rewind; /* a transaction failed: what it swept is there still */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct dedup_entry *slots[SLOTS]; /* under way, by name */
@@ -131,6 +133,34 @@ int dedup_begin(struct dedup *dedup, struct dedup_entry *entry, const struct ded
     return rc;
 }
 
+static bool is_under_way(struct dedup *dedup, struct slice name)
+{
+    pthread_mutex_lock(&dedup->lock);
+    const struct dedup_entry *entry = *slot_of(dedup, name);
+    while (entry != NULL && !slice_equal(buf_slice(&entry->name), name))
+        entry = entry->next;
+    pthread_mutex_unlock(&dedup->lock);
+    return entry != NULL;
+}
+
+/* A key that was used again after its time has a newer answer: that one stays. */
+static int is_newest(struct dedup *dedup, struct slice answer_key, int64_t expires_ms, bool *out,
+                     struct error *err)
+{
+    struct buf value = {0};
+    bool found = false;
+    *out = false;
+    /* Under way first: one that was settled between is in the spool by now. */
+    if (is_under_way(dedup, slice_of(answer_key.data + sizeof answers - 1,
+                                     answer_key.len - (sizeof answers - 1))))
+        return OK;
+    int rc = spool_checkpoint_get(dedup->spool, answer_key, &value, &found, err);
+    *out = rc == OK && found && value.len >= VALUE_HEAD &&
+           (int64_t)get_u64le(value.data) <= expires_ms;
+    buf_free(&value);
+    return rc;
+}
+
 static void checkpoint(struct dedup_entry *entry, size_t *count, const struct buf *key,
                        struct slice value)
 {
@@ -143,6 +173,8 @@ static void checkpoint(struct dedup_entry *entry, size_t *count, const struct bu
 static int sweep(struct dedup *dedup, struct dedup_entry *entry, int64_t now_ms, size_t *count,
                  struct error *err)
 {
+    if (atomic_exchange(&dedup->rewind, false))
+        buf_reset(&dedup->swept);
     for (size_t i = 0; i < SWEEP; i++) {
         struct buf *order = &entry->keys[2 + i];
         bool found = false;
@@ -155,11 +187,10 @@ static int sweep(struct dedup *dedup, struct dedup_entry *entry, int64_t now_ms,
         bool due = found && order->len > head + 1 &&
                    (strtoll((const char *)order->data + sizeof times - 1, NULL, 10) <= now_ms ||
                     atomic_load(&dedup->key_count) >= dedup->keys_max);
-        if (!due) {
-            /* From the beginning next time: a transaction that failed left some behind. */
-            buf_reset(&dedup->swept);
+        if (!due)
             return OK;
-        }
+        int64_t expires_ms = strtoll((const char *)order->data + sizeof times - 1, NULL, 10);
+        bool newest = false;
         buf_reset(&dedup->swept);
         buf_put_slice(&dedup->swept, buf_slice(order));
         struct slice name = slice_of(order->data + head + 1, order->len - head - 1);
@@ -173,9 +204,13 @@ static int sweep(struct dedup *dedup, struct dedup_entry *entry, int64_t now_ms,
         *order = pair;
         entry->checkpoints[(*count)++] =
             (struct spool_checkpoint){.key = slice_of(order->data, at)};
-        entry->checkpoints[(*count)++] =
-            (struct spool_checkpoint){.key = slice_of(order->data + at, order->len - at)};
-        atomic_fetch_sub(&dedup->key_count, 1);
+        struct slice answer_key = slice_of(order->data + at, order->len - at);
+        rc = is_newest(dedup, answer_key, expires_ms, &newest, err);
+        if (rc != OK)
+            return rc;
+        if (newest)
+            entry->checkpoints[(*count)++] = (struct spool_checkpoint){.key = answer_key};
+        entry->removed++;
     }
     return OK;
 }
@@ -188,8 +223,11 @@ int dedup_store(struct dedup *dedup, struct dedup_entry *entry, const struct ded
     size_t size = VALUE_HEAD + answer->errors.len;
     *count = 0;
     int rc = sweep(dedup, entry, now_ms, count, err);
-    if (rc != OK)
+    if (rc != OK) {
+        entry->removed = 0;
+        atomic_store(&dedup->rewind, true);
         return rc;
+    }
     entry->value = memory_alloc(1, size);
     put_u64le(entry->value, (uint64_t)expires_ms);
     put_u32le(entry->value + 8, answer->accepted);
@@ -202,7 +240,7 @@ int dedup_store(struct dedup *dedup, struct dedup_entry *entry, const struct ded
     buf_put_slice(&entry->keys[1], buf_slice(&entry->name));
     checkpoint(entry, count, &entry->keys[0], slice_of(entry->value, size));
     checkpoint(entry, count, &entry->keys[1], slice_cstr(""));
-    atomic_fetch_add(&dedup->key_count, 1);
+    entry->added = 1;
     return OK;
 }
 
@@ -211,13 +249,19 @@ uint64_t dedup_key_count(const struct dedup *dedup)
     return atomic_load(&dedup->key_count);
 }
 
-struct dedup_entry *dedup_settle(struct dedup *dedup, struct dedup_entry *entry)
+struct dedup_entry *dedup_settle(struct dedup *dedup, struct dedup_entry *entry, bool durable)
 {
     pthread_mutex_lock(&dedup->lock);
     struct dedup_entry **at = slot_of(dedup, buf_slice(&entry->name));
     while (*at != entry)
         at = &(*at)->next;
     *at = entry->next;
+    if (durable) {
+        uint64_t count = atomic_load(&dedup->key_count) + entry->added;
+        atomic_store(&dedup->key_count, count > entry->removed ? count - entry->removed : 0);
+    } else if (entry->added > 0) {
+        atomic_store(&dedup->rewind, true);
+    }
     struct dedup_entry *followers = entry->followers;
     entry->followers = NULL;
     pthread_mutex_unlock(&dedup->lock);

@@ -43,6 +43,8 @@ struct dedup_entry {
     struct buf name;               /* "<table>/<key>"; empty: no key */
     struct buf keys[4];            /* of the answer, its order, and of two that expired */
     uint8_t *value;
+    uint64_t added; /* keys, when its transaction is durable */
+    uint64_t removed;
     struct spool_checkpoint checkpoints[DEDUP_CHECKPOINTS];
 };
 void dedup_entry_free(struct dedup_entry *entry);
@@ -77,6 +79,6 @@ uint64_t dedup_key_count(const struct dedup *dedup);
 
 /* The first is answered, or was not taken: it is under way no more. Returns its followers,
  * linked by next. */
-struct dedup_entry *dedup_settle(struct dedup *dedup, struct dedup_entry *entry);
+struct dedup_entry *dedup_settle(struct dedup *dedup, struct dedup_entry *entry, bool durable);
 
 #endif

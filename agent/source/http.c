@@ -41,6 +41,8 @@ enum {
     DISCARD_FACTOR = 4, /* a body of this many limits is cut off instead of read to its end */
     BACKLOG = 4096,
     CLOSE_POLL_MS = 2,
+    ANSWERS_SENT_MS = 2000,
+    HELD_BYTES_MAX = 64 << 20, /* of all bodies that are not whole yet */
     TOKEN_SIZE = 256,
     DEDUP_KEYS_MAX = 1000000,
 };
@@ -51,6 +53,7 @@ struct request {
     struct ticket ticket;     /* first: the ticket is the request */
     struct dedup_entry entry; /* of its Idempotency-Key */
     bool keyed;
+    bool unsent; /* its ticket was out, its answer is not all sent */
     struct event_source *source;
     struct MHD_Connection *connection;
     enum request_state state;
@@ -61,6 +64,7 @@ struct request {
     char detail[200];
     struct buf body;
     size_t bytes;      /* of the body, kept or not */
+    size_t held;       /* of these, the ones that count in the source's `held` */
     struct buf errors; /* JSON objects, comma between */
     unsigned error_count;
     int rc; /* what the ticket came back with */
@@ -81,7 +85,9 @@ struct event_source {
     char address[SOURCE_ADDRESS_MAX];
     atomic_bool paused;
     atomic_bool closing;
+    size_t held;            /* bytes of bodies; the HTTP thread's own */
     _Atomic size_t waiting; /* requests whose ticket is out */
+    _Atomic size_t unsent;  /* and those whose answer is not all sent */
     _Atomic uint64_t requests;
     _Atomic uint64_t bytes;
     _Atomic uint64_t answered[6];
@@ -220,6 +226,8 @@ static void take_events(struct request *request, struct slice text)
         last_fine = intake_event(intake, piece, &context, &refusal);
         if (last_fine)
             continue;
+        if (request->error_count == ERRORS_SHOWN)
+            continue; /* a place costs a walk over the body */
         body_place(&body, piece, &refusal.line, &refusal.column);
         note_error(request, refusal.line, refusal.column, refusal_reason_name(refusal.reason),
                    refusal.text);
@@ -236,6 +244,14 @@ static void take_events(struct request *request, struct slice text)
     }
 }
 
+static void suspend(struct request *request)
+{
+    request->state = WAITING;
+    request->unsent = true;
+    atomic_fetch_add(&request->source->unsent, 1);
+    MHD_suspend_connection(request->connection);
+}
+
 static struct request *request_of(struct dedup_entry *entry)
 {
     return (struct request *)((char *)entry - offsetof(struct request, entry));
@@ -248,7 +264,7 @@ static void answer_followers(struct request *first)
     if (!first->keyed)
         return;
     first->keyed = false;
-    struct dedup_entry *entry = dedup_settle(source->dedup, &first->entry);
+    struct dedup_entry *entry = dedup_settle(source->dedup, &first->entry, first->rc == OK);
     while (entry != NULL) {
         struct request *request = request_of(entry);
         entry = entry->next;
@@ -284,8 +300,7 @@ static void on_durable(struct ticket *ticket, int rc, const struct error *err)
 static void suspend_follower(struct dedup_entry *entry)
 {
     struct request *request = request_of(entry);
-    request->state = WAITING;
-    MHD_suspend_connection(request->connection);
+    suspend(request);
 }
 
 /* DEDUP_FIRST also for a request without a key. */
@@ -380,8 +395,7 @@ static bool hand_in(struct request *request, struct slice text)
     store_answer(request);
     bool waits = request->ticket.accepted > 0 || request->ticket.checkpoint_count > 0;
     if (waits) {
-        request->state = WAITING;
-        MHD_suspend_connection(request->connection);
+        suspend(request);
     }
     bool comes = intake_end(source->intake);
     ASSERT(comes == waits);
@@ -472,6 +486,14 @@ static void refuse_large(struct request *request)
         refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", detail);
 }
 
+static void release_body(struct request *request)
+{
+    request->source->held -= request->held;
+    request->held = 0;
+    buf_free(&request->body);
+    request->body = (struct buf){0};
+}
+
 /* False: a body that never ends, or as good as. */
 static bool take_body(struct request *request, const char *data, size_t len)
 {
@@ -479,10 +501,17 @@ static bool take_body(struct request *request, const char *data, size_t len)
     request->bytes += len;
     if (request->bytes > max) {
         refuse_large(request);
-        buf_reset(&request->body);
+        release_body(request);
     }
-    if (request->status == 0)
+    if (request->status == 0 && request->source->held + len > HELD_BYTES_MAX) {
+        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "full", "too many bodies are under way");
+        release_body(request);
+    }
+    if (request->status == 0) {
+        request->source->held += len;
+        request->held += len;
         buf_put(&request->body, data, len);
+    }
     return request->bytes / DISCARD_FACTOR <= max;
 }
 
@@ -535,8 +564,10 @@ static void end_request(void *context, struct MHD_Connection *connection, void *
     if (request == NULL)
         return;
     ASSERT(request->state != WAITING); /* a suspended connection does not end */
+    if (request->unsent)
+        atomic_fetch_sub(&request->source->unsent, 1);
     dedup_entry_free(&request->entry);
-    buf_free(&request->body);
+    release_body(request);
     buf_free(&request->errors);
     free(request);
     *request_context = NULL;
@@ -608,6 +639,10 @@ static void http_close(struct event_source *source)
      * answers every ticket, so this is as short as a sync. */
     atomic_store(&source->closing, true);
     while (source->daemon != NULL && atomic_load(&source->waiting) > 0)
+        clock_sleep_ms(&clock_system, CLOSE_POLL_MS);
+    /* What was durable is to be heard of; who does not read his answer is not waited for long. */
+    int64_t until_ms = clock_mono_ms(&clock_system) + ANSWERS_SENT_MS;
+    while (atomic_load(&source->unsent) > 0 && clock_mono_ms(&clock_system) < until_ms)
         clock_sleep_ms(&clock_system, CLOSE_POLL_MS);
     if (source->daemon != NULL)
         MHD_stop_daemon(source->daemon);

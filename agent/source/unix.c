@@ -57,6 +57,7 @@ struct connection {
     bool skipping;       /* within a line that is too long */
     bool skipped;        /* the same, before what is offered */
     bool watched;        /* epoll looks at it */
+    bool unacked;        /* its ack did not go out: again in a moment */
     int rc;              /* of the ticket */
 };
 
@@ -68,7 +69,9 @@ struct event_source {
     size_t line_bytes_max;
     struct intake *intake;
     int listen_fd;
-    bool listening; /* epoll looks at it */
+    bool listening;      /* epoll looks at it */
+    bool no_fds;         /* accept failed: again in a moment */
+    int64_t retry_at_ms; /* 0: nothing is to be tried again */
     int epoll_fd;
     int wake_fd;
     pthread_t thread;
@@ -236,14 +239,13 @@ static void close_connection(struct event_source *source, struct connection *con
     watch_listener(source, !atomic_load(&source->paused));
 }
 
-/* Nothing is waited for: a sender that does not read its acks may miss some, the next one
- * has the sum. */
-static void write_ack(const struct connection *connection)
+/* A sender that does not read its acks may miss some, never the last: it has the sum. */
+static void write_ack(struct connection *connection)
 {
     char text[32];
     int len = snprintf(text, sizeof text, "%" PRIu64 "\n", connection->lines);
-    if (send(connection->fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        return;
+    connection->unacked =
+        send(connection->fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EAGAIN;
 }
 
 /* What was offered is durable. */
@@ -276,7 +278,9 @@ static void advance(struct event_source *source, struct connection *connection)
     }
     if (connection->waiting || connection->refused)
         return;
-    if (connection->ended || atomic_load(&source->closing))
+    if (connection->ended && connection->unacked && !atomic_load(&source->closing))
+        watch(connection, false);
+    else if (connection->ended || atomic_load(&source->closing))
         close_connection(source, connection);
     else
         watch(connection, true);
@@ -318,9 +322,14 @@ static void accept_streams(struct event_source *source)
     while (atomic_load(&source->connection_count) < source->options.connections_max) {
         int fd = accept4(source->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
-            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            int failed = errno;
+            if (failed != EAGAIN && failed != EINTR && failed != ECONNABORTED)
                 log_event(LOG_LEVEL_WARN, "unix", "a connection was not taken",
-                          "address=%s error=\"%s\"", source->options.address, strerror(errno));
+                          "address=%s error=\"%s\"", source->options.address, strerror(failed));
+            source->no_fds =
+                failed == EMFILE || failed == ENFILE || failed == ENOMEM || failed == ENOBUFS;
+            if (source->no_fds)
+                watch_listener(source, false);
             return;
         }
         add_connection(source, fd);
@@ -383,7 +392,7 @@ static void take_finished(struct event_source *source)
 static bool any(const struct event_source *source, bool refused)
 {
     for (const struct connection *at = source->connections; at != NULL; at = at->next) {
-        if (refused ? at->refused : at->waiting)
+        if (refused ? at->refused || at->unacked : at->waiting)
             return true;
     }
     return false;
@@ -391,9 +400,20 @@ static bool any(const struct event_source *source, bool refused)
 
 static void retry_refused(struct event_source *source)
 {
+    if (source->no_fds) {
+        source->no_fds = false;
+        watch_listener(source, !atomic_load(&source->paused));
+    }
     for (struct connection *at = source->connections; at != NULL;) {
         struct connection *connection = at;
         at = at->next;
+        if (connection->unacked) {
+            write_ack(connection);
+            if (!connection->unacked && !connection->refused && connection->ended) {
+                advance(source, connection);
+                continue;
+            }
+        }
         if (!connection->refused)
             continue;
         /* What is not durable when the agent ends is the sender's still. */
@@ -435,7 +455,14 @@ static void *run(void *context)
     struct event_source *source = context;
     while (!atomic_load(&source->closing) || any(source, false)) {
         struct epoll_event events[EVENTS_MAX];
-        int wait_ms = any(source, true) ? RETRY_MS : -1;
+        int64_t now_ms = clock_mono_ms(&clock_system);
+        if (!source->no_fds && !any(source, true))
+            source->retry_at_ms = 0;
+        else if (source->retry_at_ms == 0)
+            source->retry_at_ms = now_ms + RETRY_MS;
+        int wait_ms = source->retry_at_ms == 0       ? -1
+                      : source->retry_at_ms > now_ms ? (int)(source->retry_at_ms - now_ms)
+                                                     : 0;
         int count = epoll_wait(source->epoll_fd, events, EVENTS_MAX, wait_ms);
         /* Connections last: taking what is finished may close some of them, so those are
          * not looked at in the same round. */
@@ -446,8 +473,10 @@ static void *run(void *context)
             dispatch(source, events[i].data.ptr);
         if (finished)
             take_finished(source);
-        if (count == 0)
+        if (source->retry_at_ms != 0 && clock_mono_ms(&clock_system) >= source->retry_at_ms) {
+            source->retry_at_ms = 0;
             retry_refused(source);
+        }
     }
     close_idle(source);
     return NULL;

@@ -158,6 +158,32 @@ class Answers(Case):
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
 
+    def test_body_without_one_good_line(self):
+        """A megabyte of nonsense must not hold up the others."""
+        agent = self.start()
+        status, answer = agent.post("clicks", b"x\n" * 500000)
+        self.assertEqual((status, answer["refused"], len(answer["errors"])), (400, 500000, 10))
+        agent.stop()
+
+    def test_bodies_under_way_are_bounded(self):
+        """Senders that stop in the middle must not take the machine's memory."""
+        with open(os.path.join(lake.BUILD, "bidlake-agent"), "rb") as program:
+            if re.search(b"__[at]san_init", program.read()):
+                self.skipTest("a sanitizer's memory is not the agent's")
+        agent = self.start()
+        held = []
+        self.addCleanup(lambda: [connection.close() for connection in held])
+        head = b"POST /v1/events/clicks HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
+        for _ in range(20):
+            held.append(socket.create_connection(("127.0.0.1", agent.port), timeout=20))
+            held[-1].sendall(head + b" " * 7000000)
+        with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
+            anonymous = int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
+        self.assertLess(anonymous, 110 << 10)
+        # Those that were turned away gave their room back.
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+        agent.stop()
+
     def test_pixel(self):
         """Trackers and win notices are GETs; a macro nobody filled in is no price."""
         agent = self.start()
@@ -369,6 +395,22 @@ class Repeated(Case):
         agent.stop()
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {f"a{n}": 1 for n in range(5)})
+
+    def test_key_used_again_after_its_time(self):
+        """The old entry's end must not take the new answer along."""
+        agent = self.start("--dedup-window", "600ms")
+        keys = [{"Idempotency-Key": f"k{n}"} for n in range(40)]
+        for key in keys:
+            agent.post("clicks", b'{"id":"first"}', key)
+        until(lambda: agent.post("clicks", b"x", keys[0])[0] == 400, "the first key is free")
+        before = agent.metric("bidlake_capture_events_kept_total")
+        for key in keys[1:]:
+            for _ in range(2):
+                agent.post("clicks", b'{"id":"second"}', key)
+        after = agent.metric("bidlake_capture_events_kept_total")
+        self.assertLessEqual(after - before, len(keys) - 1)
+        self.assertLessEqual(agent.metric("bidlake_source_keys"), 3 * len(keys))
+        agent.stop()
 
     def test_keys_are_forgotten_in_time(self):
         """Else the spool would fill with keys."""
