@@ -44,6 +44,7 @@ libfuse3-dev          fuse3-devel
 e2fsprogs             e2fsprogs
 zstd                  zstd
 gzip                  gzip
+curl                  curl
 '
 bench_packages='
 g++                   gcc-c++

@@ -92,17 +92,22 @@ static int move(const struct spool *spool, const char *place, const char *name, 
     return rc;
 }
 
-int aside_move(struct spool *spool, const struct error *why, struct error *err)
+void aside_close(struct spool *spool)
 {
-    char *place = NULL;
-    if (spool->env != NULL) {
-        name_streams(spool);
+    if (spool->env != NULL)
         mdb_env_close(spool->env);
-    }
     spool->env = NULL;
     memset(spool->dbi, 0, sizeof spool->dbi);
     memset(spool->epoch, 0, sizeof spool->epoch);
     segment_free_hints(spool);
+}
+
+int aside_move(struct spool *spool, const struct error *why, struct error *err)
+{
+    char *place = NULL;
+    if (spool->env != NULL)
+        name_streams(spool);
+    aside_close(spool);
     int rc = make_place(spool, &place, err);
     if (rc == OK)
         rc = move(spool, place, "data.mdb", err);

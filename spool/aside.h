@@ -11,6 +11,8 @@
 /* Whether a spool was opened here for writing before: what doesn't read is ours then. */
 bool aside_was_here(const struct spool *spool);
 
+/* Closes the environment, so that it can be opened again. */
+void aside_close(struct spool *spool);
 /* Closes the environment and moves it to <spool>/set-aside/<time>/, never to be deleted by
  * us. `why` is logged with the streams that still read. */
 int aside_move(struct spool *spool, const struct error *why, struct error *err) MUST_USE;

@@ -599,6 +599,13 @@ int spool_open(struct spool **out, const struct spool_options *options, struct e
     bool ready = rc == OK;
     if (ready)
         rc = open_all(spool, err);
+    /* An EIO may be a moment's: what is set aside for it is missing, or taken twice. */
+    if (ready && ours && rc == ERROR_IO && is_beyond_use(spool, rc, err)) {
+        log_event(LOG_LEVEL_WARN, "spool", "the spool did not open, once more", "error=\"%s\"",
+                  err->text);
+        aside_close(spool);
+        rc = open_all(spool, err);
+    }
     if (ready && ours && is_beyond_use(spool, rc, err)) {
         struct error why = *err;
         rc = aside_move(spool, &why, err);

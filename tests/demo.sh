@@ -250,7 +250,7 @@ report_lines_to_paste() {
         sed -n 's/.*"metadata_location": *"\([^"]*\)".*/\1/p' | sed 's|^file://||')
     cat <<END
 
-PyIceberg:
+PyIceberg (.cache/venv/bin/python has it):
   from pyiceberg.catalog.sql import SqlCatalog
   catalog = SqlCatalog("bidlake", uri="sqlite:///$dir/catalog.db")
   catalog.load_table("db.impressions").scan(limit=10).to_arrow()
