@@ -96,21 +96,25 @@ static struct delivery next_delivery(struct daemon *daemon, uint64_t flushes_sea
     return out;
 }
 
+/* Names and a server's words need not be UTF-8, and text that was cut is not. */
+static void make_plain(char *text)
+{
+    for (char *at = text; *at != 0; at++)
+        *at = (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f ? *at : '?';
+}
+
 static void note_delivery(struct daemon *daemon, const struct delivery *delivery, int rc,
                           const struct error *err)
 {
     pthread_mutex_lock(&daemon->lock);
     daemon->backlog = delivery->backlog;
-    /* Names and a server's words need not be UTF-8, and text that was cut is not. */
-    for (char *at = daemon->backlog.last_failure; *at != 0; at++)
-        *at = (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f ? *at : '?';
+    make_plain(daemon->backlog.last_failure);
     daemon->freshness = *freshness_borrow(delivery->freshness);
     daemon->uploads = *pipeline_uploader_statistics_borrow(daemon->parts.pipeline);
     daemon->deliver_rc = rc;
     daemon->step_at_ms = clock_mono_ms(&clock_system);
     memcpy(daemon->deliver_text, err->text, sizeof daemon->deliver_text);
-    for (char *at = daemon->deliver_text; *at != 0; at++)
-        *at = (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f ? *at : '?';
+    make_plain(daemon->deliver_text);
     /* What a flush found open was sealed by the step that saw it. */
     if (rc == OK && delivery->backlog.unannounced == 0)
         daemon->flushes_done = delivery->flushes_asked;

@@ -447,21 +447,6 @@ static int build_once(const struct roller_options *options, const struct spool_s
     return rc;
 }
 
-/* The register's present view of the segment at `from`; NULL: it was trimmed. */
-static int find_segment(const struct roller_options *options, const char *stream, uint64_t from,
-                        struct arena *arena, const struct spool_segment **out, struct error *err)
-{
-    struct spool_segment *segments = NULL;
-    size_t count = 0;
-    int rc = spool_list_segments(options->spool, stream, arena, &segments, &count, err);
-    *out = NULL;
-    for (size_t i = 0; rc == OK && i < count; i++) {
-        if (segments[i].from == from)
-            *out = &segments[i];
-    }
-    return rc;
-}
-
 /* Let go under pressure and asked for again, or cut by a receipt: it can't be built, so
  * it is announced as lost. The ledger knows better if it was committed after all. */
 static int lose_gone(const struct roller_options *options, const struct spool_segment *segment,
@@ -489,7 +474,8 @@ int roller_build(const struct roller_options *options, const struct spool_segmen
     for (int tries = 0; rc == OK && (changed || tries == 0); tries++) {
         ASSERT(tries < BUILD_TRIES_MAX); /* each pass declares every damaged block lost */
         if (changed)
-            rc = find_segment(options, segment->stream, segment->from, &arena, &now, err);
+            rc = spool_find_segment(options->spool, segment->stream, segment->from, &arena, &now,
+                                    err);
         if (rc == OK && now == NULL)
             rc = error_set(err, ERROR_CONFLICT, "trimmed while it was built");
         if (rc == OK)

@@ -26,6 +26,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/source/body.h"
 #include "agent/source/source.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
@@ -111,16 +112,6 @@ static void on_durable(struct ticket *ticket, int rc, const struct error *err)
 
 /* ---- events ---- */
 
-static struct slice trim(struct slice line)
-{
-    while (line.len > 0 && strchr(" \t\r", line.data[0]) != NULL && line.data[0] != 0)
-        line = slice_of(line.data + 1, line.len - 1);
-    while (line.len > 0 && strchr(" \t\r", line.data[line.len - 1]) != NULL &&
-           line.data[line.len - 1] != 0)
-        line.len--;
-    return line;
-}
-
 static void take_event(struct connection *connection, struct slice text, uint64_t position)
 {
     struct event_source *source = connection->source;
@@ -147,7 +138,7 @@ static void take_line(struct connection *connection, struct slice line)
         connection->skipping = false;
         return;
     }
-    line = trim(line);
+    line = body_trim(line);
     if (line.len > 0)
         take_event(connection, line, connection->lines + connection->lines_more);
 }
