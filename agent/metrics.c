@@ -79,19 +79,42 @@ static void write_tables(const struct metrics_input *input, struct buf *out)
     free(tables);
 }
 
+/* `counts` has one bucket more than there are bounds: what is above them all. */
+struct histogram {
+    const char *name;
+    const char *help;
+    const int64_t *bounds;
+    double unit_seconds; /* of a bound */
+    const uint64_t *counts;
+    size_t bound_count;
+    double sum_seconds;
+};
+
+static void write_histogram(const struct histogram *histogram, struct buf *out)
+{
+    const char *name = histogram->name;
+    uint64_t sum = 0;
+    head(out, name, "histogram", histogram->help);
+    for (size_t i = 0; i < histogram->bound_count; i++) {
+        sum += histogram->counts[i];
+        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+                   (double)histogram->bounds[i] * histogram->unit_seconds, sum);
+    }
+    sum += histogram->counts[histogram->bound_count];
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name,
+               sum, name, histogram->sum_seconds, name, sum);
+}
+
 static void write_latency(const struct capture_statistics *statistics, struct buf *out)
 {
-    static const char name[] = "bidlake_capture_durable_seconds";
-    uint64_t sum = 0;
-    head(out, name, "histogram", "From a cut's first event to its durable answer.");
-    for (size_t i = 0; i < CAPTURE_LATENCY_BUCKETS - 1; i++) {
-        sum += statistics->latency[i];
-        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-                   (double)capture_latency_bounds_us[i] / 1e6, sum);
-    }
-    sum += statistics->latency[CAPTURE_LATENCY_BUCKETS - 1];
-    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name,
-               sum, name, (double)statistics->latency_sum_us / 1e6, name, sum);
+    struct histogram histogram = {.name = "bidlake_capture_durable_seconds",
+                                  .help = "From a cut's first event to its durable answer.",
+                                  .bounds = capture_latency_bounds_us,
+                                  .unit_seconds = 1e-6,
+                                  .counts = statistics->latency,
+                                  .bound_count = CAPTURE_LATENCY_BUCKETS - 1,
+                                  .sum_seconds = (double)statistics->latency_sum_us / 1e6};
+    write_histogram(&histogram, out);
 }
 
 /* ---- sources, spool, delivery ---- */
@@ -157,17 +180,15 @@ static void write_spool(struct spool *spool, struct buf *out)
 
 static void write_freshness(const struct freshness_statistics *freshness, struct buf *out)
 {
-    static const char name[] = "bidlake_commit_freshness_seconds";
-    uint64_t sum = 0;
-    head(out, name, "histogram", "From the durable answer to the committed table, by receipts.");
-    for (size_t i = 0; i < FRESHNESS_BUCKETS - 1; i++) {
-        sum += freshness->marks[i];
-        buf_printf(out, "%s_bucket{le=\"%" PRId64 "\"} %" PRIu64 "\n", name, freshness_bounds_s[i],
-                   sum);
-    }
-    sum += freshness->marks[FRESHNESS_BUCKETS - 1];
-    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.3f\n%s_count %" PRIu64 "\n", name,
-               sum, name, (double)freshness->sum_ms / 1e3, name, sum);
+    struct histogram histogram = {
+        .name = "bidlake_commit_freshness_seconds",
+        .help = "From the durable answer to the committed table, by receipts.",
+        .bounds = freshness_bounds_s,
+        .unit_seconds = 1,
+        .counts = freshness->marks,
+        .bound_count = FRESHNESS_BUCKETS - 1,
+        .sum_seconds = (double)freshness->sum_ms / 1e3};
+    write_histogram(&histogram, out);
     head(out, "bidlake_commit_oldest_seconds", "gauge",
          "Age of the oldest event that no commit is known of.");
     buf_printf(out, "bidlake_commit_oldest_seconds %.3f\n", (double)freshness->oldest_ms / 1e3);
