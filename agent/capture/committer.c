@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The committer: one thread that takes the open batches of all intakes at once (a cut),
+ * appends them in one transaction of the spool and answers their tickets.
+ */
+#include "agent/capture/state.h"
+
+#include <stdlib.h>
+
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+
+/* The committer sleeps only when `asked` was false, so one wake a cut is enough. */
+void committer_wake(struct capture *capture)
+{
+    if (atomic_exchange(&capture->asked, true))
+        return;
+    pthread_mutex_lock(&capture->lock);
+    pthread_cond_signal(&capture->changed);
+    pthread_mutex_unlock(&capture->lock);
+}
+
+static void swap_batches(struct lane *lane)
+{
+    struct shred_batch taken = lane->taken;
+    lane->taken = lane->open;
+    lane->open = taken;
+}
+
+/* All intakes at once: the cut. capture.lock is held, so none comes or goes. */
+static void cut(struct capture *capture, int64_t *begun_us)
+{
+    for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next)
+        pthread_mutex_lock(&intake->lock);
+    for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next) {
+        for (struct lane_set *set = intake->set; set != NULL; set = set->older) {
+            for (size_t i = 0; i < set->generation->table_count; i++) {
+                if (set->lanes[i].open.event_count > 0)
+                    swap_batches(&set->lanes[i]);
+            }
+        }
+        intake->cut = intake->set;
+        /* Oldest first: of two checkpoints with one key the later one holds. */
+        while (intake->tickets != NULL) {
+            struct ticket *ticket = intake->tickets;
+            intake->tickets = ticket->next;
+            ticket->next = intake->taken;
+            intake->taken = ticket;
+        }
+    }
+    int64_t time_us = atomic_exchange(&capture->cut_us, 0);
+    *begun_us = atomic_load(&capture->cut_mono_us);
+    if (time_us > capture->last_us)
+        capture->last_us = time_us;
+    for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next)
+        pthread_mutex_unlock(&intake->lock);
+}
+
+static void add_batch(struct capture *capture, size_t *count, const struct table *table,
+                      const struct shred_batch *batch)
+{
+    if (*count == capture->batch_cap) {
+        capture->batch_cap = 2 * capture->batch_cap + 8;
+        capture->batches =
+            memory_resize(capture->batches, capture->batch_cap, sizeof *capture->batches);
+        capture->firsts =
+            memory_resize(capture->firsts, capture->batch_cap, sizeof *capture->firsts);
+    }
+    capture->batches[(*count)++] = (struct spool_batch){.stream = table->stream,
+                                                        .schema = buf_slice(&table->schema),
+                                                        .schema_key = table->schema_key,
+                                                        .rows = buf_slice(&batch->rows),
+                                                        .event_count = batch->event_count,
+                                                        .row_count = batch->row_count,
+                                                        .time_min_us = batch->time_min_us,
+                                                        .time_max_us = batch->time_max_us};
+}
+
+static void add_checkpoints(struct capture *capture, size_t *count, const struct ticket *ticket)
+{
+    if (*count + ticket->checkpoint_count > capture->checkpoint_cap) {
+        capture->checkpoint_cap = 2 * capture->checkpoint_cap + ticket->checkpoint_count;
+        capture->checkpoints = memory_resize(capture->checkpoints, capture->checkpoint_cap,
+                                             sizeof *capture->checkpoints);
+    }
+    for (size_t i = 0; i < ticket->checkpoint_count; i++)
+        capture->checkpoints[(*count)++] = ticket->checkpoints[i];
+}
+
+/* Older sets first: their events came before. */
+static void add_batches(struct capture *capture, size_t *count, const struct lane_set *set)
+{
+    if (set == NULL)
+        return;
+    add_batches(capture, count, set->older); /* as deep as reloads within a cut */
+    for (size_t i = 0; i < set->generation->table_count; i++) {
+        const struct shred_batch *taken = &set->lanes[i].taken;
+        if (taken->event_count > 0)
+            add_batch(capture, count, &set->generation->tables[i], taken);
+    }
+}
+
+static size_t cut_bytes(const struct intake *intakes)
+{
+    size_t bytes = 0;
+    for (; intakes != NULL; intakes = intakes->next) {
+        for (const struct lane_set *set = intakes->cut; set != NULL; set = set->older) {
+            for (size_t i = 0; i < set->generation->table_count; i++)
+                bytes += set->lanes[i].taken.rows.len;
+        }
+    }
+    return bytes;
+}
+
+/* What was cut, in one transaction. The taken side of every intake is the committer's, and
+ * none goes while `committing`, so no lock is needed. */
+static int append_cut(struct capture *capture, struct intake *intakes, struct error *err)
+{
+    size_t batch_count = 0;
+    size_t checkpoint_count = 0;
+    for (struct intake *intake = intakes; intake != NULL; intake = intake->next) {
+        add_batches(capture, &batch_count, intake->cut);
+        for (const struct ticket *ticket = intake->taken; ticket != NULL; ticket = ticket->next)
+            add_checkpoints(capture, &checkpoint_count, ticket);
+    }
+    if (batch_count + checkpoint_count == 0)
+        return OK;
+    return spool_append(capture->options.spool, capture->batches, batch_count, capture->checkpoints,
+                        checkpoint_count, capture->firsts, err);
+}
+
+static void count_latency(struct capture_statistics *statistics, int64_t took_us)
+{
+    size_t bucket = 0;
+    while (bucket < CAPTURE_LATENCY_BUCKETS - 1 && took_us > capture_latency_bounds_us[bucket])
+        bucket++;
+    statistics->latency[bucket]++;
+    statistics->latency_sum_us += took_us;
+    statistics->cuts++;
+}
+
+static void settle_set(struct capture *capture, struct lane_set *set, bool kept)
+{
+    for (size_t i = 0; i < set->generation->table_count; i++) {
+        struct shred_batch *taken = &set->lanes[i].taken;
+        struct totals *totals = &capture->totals[i];
+        totals->kept += kept ? taken->event_count : 0;
+        totals->kept_rows += kept ? taken->row_count : 0;
+        totals->rejected += kept ? 0 : taken->event_count;
+        if (taken->event_count > 0)
+            shred_batch_reset(taken);
+    }
+}
+
+/* Counts what became of the cut, gives the batches back, and takes the tickets. */
+static struct ticket *settle(struct capture *capture, struct intake *intake, bool kept)
+{
+    pthread_mutex_lock(&capture->lock);
+    pthread_mutex_lock(&intake->lock);
+    for (struct lane_set *set = intake->cut; set != NULL; set = set->older)
+        settle_set(capture, set, kept);
+    /* What an older set held is committed, and nothing is put there any more. */
+    while (intake->cut->older != NULL) {
+        struct lane_set *older = intake->cut->older;
+        intake->cut->older = older->older;
+        lane_set_retire(capture, older);
+    }
+    struct ticket *tickets = intake->taken;
+    intake->taken = NULL;
+    pthread_mutex_unlock(&intake->lock);
+    pthread_mutex_unlock(&capture->lock);
+    return tickets;
+}
+
+static void answer(struct ticket *tickets, int rc, const struct error *err)
+{
+    while (tickets != NULL) {
+        struct ticket *ticket = tickets;
+        tickets = ticket->next;
+        ticket->done(ticket, rc, err);
+    }
+}
+
+/* rc is that of the epoch: with an error the cut is refused. */
+static void commit_cut(struct capture *capture, struct intake *intakes, int64_t begun_us, int rc,
+                       struct error *err)
+{
+    size_t bytes = cut_bytes(intakes);
+    if (rc == OK)
+        rc = append_cut(capture, intakes, err);
+    int64_t took_us = clock_mono_ns() / 1000 - begun_us;
+    if (rc != OK)
+        log_event(LOG_LEVEL_ERROR, "capture", "events refused, the spool did not take them",
+                  "error=\"%s\"", err->text);
+    struct ticket *tickets = NULL;
+    /* An intake may be closed as soon as its last ticket is answered: all are settled
+     * before any is. */
+    for (struct intake *intake = intakes; intake != NULL; intake = intake->next) {
+        struct ticket *of_one = settle(capture, intake, rc == OK);
+        while (of_one != NULL) {
+            struct ticket *ticket = of_one;
+            of_one = ticket->next;
+            ticket->next = tickets;
+            tickets = ticket;
+        }
+    }
+    atomic_fetch_sub(&capture->waiting_bytes, bytes);
+    pthread_mutex_lock(&capture->lock);
+    if (bytes > 0)
+        count_latency(&capture->statistics, took_us);
+    capture->committing = false;
+    pthread_cond_broadcast(&capture->idle);
+    pthread_mutex_unlock(&capture->lock);
+    answer(tickets, rc, err);
+}
+
+/* A new epoch, and with it new names for all streams. capture.lock is held: a reload must
+ * not make names meanwhile. */
+static int renew_epoch(struct capture *capture, struct error *err)
+{
+    const struct clock *clock = capture->options.clock;
+    if (spool_epoch_is_due(&capture->watch, clock_wall_ms(clock), clock_mono_ms(clock)))
+        capture->epoch_is_due = true;
+    if (!capture->epoch_is_due)
+        return OK;
+    int rc = spool_renew_epoch(capture->options.spool, err);
+    if (rc == OK)
+        rc = tables_name_streams(capture, err);
+    capture->epoch_is_due = rc != OK;
+    return rc;
+}
+
+void *commit_loop(void *context)
+{
+    struct capture *capture = context;
+    pthread_mutex_lock(&capture->lock);
+    for (;;) {
+        while (!atomic_load(&capture->asked) && !capture->stopping)
+            pthread_cond_wait(&capture->changed, &capture->lock);
+        if (!atomic_exchange(&capture->asked, false))
+            break;
+        int64_t begun_us = 0;
+        cut(capture, &begun_us);
+        capture->committing = true;
+        struct intake *intakes = capture->intakes;
+        struct error err = {0};
+        int rc = renew_epoch(capture, &err);
+        pthread_mutex_unlock(&capture->lock);
+        commit_cut(capture, intakes, begun_us, rc, &err);
+        pthread_mutex_lock(&capture->lock);
+    }
+    pthread_mutex_unlock(&capture->lock);
+    return NULL;
+}

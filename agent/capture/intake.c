@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Two batches for each intake and table: one that is open, one that the committer has in
+ * hand. A cut locks all intakes, exchanges the two where there is something, and unlocks;
+ * so every event of one cut comes before every event of the next, in all streams, and one
+ * received_at for a cut is enough for it never to go back.
+ */
+#include "agent/capture/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/assert.h"
+#include "lib/base/memory.h"
+#include "lib/json/json.h"
+
+enum {
+    LETTER_BODY_MAX = 4096,
+    LETTER_MAX = 64 << 10, /* with six characters for each byte of it, and the rest */
+};
+#define LETTERS "dead_letters"
+
+static int lane_set_make(struct intake *intake, const struct generation *generation,
+                         struct lane_set **out, struct error *err)
+{
+    const struct capture_options *options = &intake->capture->options;
+    struct shred_options shred = {.time_past_us = options->time_past_us,
+                                  .time_future_us = options->time_future_us};
+    struct lane_set *set = memory_alloc(1, sizeof *set);
+    set->generation = generation;
+    set->lanes = memory_alloc(generation->table_count, sizeof *set->lanes);
+    *out = set;
+    int rc = OK;
+    for (size_t i = 0; rc == OK && i < generation->table_count; i++) {
+        struct lane *lane = &set->lanes[i];
+        buf_init(&lane->open.rows, SPOOL_BATCH_BYTES_MAX);
+        buf_init(&lane->taken.rows, SPOOL_BATCH_BYTES_MAX);
+        shred_batch_reset(&lane->open);
+        shred_batch_reset(&lane->taken);
+        bool letters = strcmp(generation->tables[i].mapping->schema.table, LETTERS) == 0;
+        shred.bytes_max = letters && options->event_bytes_max < LETTER_MAX
+                              ? LETTER_MAX
+                              : options->event_bytes_max;
+        rc = shredder_open(&lane->shredder, generation->tables[i].mapping, &shred, err);
+    }
+    return rc;
+}
+
+static void lane_set_free(struct lane_set *set)
+{
+    for (size_t i = 0; i < set->generation->table_count; i++) {
+        shredder_close(set->lanes[i].shredder);
+        shred_batch_free(&set->lanes[i].open);
+        shred_batch_free(&set->lanes[i].taken);
+    }
+    free(set->lanes);
+    free(set);
+}
+
+int intake_open(struct intake **out, struct capture *capture, struct error *err)
+{
+    struct intake *intake = memory_alloc(1, sizeof *intake);
+    intake->capture = capture;
+    pthread_mutex_init(&intake->lock, NULL);
+    int rc = lane_set_make(intake, tables_current(capture), &intake->set, err);
+    pthread_mutex_lock(&capture->lock);
+    intake->next = capture->intakes;
+    capture->intakes = intake;
+    capture->intake_count++;
+    pthread_mutex_unlock(&capture->lock);
+    if (rc != OK) {
+        intake_close(intake);
+        return rc;
+    }
+    *out = intake;
+    return OK;
+}
+
+void lane_count(struct capture_table_statistics *to, const struct lane *lane)
+{
+    to->received += lane->received;
+    to->received_bytes += lane->received_bytes;
+    for (size_t i = 0; i < REFUSED_REASON_COUNT; i++)
+        to->refused[i] += lane->refused[i];
+    to->waiting += lane->open.event_count + lane->taken.event_count;
+}
+
+void lane_set_retire(struct capture *capture, struct lane_set *set)
+{
+    for (size_t i = 0; i < set->generation->table_count; i++)
+        lane_count(&capture->totals[i].closed, &set->lanes[i]);
+    lane_set_free(set);
+}
+
+void intake_close(struct intake *intake)
+{
+    if (intake == NULL)
+        return;
+    struct capture *capture = intake->capture;
+    pthread_mutex_lock(&capture->lock);
+    while (capture->committing)
+        pthread_cond_wait(&capture->idle, &capture->lock);
+    struct intake **at = &capture->intakes;
+    while (*at != intake)
+        at = &(*at)->next;
+    *at = intake->next;
+    capture->intake_count--;
+    while (intake->set != NULL) {
+        struct lane_set *set = intake->set;
+        intake->set = set->older;
+        lane_set_retire(capture, set);
+    }
+    pthread_mutex_unlock(&capture->lock);
+    ASSERT(intake->tickets == NULL && intake->taken == NULL);
+    pthread_mutex_destroy(&intake->lock);
+    buf_free(&intake->letter);
+    free(intake);
+}
+
+/* The cut's received_at; its first event decides. */
+static int64_t cut_time_us(struct capture *capture)
+{
+    int64_t time_us = atomic_load(&capture->cut_us);
+    if (time_us != 0)
+        return time_us;
+    int64_t now_us = clock_wall_us(capture->options.clock);
+    if (now_us < capture->last_us)
+        now_us = capture->last_us;
+    if (atomic_compare_exchange_strong(&capture->cut_us, &time_us, now_us)) {
+        atomic_store(&capture->cut_mono_us, clock_mono_ns() / 1000);
+        return now_us;
+    }
+    return time_us;
+}
+
+/* The mappings were loaded and checked by capture_reload, so this can't fail by them. */
+static int follow_generation(struct intake *intake, struct error *err)
+{
+    const struct generation *newest = tables_current(intake->capture);
+    struct lane_set *set = NULL;
+    if (intake->set->generation == newest)
+        return OK;
+    int rc = lane_set_make(intake, newest, &set, err);
+    if (rc != OK) {
+        lane_set_free(set);
+        return rc;
+    }
+    set->older = intake->set;
+    intake->set = set;
+    return OK;
+}
+
+int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, struct error *err)
+{
+    struct capture *capture = intake->capture;
+    ASSERT(intake->ticket == NULL);
+    if (atomic_load(&capture->waiting_bytes) >= capture->options.open_bytes_max) {
+        atomic_fetch_add(&capture->full, 1);
+        return error_set(err, ERROR_LIMIT, "%zu bytes wait for the disk already",
+                         atomic_load(&capture->waiting_bytes));
+    }
+    ticket->next = NULL;
+    ticket->accepted = 0;
+    ticket->refused = 0;
+    ticket->dead_letters = 0;
+    pthread_mutex_lock(&intake->lock);
+    int rc = follow_generation(intake, err);
+    if (rc != OK) {
+        pthread_mutex_unlock(&intake->lock);
+        return rc;
+    }
+    ASSERT(table < intake->set->generation->table_count);
+    intake->table = table;
+    intake->ticket = ticket;
+    return OK;
+}
+
+bool intake_event(struct intake *intake, struct slice json, struct shred_context *context,
+                  struct refusal *refusal)
+{
+    struct capture *capture = intake->capture;
+    struct lane *lane = &intake->set->lanes[intake->table];
+    size_t before = lane->open.rows.len;
+    context->received_at_us = cut_time_us(capture);
+    lane->received++;
+    lane->received_bytes += json.len;
+    if (!shredder_event(lane->shredder, json, context, &lane->open, refusal)) {
+        lane->refused[refusal->reason]++;
+        intake->ticket->refused++;
+        return false;
+    }
+    intake->ticket->accepted++;
+    atomic_fetch_add(&capture->waiting_bytes, lane->open.rows.len - before);
+    return true;
+}
+
+void intake_refuse(struct intake *intake, enum refusal_reason reason)
+{
+    struct lane *lane = &intake->set->lanes[intake->table];
+    lane->received++;
+    lane->refused[reason]++;
+    intake->ticket->refused++;
+}
+
+void intake_dead_letter(struct intake *intake, const struct dead_letter *letter)
+{
+    size_t table = tables_find(intake->set->generation, slice_cstr(LETTERS));
+    struct shred_context context = {.source_time_us = INT64_MIN, .partition = -1, .offset = -1};
+    size_t len = letter->body.len < LETTER_BODY_MAX ? letter->body.len : LETTER_BODY_MAX;
+    struct ticket counts = *intake->ticket;
+    struct buf *text = &intake->letter;
+    struct refusal refusal;
+    ASSERT(table != SIZE_MAX); /* mapping_set_load sees to it */
+    buf_reset(text);
+    buf_put_cstr(text, "{\"source\":");
+    json_put_string(text, slice_cstr(letter->source));
+    buf_put_cstr(text, ",\"table\":");
+    json_put_string(
+        text, slice_cstr(intake->set->generation->tables[intake->table].mapping->schema.table));
+    buf_printf(text, ",\"position\":%lld,\"reason\":", (long long)letter->position);
+    json_put_string(text, slice_cstr(letter->reason));
+    buf_put_cstr(text, ",\"body\":");
+    json_put_string(text, slice_of(letter->body.data, len));
+    buf_put_u8(text, '}');
+    size_t of_events = intake->table;
+    intake->table = table;
+    bool fine = intake_event(intake, buf_slice(text), &context, &refusal);
+    intake->table = of_events;
+    *intake->ticket = counts;
+    /* A mapping of somebody's own may ask of a letter what none has; it is counted as refused. */
+    if (fine)
+        intake->ticket->dead_letters++;
+}
+
+bool intake_end(struct intake *intake)
+{
+    struct ticket *ticket = intake->ticket;
+    bool waits = ticket->accepted + ticket->dead_letters > 0 || ticket->checkpoint_count > 0;
+    bool looked_at = waits || ticket->refused > 0;
+    intake->ticket = NULL;
+    if (waits) {
+        ticket->next = intake->tickets;
+        intake->tickets = ticket;
+    }
+    pthread_mutex_unlock(&intake->lock);
+    /* Also when all was refused: else the open cut would keep that moment's received_at. */
+    if (looked_at)
+        committer_wake(intake->capture);
+    return waits;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * state.h: what the files of agent/capture share. Private to the folder.
+ *
+ *   tables.c     the generations: tables, their mappings and streams' names
+ *   intake.c     from a source's request to the rows of an open batch
+ *   committer.c  the thread that cuts, appends and answers
+ *   capture.c    open, close, reload, statistics
+ *
+ * Locks, in this order: capture.lock, then intakes in the list's order. The committer
+ * holds none of them while it appends or answers.
+ */
+#ifndef AGENT_CAPTURE_STATE_H
+#define AGENT_CAPTURE_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "agent/capture/capture.h"
+#include "lib/announce/announce.h"
+
+struct table {
+    const struct mapping *mapping;
+    struct buf schema; /* encoded */
+    uint64_t schema_key;
+    char stream[STREAM_NAME_MAX + 1];
+};
+
+struct generation {
+    struct generation *older;
+    struct mapping_set owned; /* of a reload */
+    size_t table_count;
+    struct table *tables;
+};
+
+/* An intake's part in one table. */
+struct lane {
+    struct shredder *shredder;
+    struct shred_batch open;
+    struct shred_batch taken; /* the committer's between cut and answer */
+    uint64_t received;
+    uint64_t received_bytes;
+    uint64_t refused[REFUSED_REASON_COUNT];
+};
+
+struct lane_set {
+    struct lane_set *older;
+    const struct generation *generation;
+    struct lane *lanes; /* one a table */
+};
+
+struct intake {
+    struct capture *capture;
+    struct intake *next;
+    size_t table; /* of the request that is being handed in */
+    struct ticket *ticket;
+    struct buf letter; /* the text of a dead letter */
+    pthread_mutex_t lock;
+    /* guarded by lock */
+    struct lane_set *set;   /* of the newest generation it has seen; older ones empty out */
+    struct lane_set *cut;   /* the newest of the cut, for the committer */
+    struct ticket *tickets; /* newest first */
+    struct ticket *taken;   /* the committer's */
+};
+
+struct totals { /* of a table */
+    uint64_t kept;
+    uint64_t kept_rows;
+    uint64_t rejected;
+    struct capture_table_statistics closed; /* of intakes that are gone */
+};
+
+struct capture {
+    struct capture_options options;
+    _Atomic(struct generation *) generation;
+    /* The received_at of the open cut; 0: nothing came yet. Set by the first intake,
+     * cleared while all intakes are locked. */
+    _Atomic int64_t cut_us;
+    _Atomic int64_t cut_mono_us; /* when, by the monotonic clock */
+    int64_t last_us;             /* read by intakes, written with all of them locked */
+    _Atomic size_t waiting_bytes;
+    _Atomic uint64_t full;
+    _Atomic bool asked; /* there is something to commit */
+    pthread_t committer;
+    /* the committer's own */
+    struct spool_epoch_watch watch;
+    bool epoch_is_due; /* also while making it fails */
+    struct spool_batch *batches;
+    uint64_t *firsts;
+    struct spool_checkpoint *checkpoints;
+    size_t batch_cap;
+    size_t checkpoint_cap;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_cond_t idle;
+    /* guarded by lock */
+    bool stopping;
+    bool committing; /* the committer walks the intakes: none may go */
+    struct intake *intakes;
+    size_t intake_count;
+    struct totals *totals;
+    struct capture_statistics statistics;
+};
+
+/* ---- tables.c ---- */
+
+const struct generation *tables_current(const struct capture *capture);
+/* SIZE_MAX: none of that name. */
+size_t tables_find(const struct generation *generation, struct slice table);
+/* The tables of the current generation at their numbers, with their new mappings where
+ * there are such, then the tables that are new. capture.lock is held, or nobody else is
+ * there yet. */
+int tables_make(struct capture *capture, const struct mapping_set *mappings,
+                struct generation **out, struct error *err) MUST_USE;
+void tables_free(struct generation *generation);
+/* Of the spool's epoch as it is now. capture.lock is held. */
+int tables_name_streams(struct capture *capture, struct error *err) MUST_USE;
+
+/* ---- intake.c ---- */
+
+void lane_count(struct capture_table_statistics *to, const struct lane *lane);
+/* Frees it; its counts stay. capture.lock is held. */
+void lane_set_retire(struct capture *capture, struct lane_set *set);
+
+/* ---- committer.c ---- */
+
+void *commit_loop(void *capture);
+/* There is something to commit. */
+void committer_wake(struct capture *capture);
+
+#endif
