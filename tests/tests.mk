@@ -113,7 +113,7 @@ e2e: all ## the real programs, judged by PyIceberg, DuckDB and pyarrow
 kills: all ## SIGKILL at each named point of agent and committer; KILLS=20 random ones besides
 	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/crash/kill_matrix.py --random $(or $(KILLS),20)
 
-crash: scenarios simulation kills soak-kills power-cut ## both, longer: make crash SCHEDULES=20000 KILLS=200
+crash: scenarios simulation kills soak-kills source-kills power-cut ## both, longer: make crash SCHEDULES=20000 KILLS=200
 
 test: ## installs what is missing, builds, runs all tests
 	@packaging/install-dependencies.sh build test python

@@ -25,13 +25,17 @@ faults-short: all $(PRELOADED)
 	$(OUTSIDE)/full_disk.py
 	$(OUTSIDE)/clock_jumps.py --jumps 6
 	$(OUTSIDE)/kill_soak.py --seconds 6
+	$(OUTSIDE)/source_kills.py --kills 5
 
 faults: all $(PRELOADED) ## system calls fail in turn, disks are full at each step, clocks leap: 25 min
 	$(OUTSIDE)/clock_jumps.py --jumps 200
 	$(OUTSIDE)/full_disk.py --all --verbose
 	$(OUTSIDE)/syscall_faults.py --all --verbose
 
+source-kills: all ## SOURCE_KILLS=50 of a daemon under load from every kind of source
+	$(OUTSIDE)/source_kills.py --kills $(or $(SOURCE_KILLS),50)
+
 soak-kills: all ## KILL_SECONDS=600 of a lake at work whose processes are killed and stopped
 	$(OUTSIDE)/kill_soak.py --seconds $(or $(KILL_SECONDS),600)
 
-.PHONY: power-cut faults faults-short soak-kills
+.PHONY: power-cut faults faults-short soak-kills source-kills
