@@ -11,6 +11,9 @@
 #ifndef LIB_BASE_LOG_H
 #define LIB_BASE_LOG_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
 /* Below this nothing is written; INFO at the start. */
@@ -21,5 +24,20 @@ void log_set_level(enum log_level level);
  * and line ends in the result are written as '?'. */
 void log_event(enum log_level level, const char *at, const char *msg, const char *fields, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* The latest warnings and errors, for those who look at a running process: one entry a
+ * message, with the fields it had last and how often it came, also when it was held back. */
+enum { LOG_TROUBLES_MAX = 16 };
+struct log_trouble {
+    enum log_level level;
+    const char *at; /* literals, as given */
+    const char *msg;
+    char fields[400]; /* printable ASCII; cut */
+    uint64_t count;   /* since the start, or since it was displaced by younger ones */
+    int64_t last_ms;  /* monotonic */
+    uint64_t order;   /* greater is later */
+};
+/* Their number, the latest first. */
+size_t log_troubles(struct log_trouble out[LOG_TROUBLES_MAX]);
 
 #endif

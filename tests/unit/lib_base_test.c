@@ -4,12 +4,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <string.h>
+
 #include <cmocka.h>
 
 #include "lib/base/arena.h"
 #include "lib/base/buf.h"
 #include "lib/base/digest.h"
 #include "lib/base/error.h"
+#include "lib/base/log.h"
 #include "lib/base/random.h"
 
 /* A wrong polynomial would make every store refuse every upload. RFC 3720 B.4. */
@@ -138,6 +141,38 @@ static void arena_keeps_what_it_gave(void **state)
     arena_free(&arena);
 }
 
+/* An operator must see the trouble of now, however much there was before, and a message that
+ * storms must not push the others out. */
+static void log_troubles_are_bounded_and_tell_storms(void **state)
+{
+    (void)state;
+    static char messages[LOG_TROUBLES_MAX + 3][8];
+    struct log_trouble troubles[LOG_TROUBLES_MAX];
+    log_event(LOG_LEVEL_INFO, "test", "all is well", "n=%d", 1);
+    assert_int_equal(log_troubles(troubles), 0);
+    for (size_t i = 0; i < LOG_TROUBLES_MAX + 3; i++) {
+        messages[i][0] = (char)('a' + i);
+        log_event(LOG_LEVEL_WARN, "test", messages[i], "n=%zu", i);
+    }
+    assert_int_equal(log_troubles(troubles), LOG_TROUBLES_MAX);
+    for (size_t i = 0; i < LOG_TROUBLES_MAX; i++)
+        assert_ptr_equal(troubles[i].msg, messages[LOG_TROUBLES_MAX + 2 - i]);
+    for (int i = 0; i < 50; i++)
+        log_event(LOG_LEVEL_ERROR, "test", "storm", "name=\"\x7f\n%s\"", "x");
+    assert_int_equal(log_troubles(troubles), LOG_TROUBLES_MAX);
+    assert_string_equal(troubles[0].msg, "storm");
+    assert_int_equal(troubles[0].count, 50);
+    assert_int_equal(troubles[0].level, LOG_LEVEL_ERROR);
+    assert_string_equal(troubles[0].fields, "name=\"??x\"");
+    assert_ptr_equal(troubles[1].msg, messages[LOG_TROUBLES_MAX + 2]);
+    char longer[2000];
+    memset(longer, 'y', sizeof longer - 1);
+    longer[sizeof longer - 1] = 0;
+    log_event(LOG_LEVEL_ERROR, "test", "long", "%s", longer);
+    assert_int_equal(log_troubles(troubles), LOG_TROUBLES_MAX);
+    assert_int_equal(strlen(troubles[0].fields), sizeof troubles[0].fields - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +185,7 @@ int main(void)
         cmocka_unit_test(error_wrap_keeps_the_cause_of_a_long_text),
         cmocka_unit_test(uuid_v7_sorts_by_time),
         cmocka_unit_test(arena_keeps_what_it_gave),
+        cmocka_unit_test(log_troubles_are_bounded_and_tell_storms),
     };
     return cmocka_run_group_tests_name("lib/base", tests, NULL, NULL);
 }
