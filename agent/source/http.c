@@ -28,6 +28,7 @@
 
 #include "agent/source/body.h"
 #include "agent/source/dedup.h"
+#include "agent/source/framing.h"
 #include "agent/source/pixel.h"
 #include "agent/source/source.h"
 #include "lib/base/assert.h"
@@ -58,6 +59,7 @@ struct request {
     struct MHD_Connection *connection;
     enum request_state state;
     bool pixel;
+    bool unframed; /* nobody knows where it ends: the connection goes with it */
     size_t table;
     unsigned status;    /* 0: not decided yet */
     const char *reason; /* of a request refused as a whole */
@@ -118,6 +120,8 @@ static enum MHD_Result send_text(struct request *request, unsigned status, struc
         MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, request->pixel ? "GET" : "POST");
+    if (request->unframed)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     enum MHD_Result result = send_response(request, status, response);
     MHD_destroy_response(response);
     return result;
@@ -516,7 +520,8 @@ static bool take_body(struct request *request, const char *data, size_t len)
 }
 
 static enum MHD_Result begin_request(struct event_source *source, struct MHD_Connection *connection,
-                                     const char *path, const char *method, void **context)
+                                     const char *path, const char *method, const char *version,
+                                     void **context)
 {
     struct request *request = memory_alloc(1, sizeof *request);
     request->source = source;
@@ -524,6 +529,12 @@ static enum MHD_Result begin_request(struct event_source *source, struct MHD_Con
     request->ticket.done = on_durable;
     *context = request;
     atomic_fetch_add(&source->requests, 1);
+    const char *fault = framing_fault(connection, version);
+    if (fault != NULL) {
+        request->unframed = true;
+        refuse(request, MHD_HTTP_BAD_REQUEST, "bad_request", fault);
+        return send_refusal(request); /* what follows is not looked at */
+    }
     route(request, path, method);
     struct slice length = lookup_value(request, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (length.len > 0 &&
@@ -540,9 +551,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 {
     struct event_source *source = context;
     struct request *request = *request_context;
-    (void)version;
     if (request == NULL)
-        return begin_request(source, connection, path, method, request_context);
+        return begin_request(source, connection, path, method, version, request_context);
     if (*len > 0) {
         bool fine = take_body(request, data, *len);
         *len = 0;
