@@ -181,40 +181,6 @@ out:
 
 /* ---- lists ---- */
 
-int spool_list_streams(struct spool *spool, struct arena *arena, struct spool_streams *out,
-                       struct error *err)
-{
-    MDB_txn *txn = NULL;
-    struct stream_list list = {0};
-    *out = (struct spool_streams){0};
-    int rc = store_begin_read(spool, &txn, err);
-    if (rc == OK)
-        rc = store_list_streams(spool, txn, arena, &list, err);
-    if (txn != NULL)
-        mdb_txn_abort(txn);
-    if (rc != OK)
-        return rc;
-    out->count = list.count;
-    out->streams = arena_alloc(arena, list.count, sizeof *out->streams);
-    for (size_t i = 0; i < list.count; i++) {
-        const struct stream_record *record = &list.records[i];
-        out->streams[i] = (struct spool_stream){
-            .name = record->name,
-            .begin = record->begin,
-            .sealed = record->sealed,
-            .end = record->end,
-            .next = record->next,
-            .announced = record->announced,
-            .committed_at_ms = record->committed_at_ms,
-            .open_bytes = record->open_bytes,
-            .open_rows = record->open_rows,
-            .open_since_ms = record->open_since_ms,
-            .bytes = record->bytes,
-        };
-    }
-    return OK;
-}
-
 static size_t count_entries(struct spool *spool, MDB_txn *txn, enum store_db db)
 {
     MDB_stat stat = {0};
@@ -253,6 +219,48 @@ static int list_lost(struct spool *spool, MDB_txn *txn, uint32_t stream_id, stru
         rc = range_next(&walk, err);
     }
     range_close(&walk);
+    return rc;
+}
+
+int spool_list_streams(struct spool *spool, struct arena *arena, struct spool_streams *out,
+                       struct error *err)
+{
+    MDB_txn *txn = NULL;
+    struct stream_list list = {0};
+    *out = (struct spool_streams){0};
+    int rc = store_begin_read(spool, &txn, err);
+    if (rc == OK)
+        rc = store_list_streams(spool, txn, arena, &list, err);
+    if (rc != OK)
+        goto out;
+    out->count = list.count;
+    out->streams = arena_alloc(arena, list.count, sizeof *out->streams);
+    bool any_lost = count_entries(spool, txn, DB_LOST) > 0;
+    for (size_t i = 0; i < list.count; i++) {
+        struct lost_list lost = {0};
+        struct error ignored; /* a range that does not read: spool_list_segments says so */
+        const struct stream_record *record = &list.records[i];
+        out->streams[i] = (struct spool_stream){
+            .name = record->name,
+            .begin = record->begin,
+            .sealed = record->sealed,
+            .end = record->end,
+            .next = record->next,
+            .announced = record->announced,
+            .committed_at_ms = record->committed_at_ms,
+            .open_bytes = record->open_bytes,
+            .open_rows = record->open_rows,
+            .open_since_ms = record->open_since_ms,
+            .bytes = record->bytes,
+        };
+        if (any_lost && list_lost(spool, txn, record->id, arena, &lost, &ignored) != OK)
+            any_lost = false;
+        out->streams[i].lost = lost.ranges;
+        out->streams[i].lost_count = lost.count;
+    }
+out:
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc;
 }
 

@@ -117,6 +117,11 @@ enum segment_state {
 };
 const char *segment_state_name(enum segment_state state);
 
+struct spool_lost {
+    uint64_t from, to, events;
+    const char *reason;
+};
+
 struct spool_stream {
     const char *name;
     uint64_t begin;          /* records below are gone: trimmed or let go */
@@ -130,6 +135,8 @@ struct spool_stream {
     uint64_t open_rows;
     int64_t open_since_ms; /* wall clock of its first append; 0: empty */
     uint64_t bytes;        /* of all blocks held */
+    size_t lost_count;
+    struct spool_lost *lost; /* declared so and not trimmed yet, ordered */
 };
 
 struct spool_streams {
@@ -138,11 +145,6 @@ struct spool_streams {
 };
 int spool_list_streams(struct spool *spool, struct arena *arena, struct spool_streams *out,
                        struct error *err) MUST_USE;
-
-struct spool_lost {
-    uint64_t from, to, events;
-    const char *reason;
-};
 
 struct spool_segment {
     const char *stream;
