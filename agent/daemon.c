@@ -370,7 +370,9 @@ static int open_sources(struct daemon *daemon, struct error *err)
         log_event(LOG_LEVEL_INFO, "daemon", "listening", "kind=%s address=%s", listener->kind,
                   statistics.address);
     }
-    return OK;
+    if (rc == OK)
+        source_name_unused();
+    return rc;
 }
 
 static int open_all(struct daemon *daemon, struct error *err)

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,6 +43,7 @@ enum {
     DISCARD_FACTOR = 4, /* a body of this many limits is cut off instead of read to its end */
     BACKLOG = 4096,
     CLOSE_POLL_MS = 2,
+    PAUSE_MS = 5,
     ANSWERS_SENT_MS = 2000,
     HELD_BYTES_MAX = 64 << 20, /* of all bodies that are not whole yet */
     TOKEN_SIZE = 256,
@@ -667,9 +669,7 @@ static void http_close(struct event_source *source)
     free(source);
 }
 
-/* A paused source takes no new connections. Not by MHD_quiesce_daemon: with epoll it takes the
- * listening socket out of the set while the server's thread may do the same, and who comes
- * second ends the process (libmicrohttpd 0.9.75: "Failed to remove listen FD"). */
+/* See http_pause; where the server's thread was faster, the connection is closed. */
 static enum MHD_Result accept_unless_paused(void *context, const struct sockaddr *address,
                                             socklen_t address_len)
 {
@@ -727,9 +727,23 @@ static int http_open(struct event_source **out, const struct source_options *opt
     return OK;
 }
 
-/* New connections are closed at once; requests that were begun are answered. */
+/* New connections stay in the queue of the listening socket: the next agent takes them if it
+ * is systemd's, they end with it if not. Requests that were begun are answered.
+ *
+ * The socket stays in libmicrohttpd's epoll set, but nothing is reported of it. It is not
+ * taken out by MHD_quiesce_daemon: the server's thread may do the same, and who comes second
+ * ends the process (libmicrohttpd 0.9.75: "Failed to remove listen FD"). If the thread has it
+ * out at the moment, the limit of connections being met, `paused` closes what comes later. */
 static void http_pause(struct event_source *source)
 {
+    const union MHD_DaemonInfo *epoll =
+        MHD_get_daemon_info(source->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    const union MHD_DaemonInfo *listener =
+        MHD_get_daemon_info(source->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    struct epoll_event nothing = {.events = 0};
+    if (epoll != NULL && listener != NULL &&
+        epoll_ctl(epoll->epoll_fd, EPOLL_CTL_MOD, listener->listen_fd, &nothing) == 0)
+        clock_sleep_ms(&clock_system, PAUSE_MS); /* what the thread has seen by now is served */
     atomic_store(&source->paused, true);
 }
 

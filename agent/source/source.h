@@ -74,4 +74,11 @@ extern const struct source_ops source_unix_datagram;
 int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_ADDRESS_MAX],
                   struct error *err) MUST_USE;
 
+/* A unix socket that systemd opened at this path (socket activation), -1: none. The file
+ * stays systemd's: its owner and mode stand in the socket's unit, and nobody unlinks it. */
+int source_inherited_path(const char *path, int type) MUST_USE;
+
+/* Logs the sockets that systemd handed over and no source has taken. Once all are open. */
+void source_name_unused(void);
+
 #endif

@@ -66,6 +66,7 @@ struct event_source {
     struct source_options options;
     const struct source_ops *ops;
     bool datagram;
+    bool inherited; /* systemd's: its file stays */
     size_t table;
     size_t line_bytes_max;
     struct intake *intake;
@@ -528,6 +529,10 @@ static int listen_at(struct event_source *source, struct error *err)
         return error_set(err, ERROR_INPUT, "a socket's path has %zu bytes at most",
                          sizeof address.sun_path - 1);
     memcpy(address.sun_path, path, strlen(path));
+    source->listen_fd = source_inherited_path(path, type);
+    source->inherited = source->listen_fd >= 0;
+    if (source->inherited)
+        return OK;
     int rc = clear_path(path, &address, type, err);
     if (rc != OK)
         return rc;
@@ -580,7 +585,7 @@ static void unix_close(struct event_source *source)
         close(source->epoll_fd);
     if (source->wake_fd >= 0)
         close(source->wake_fd);
-    if (source->running)
+    if (source->running && !source->inherited)
         unlink(source->options.address);
     pthread_mutex_destroy(&source->lock);
     free(source);
