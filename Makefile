@@ -22,15 +22,17 @@ DEPS_lib/announce := lib/base lib/json lib/schema
 DEPS_spool := lib/base
 DEPS_uploader := lib/base lib/json lib/schema lib/objstore lib/announce spool
 DEPS_agent/capture := lib/base lib/json lib/schema lib/row lib/shred lib/announce spool
+DEPS_agent/input := lib/base
 DEPS_agent/source := lib/base lib/json lib/schema lib/shred spool agent/capture
+DEPS_agent/tail := lib/base lib/shred spool agent/capture agent/source agent/input
 DEPS_agent := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
-	lib/announce spool uploader agent/capture agent/source
+	lib/announce spool uploader agent/input agent/capture agent/source agent/tail
 DEPS_agent/gen := lib/base
 DEPS_cloud/catalog := lib/base lib/iceberg lib/objstore
 DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
 	cloud/catalog
 MODULES := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
-	lib/objstore lib/announce spool uploader agent/capture agent/source agent agent/gen cloud/catalog cloud
+	lib/objstore lib/announce spool uploader agent/input agent/capture agent/source agent/tail agent agent/gen cloud/catalog cloud
 
 PROGRAMS := bidlake-agent bidlake-commit bidlake-table bidlake-gen
 MAIN_bidlake-agent := agent/agent_main

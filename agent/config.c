@@ -36,8 +36,8 @@ const struct option_table agent_options = {
 
 /* ---- listeners ---- */
 
-static const char *const listener_kinds[] = {"http", "unix", "unix_datagram"};
-static const char *const listener_keys[] = {"http", "unix", "unix_datagram", "table",
+static const char *const listener_kinds[] = {"http", "unix", "unix_datagram", "stdin"};
+static const char *const listener_keys[] = {"http", "unix", "unix_datagram", "stdin", "table",
                                             "ack",  "mode", "owner",         "group"};
 enum {
     LISTENER_KIND_COUNT = sizeof listener_kinds / sizeof listener_kinds[0],
@@ -80,13 +80,20 @@ static const char *listener_mistake(const struct agent_listener *listener)
     if (listener->kind == NULL)
         return "names no door; one looks like http: 127.0.0.1:7180";
     bool http = strcmp(listener->kind, "http") == 0;
+    bool socket = strncmp(listener->kind, "unix", 4) == 0;
+    bool standard = strcmp(listener->kind, "stdin") == 0;
+    bool socket_keys = listener->ack[0] != 0 || listener->mode[0] != 0 || listener->owner[0] != 0 ||
+                       listener->group[0] != 0;
     if (!http && listener->table[0] == 0)
-        return "a unix socket wants the table that its events go to (table: clicks)";
-    if (!http && listener->address[0] != '/')
-        return "a unix socket wants an absolute path";
-    if (http && (listener->table[0] != 0 || listener->ack[0] != 0 || listener->mode[0] != 0 ||
-                 listener->owner[0] != 0 || listener->group[0] != 0))
+        return "wants the table that its events go to (table: clicks)";
+    if (socket && listener->address[0] != '/')
+        return "wants an absolute path for a unix socket";
+    if (standard && listener->address[0] != 0 && strcmp(listener->address, "true") != 0)
+        return "stdin has no address: {stdin: true, table: clicks}";
+    if (http && (listener->table[0] != 0 || socket_keys))
         return "http has no other keys: the table is in the path";
+    if (!socket && socket_keys)
+        return "ack, mode, owner and group are for unix sockets";
     if (listener->ack[0] != 0 && strcmp(listener->kind, "unix") != 0)
         return "ack is for stream sockets (unix)";
     if (strspn(listener->mode, "01234567") != strlen(listener->mode) || strlen(listener->mode) > 4)
@@ -140,7 +147,8 @@ int agent_config_load_listeners(struct agent_config *config, const char *path, s
 static bool parse_listener(struct arena *arena, const char *text, struct agent_listener *out)
 {
     size_t kind_len = strcspn(text, ":");
-    size_t len = strcspn(text, "?");
+    const char *query = strrchr(text, '?');
+    size_t len = query != NULL ? (size_t)(query - text) : strlen(text);
     *out = no_listener;
     if (kind_len >= len ||
         !set_listener_key(
@@ -230,6 +238,15 @@ static const char *host_name_id(struct agent_config *config)
     return arena_copy_cstr(&config->arena, slice_cstr(host));
 }
 
+/* What is read once can't be read by two. */
+static int check_listeners(const struct agent_config *config, struct error *err)
+{
+    size_t standard = 0;
+    for (size_t i = 0; i < config->listener_count; i++)
+        standard += strcmp(config->listeners[i].kind, "stdin") == 0;
+    return standard <= 1 ? OK : error_set(err, ERROR_INPUT, "listen: stdin is there twice");
+}
+
 int agent_config_finish(struct agent_config *config, struct error *err)
 {
     if (config->agent_id[0] == 0)
@@ -241,5 +258,5 @@ int agent_config_finish(struct agent_config *config, struct error *err)
                          config->agent_id);
     if (!is_name(config->namespace))
         return error_set(err, ERROR_INPUT, "namespace: \"%s\" is no name", config->namespace);
-    return OK;
+    return check_listeners(config, err);
 }

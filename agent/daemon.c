@@ -24,6 +24,7 @@
 #include "agent/parts.h"
 #include "agent/pipeline.h"
 #include "agent/source/source.h"
+#include "agent/tail/tail.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
@@ -316,7 +317,7 @@ static void write_status(void *context, struct buf *out)
 static const struct source_ops *find_source(const char *kind)
 {
     static const struct source_ops *const all[] = {&source_http, &source_unix,
-                                                   &source_unix_datagram};
+                                                   &source_unix_datagram, &source_stdin};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (strcmp(all[i]->kind, kind) == 0)
             return all[i];
@@ -460,6 +461,18 @@ static void reload(struct daemon *daemon)
     notify_send("READY=1");
 }
 
+/* What was piped into the agent is read to its end, and there is no other door. */
+static bool all_sources_ended(const struct metrics_sources *sources)
+{
+    for (size_t i = 0; i < sources->count; i++) {
+        struct source_statistics statistics;
+        sources->open[i].ops->statistics(sources->open[i].source, &statistics);
+        if (!statistics.ended)
+            return false;
+    }
+    return sources->count > 0;
+}
+
 /* SIGTERM or SIGINT; the deliverer's end too, since an agent that delivers nothing should
  * be restarted by whoever watches it. */
 static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct error *err)
@@ -471,7 +484,7 @@ static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct e
         struct timespec wait = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L};
         int number = sigtimedwait(signals, NULL, &wait);
         int64_t now_ms = clock_mono_ms(&clock_system);
-        if (number == SIGTERM || number == SIGINT)
+        if (number == SIGTERM || number == SIGINT || all_sources_ended(&daemon->sources))
             return OK;
         if (number == SIGHUP)
             reload(daemon);

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/input.h"
+#include "agent/input/input.h"
 #include "agent/parts.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"

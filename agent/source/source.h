@@ -51,6 +51,7 @@ struct source_statistics {
     uint64_t answered[6]; /* by the status' first digit */
     uint64_t unresolved_macros;
     uint64_t keys; /* Idempotency-Keys that are remembered */
+    bool ended;    /* nothing will ever come any more */
 };
 
 struct source_ops {

@@ -13,7 +13,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "agent/input.h"
+#include "agent/input/input.h"
 #include "lib/base/assert.h"
 #include "lib/base/buf.h"
 #include "lib/base/file.h"

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "agent/ingest.h"
+#include "agent/pipeline.h"
 #include "lib/base/buf.h"
 #include "lib/base/fault.h"
 #include "lib/base/file.h"
@@ -221,6 +222,18 @@ static void blanks_around_an_event_do_not_count(void **state)
     site_free(&site);
 }
 
+/* An idle bidder must not produce a file a minute: age alone never rolls nothing. */
+static void roll_age_without_rows_is_not_due(void **state)
+{
+    (void)state;
+    struct roll_policy policy = {.bytes_max = 4096, .rows_max = 10, .age_max_ms = 1000};
+    assert_false(roll_due(&policy, 0, 0, 3600000));
+    assert_true(roll_due(&policy, 1, 1, 1000));
+    assert_true(roll_due(&policy, 4096, 1, 0));
+    assert_true(roll_due(&policy, 1, 10, 0));
+    assert_false(roll_due(&policy, 4095, 9, 999));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +243,7 @@ int main(void)
         cmocka_unit_test(half_a_last_line_is_taken_when_it_is_whole),
         cmocka_unit_test(full_spool_is_sealed_before_its_time),
         cmocka_unit_test(blanks_around_an_event_do_not_count),
+        cmocka_unit_test(roll_age_without_rows_is_not_due),
     };
     return cmocka_run_group_tests_name("agent/ingest", tests, NULL, NULL);
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * input.h: lines of a file or a pipe, plain, gzip or zstd (by its first bytes).
- * Private to agent/.
  *
  * Memory   one line at most (bytes_max) plus 1 MiB.
  * Threads  one.
  */
-#ifndef AGENT_INPUT_H
-#define AGENT_INPUT_H
+#ifndef AGENT_INPUT_INPUT_H
+#define AGENT_INPUT_INPUT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +28,10 @@ struct input_line {
 /* `path` "-" is standard input. */
 int input_open(struct input **out, const char *path, size_t line_bytes_max,
                struct error *err) MUST_USE;
+/* Of an open file, from its beginning: `fd` is taken over. zstd data that wants a window
+ * of more than 2^zstd_window_log bytes is ERROR_INPUT. */
+void input_open_descriptor(struct input **out, int fd, const char *name, size_t line_bytes_max,
+                           int zstd_window_log);
 void input_close(struct input *input);
 
 /* Who the file is: its device, inode, size now and the CRC32C of its first KiB. */
@@ -55,6 +58,11 @@ int input_skip(struct input *input, uint64_t offset, uint64_t number, struct err
  * corrupt compression is ERROR_INPUT, after all whole lines before it were given.
  * ERROR_RETRY: a pipe was silent for a moment; what came before was given, call again. */
 int input_next(struct input *input, struct input_line *out, bool *more, struct error *err) MUST_USE;
+
+/* The plain text that comes next, in place of lines: up to `room` bytes; *n 0 at the end.
+ * Errors as of input_next. */
+int input_read(struct input *input, uint8_t *to, size_t room, size_t *n,
+               struct error *err) MUST_USE;
 
 /* Where the next line begins, in bytes of the plain text. */
 uint64_t input_offset(const struct input *input);

@@ -5,7 +5,7 @@
  * line that is too long only the beginning stays in the window, and its end is found
  * before it is given, so that the offset behind it is that of a line.
  */
-#include "agent/input.h"
+#include "agent/input/input.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,12 @@
 #include "lib/base/digest.h"
 #include "lib/base/memory.h"
 
-enum { READ_SIZE = 1 << 20, HEAD_SIZE = 1024, SILENCE_MS = 200 };
+enum {
+    READ_SIZE = 1 << 20,
+    HEAD_SIZE = 1024,
+    SILENCE_MS = 200,
+    WINDOW_LOG_DEFAULT = 27, /* as the library has it */
+};
 
 enum coding { CODING_UNKNOWN, CODING_PLAIN, CODING_GZIP, CODING_ZSTD };
 
@@ -39,6 +44,7 @@ struct input {
     size_t raw_at, raw_len;
     z_stream inflate;
     ZSTD_DCtx *zstd;
+    int zstd_window_log;
     struct buf text;
     size_t at;
     size_t searched;  /* no line end in [at, searched) */
@@ -51,6 +57,20 @@ struct input {
     struct error failure;
 };
 
+static struct input *make(int fd, const char *name, size_t line_bytes_max)
+{
+    struct stat info;
+    struct input *input = memory_alloc(1, sizeof *input);
+    input->fd = fd;
+    input->may_be_silent = fstat(fd, &info) == 0 && !S_ISREG(info.st_mode);
+    input->name = memory_copy_cstr(name);
+    input->line_bytes_max = line_bytes_max;
+    input->zstd_window_log = WINDOW_LOG_DEFAULT;
+    input->raw = memory_alloc_raw(READ_SIZE, 1);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    return input;
+}
+
 int input_open(struct input **out, const char *path, size_t line_bytes_max, struct error *err)
 {
     bool standard = strcmp(path, "-") == 0;
@@ -58,20 +78,19 @@ int input_open(struct input **out, const char *path, size_t line_bytes_max, stru
     if (fd < 0)
         return error_errno(err, path);
     struct stat info;
-    bool known = fstat(fd, &info) == 0;
-    if (known && S_ISDIR(info.st_mode)) {
+    if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
         close(fd);
         return error_set(err, ERROR_INPUT, "%s: is a directory", path);
     }
-    posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    struct input *input = memory_alloc(1, sizeof *input);
-    input->fd = fd;
-    input->may_be_silent = known && !S_ISREG(info.st_mode);
-    input->name = memory_copy_cstr(standard ? "standard input" : path);
-    input->line_bytes_max = line_bytes_max;
-    input->raw = memory_alloc_raw(READ_SIZE, 1);
-    *out = input;
+    *out = make(fd, standard ? "standard input" : path, line_bytes_max);
     return OK;
+}
+
+void input_open_descriptor(struct input **out, int fd, const char *name, size_t line_bytes_max,
+                           int zstd_window_log)
+{
+    *out = make(fd, name, line_bytes_max);
+    (*out)->zstd_window_log = zstd_window_log;
 }
 
 void input_close(struct input *input)
@@ -185,6 +204,9 @@ static int detect(struct input *input, struct error *err)
         input->coding = CODING_ZSTD;
         input->zstd = ZSTD_createDCtx();
         ASSERT(input->zstd != NULL);
+        size_t set =
+            ZSTD_DCtx_setParameter(input->zstd, ZSTD_d_windowLogMax, input->zstd_window_log);
+        ASSERT(!ZSTD_isError(set));
     }
     return OK;
 }
@@ -381,4 +403,20 @@ int input_skip(struct input *input, uint64_t offset, uint64_t number, struct err
         advance(input, left < have ? (size_t)left : have);
     }
     return rc;
+}
+
+int input_read(struct input *input, uint8_t *to, size_t room, size_t *n, struct error *err)
+{
+    *n = 0;
+    if (input->at == input->text.len) {
+        size_t more = 0;
+        int rc = fill(input, &more, err);
+        if (rc != OK || more == 0)
+            return rc;
+    }
+    size_t have = input->text.len - input->at;
+    *n = have < room ? have : room;
+    memcpy(to, input->text.data + input->at, *n);
+    advance(input, *n);
+    return OK;
 }
