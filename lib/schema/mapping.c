@@ -25,7 +25,7 @@ struct named_part {
 struct draft {
     struct yaml_tree own;
     struct yaml_tree base; /* of `extends` */
-    struct part table, explode, partition, sort, unmapped;
+    struct part table, explode, partition, sort, unmapped, priority;
     size_t column_count;
     struct named_part *columns;
 };
@@ -73,8 +73,8 @@ static int lay_columns(struct draft *draft, const struct yaml_tree *tree, struct
 
 static int lay_tree(struct draft *draft, const struct yaml_tree *tree, struct error *err)
 {
-    static const char *const keys[] = {"table", "extends",  "explode", "partition",
-                                       "sort",  "unmapped", "columns"};
+    static const char *const keys[] = {"table", "extends",  "explode",  "partition",
+                                       "sort",  "unmapped", "priority", "columns"};
     int rc = yaml_check_keys(tree, &tree->root, keys, sizeof keys / sizeof keys[0], err);
     if (rc != OK)
         return rc;
@@ -83,6 +83,7 @@ static int lay_tree(struct draft *draft, const struct yaml_tree *tree, struct er
     lay_part(&draft->partition, tree, "partition");
     lay_part(&draft->sort, tree, "sort");
     lay_part(&draft->unmapped, tree, "unmapped");
+    lay_part(&draft->priority, tree, "priority");
     return lay_columns(draft, tree, err);
 }
 
@@ -171,6 +172,18 @@ static int build_unmapped(struct mapping *out, const struct draft *draft, struct
     if (part->node != NULL)
         rc = yaml_to_choice(part->tree, part->node, "unmapped", words, 2, &choice, err);
     out->unmapped = (enum unmapped)choice;
+    return rc;
+}
+
+static int build_priority(struct mapping *out, const struct draft *draft, struct error *err)
+{
+    static const char *const words[] = {"low", "normal", "high"};
+    size_t choice = PRIORITY_NORMAL;
+    const struct part *part = &draft->priority;
+    int rc = OK;
+    if (part->node != NULL)
+        rc = yaml_to_choice(part->tree, part->node, "priority", words, 3, &choice, err);
+    out->priority = (enum priority)choice;
     return rc;
 }
 
@@ -372,6 +385,8 @@ static int build(struct mapping *out, const struct draft *draft, struct error *e
         rc = build_explode(out, draft, err);
     if (rc == OK)
         rc = build_unmapped(out, draft, err);
+    if (rc == OK)
+        rc = build_priority(out, draft, err);
     if (rc == OK)
         rc = build_columns(out, draft, err);
     if (rc == OK)

@@ -9,6 +9,7 @@
  *   partition: [day(event_timestamp), device_geo_country]
  *   sort: [site_domain, device_geo_country, event_timestamp]
  *   unmapped: count                   # ignore | count
+ *   priority: low                     # low | normal | high: low goes first when room is short
  *   columns:
  *     request_id: {type: string, from: id, required: true, bloom: true}
  *     imp_banner_w: {type: int, from: "imp[].banner.w | imp[].banner.format[0].w"}
@@ -93,12 +94,16 @@ struct mapping_column {
 
 enum unmapped { UNMAPPED_IGNORE, UNMAPPED_COUNT };
 
+/* Which tables' events are refused or dropped first when something must be. */
+enum priority { PRIORITY_LOW, PRIORITY_NORMAL, PRIORITY_HIGH };
+
 struct mapping {
     struct table_schema schema;     /* field ids 1.. in column order, elements after */
     struct mapping_column *columns; /* as schema.columns */
     size_t explode_level_count;     /* 0, 1, 2 */
     struct source explode;          /* steps end in STEP_EACH; empty when no explode */
     enum unmapped unmapped;
+    enum priority priority; /* PRIORITY_NORMAL when nothing says so */
 };
 
 void mapping_free(struct mapping *mapping);

@@ -301,6 +301,7 @@ static void extends_replaces_in_place_and_adds_behind(void **state)
     const struct table_schema *schema = &mapping.schema;
     assert_string_equal(schema->table, "mine");
     assert_int_equal(mapping.unmapped, UNMAPPED_COUNT);
+    assert_int_equal(mapping.priority, PRIORITY_LOW);
     assert_int_equal(mapping.explode_level_count, 1);
     assert_int_equal(schema->column_count, 23);
     assert_int_equal(table_schema_find(schema, "tmax"), 15);
@@ -317,6 +318,7 @@ static void extends_replaces_in_place_and_adds_behind(void **state)
     mapping_free(&mapping);
 
     mapping = parse("extends: openrtb/clicks\n");
+    assert_int_equal(mapping.priority, PRIORITY_HIGH);
     assert_string_equal(mapping.schema.table, "clicks");
     assert_int_equal(mapping.schema.column_count, 13);
     mapping_free(&mapping);
@@ -338,6 +340,8 @@ static void files_that_are_no_mapping_are_refused(void **state)
             "\"openrtb/bid_requests\"?");
     refuses("table: t\nunmapped: evolve\ncolumns: {x: {type: int, from: x}}\n",
             "m.yaml:2: unknown unmapped \"evolve\": it is one of ignore, count");
+    refuses("table: t\npriority: hihg\ncolumns: {x: {type: int, from: x}}\n",
+            "m.yaml:2: unknown priority \"hihg\", did you mean \"high\"?");
 }
 
 /* What is wrong with a column must be told at the start, not found out from a table. */
