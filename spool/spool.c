@@ -660,6 +660,12 @@ const char *spool_sealed_directory_borrow(const struct spool *spool)
     return spool->sealed_directory;
 }
 
+void spool_room(const struct spool *spool, struct spool_room *out)
+{
+    *out = (struct spool_room){.used = store_used_bytes(spool),
+                               .usable = store_appendable_bytes(spool)};
+}
+
 void spool_statistics(struct spool *spool, struct spool_statistics *out)
 {
     MDB_txn *txn = NULL;

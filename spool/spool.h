@@ -253,6 +253,13 @@ struct spool_statistics {
 };
 void spool_statistics(struct spool *spool, struct spool_statistics *out);
 
+/* What of the budget appends may use, and what is used, as of the last commit: cheap. */
+struct spool_room {
+    uint64_t used;
+    uint64_t usable;
+};
+void spool_room(const struct spool *spool, struct spool_room *out);
+
 /* Reads every block and record, names what is damaged through `report`; *damaged is
  * their number. Also read-only. */
 typedef void spool_report(void *context, const char *line);

@@ -7,10 +7,21 @@
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
 
-enum { EVENT_BYTES_DEFAULT = 1 << 20, OPEN_BYTES_DEFAULT = 16 << 20 };
+enum {
+    EVENT_BYTES_DEFAULT = 1 << 20,
+    OPEN_BYTES_DEFAULT = 16 << 20,
+    REQUEST_BYTES_DEFAULT = 64 << 20,
+    SPOOL_SHARE = 4, /* a cut must fit into an empty spool, or it would be tried for ever */
+};
 
 const int64_t capture_latency_bounds_us[CAPTURE_LATENCY_BUCKETS - 1] = {
     100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 500000};
+
+static size_t bound(size_t wanted, size_t otherwise, uint64_t max)
+{
+    size_t value = wanted > 0 ? wanted : otherwise;
+    return value < max ? value : (size_t)max;
+}
 
 int capture_open(struct capture **out, const struct capture_options *options, struct error *err)
 {
@@ -20,8 +31,12 @@ int capture_open(struct capture **out, const struct capture_options *options, st
         capture->options.clock = &clock_system;
     if (capture->options.event_bytes_max == 0)
         capture->options.event_bytes_max = EVENT_BYTES_DEFAULT;
-    if (capture->options.open_bytes_max == 0)
-        capture->options.open_bytes_max = OPEN_BYTES_DEFAULT;
+    struct spool_room room;
+    spool_room(options->spool, &room);
+    capture->options.open_bytes_max =
+        bound(options->open_bytes_max, OPEN_BYTES_DEFAULT, room.usable / SPOOL_SHARE);
+    capture->options.request_bytes_max =
+        bound(options->request_bytes_max, REQUEST_BYTES_DEFAULT, room.usable / SPOOL_SHARE);
     capture->totals = memory_alloc(options->mappings->count, sizeof *capture->totals);
     pthread_mutex_init(&capture->lock, NULL);
     pthread_cond_init(&capture->changed, NULL);

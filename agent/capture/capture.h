@@ -11,8 +11,9 @@
  * Durability  a ticket is answered OK only after its events are on disk. All events of a
  *             request are in one transaction; with one error none of them is kept.
  * Order       received_at is one value a cut, and never goes back, whatever the clock does.
- * Memory      rows that wait are bounded by open_bytes_max: beyond it, and for tables of
- *             low priority at the spool's high mark already, a request is refused.
+ * Memory      rows that wait are bounded by open_bytes_max: beyond it a request is refused.
+ *             One request makes at most request_bytes_max of rows and one event more,
+ *             whatever else is in its cut.
  * Threads     capture_*: any. An intake belongs to one thread; tickets are answered on the
  *             committer's thread, which holds no lock then.
  * Errors      ERROR_LIMIT: no room, nothing was kept, the same may succeed later.
@@ -41,8 +42,10 @@ struct capture_options {
     const char *namespace;
     const struct clock *clock; /* NULL: the system's */
     size_t event_bytes_max;    /* 0: 1 MiB */
-    size_t open_bytes_max;     /* of row images that wait; 0: 16 MiB */
-    int64_t time_past_us;      /* event_time.past, .future of DESIGN 5; 0: off */
+    /* Of row images; neither is more than a quarter of what fits into the spool. */
+    size_t open_bytes_max;    /* that wait; 0: 16 MiB */
+    size_t request_bytes_max; /* of one request; 0: 64 MiB */
+    int64_t time_past_us;     /* event_time.past, .future of DESIGN 5; 0: off */
     int64_t time_future_us;
 };
 
@@ -74,6 +77,7 @@ struct ticket {
     uint32_t accepted; /* dead letters are none of these */
     uint32_t refused;
     uint32_t dead_letters;
+    bool too_large; /* all its events were refused: they don't fit into one transaction */
 };
 
 int intake_open(struct intake **out, struct capture *capture, struct error *err) MUST_USE;
@@ -87,6 +91,10 @@ int intake_begin(struct intake *intake, size_t table, struct ticket *ticket,
 /* One event. False: refused and counted, why is in *refusal. */
 bool intake_event(struct intake *intake, struct slice json, struct shred_context *context,
                   struct refusal *refusal);
+/* The request has what fits. A source without a sender to tell ends it and begins another;
+ * with one event more all of it is refused (ticket->too_large). */
+bool intake_is_full(const struct intake *intake);
+size_t capture_request_bytes_max(const struct capture *capture);
 /* The source found the event bad itself (too large, no UTF-8 frame, ...). */
 void intake_refuse(struct intake *intake, enum refusal_reason reason);
 /* For a source without a sender to tell: the event that was just refused becomes a row of

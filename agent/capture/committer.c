@@ -10,6 +10,8 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
+enum { BATCH_BYTES_KEPT = 2 << 20 };
+
 /* The committer sleeps only when `asked` was false, so one wake a cut is enough. */
 void committer_wake(struct capture *capture)
 {
@@ -20,11 +22,17 @@ void committer_wake(struct capture *capture)
     pthread_mutex_unlock(&capture->lock);
 }
 
-static void swap_batches(struct lane *lane)
+static void take_batches(struct lane *lane)
 {
     struct shred_batch taken = lane->taken;
     lane->taken = lane->open;
     lane->open = taken;
+    while (lane->full != NULL) {
+        struct full_batch *full = lane->full;
+        lane->full = full->next;
+        full->next = lane->taken_full;
+        lane->taken_full = full;
+    }
 }
 
 /* All intakes at once: the cut. capture.lock is held, so none comes or goes. */
@@ -36,7 +44,7 @@ static void cut(struct capture *capture, int64_t *begun_us)
         for (struct lane_set *set = intake->set; set != NULL; set = set->older) {
             for (size_t i = 0; i < set->generation->table_count; i++) {
                 if (set->lanes[i].open.event_count > 0)
-                    swap_batches(&set->lanes[i]);
+                    take_batches(&set->lanes[i]);
             }
         }
         intake->cut = intake->set;
@@ -94,10 +102,21 @@ static void add_batches(struct capture *capture, size_t *count, const struct lan
         return;
     add_batches(capture, count, set->older); /* as deep as reloads within a cut */
     for (size_t i = 0; i < set->generation->table_count; i++) {
-        const struct shred_batch *taken = &set->lanes[i].taken;
-        if (taken->event_count > 0)
-            add_batch(capture, count, &set->generation->tables[i], taken);
+        const struct lane *lane = &set->lanes[i];
+        const struct full_batch *full = lane->taken_full;
+        for (; full != NULL; full = full->next)
+            add_batch(capture, count, &set->generation->tables[i], &full->batch);
+        if (lane->taken.event_count > 0)
+            add_batch(capture, count, &set->generation->tables[i], &lane->taken);
     }
+}
+
+static size_t taken_bytes(const struct lane *lane)
+{
+    size_t bytes = lane->taken.rows.len;
+    for (const struct full_batch *full = lane->taken_full; full != NULL; full = full->next)
+        bytes += full->batch.rows.len;
+    return bytes;
 }
 
 static size_t cut_bytes(const struct intake *intakes)
@@ -106,7 +125,7 @@ static size_t cut_bytes(const struct intake *intakes)
     for (; intakes != NULL; intakes = intakes->next) {
         for (const struct lane_set *set = intakes->cut; set != NULL; set = set->older) {
             for (size_t i = 0; i < set->generation->table_count; i++)
-                bytes += set->lanes[i].taken.rows.len;
+                bytes += taken_bytes(&set->lanes[i]);
         }
     }
     return bytes;
@@ -139,16 +158,29 @@ static void count_latency(struct capture_statistics *statistics, int64_t took_us
     statistics->cuts++;
 }
 
+static void count_batch(struct totals *totals, const struct shred_batch *batch, bool kept)
+{
+    totals->kept += kept ? batch->event_count : 0;
+    totals->kept_rows += kept ? batch->row_count : 0;
+    totals->rejected += kept ? 0 : batch->event_count;
+}
+
 static void settle_set(struct capture *capture, struct lane_set *set, bool kept)
 {
     for (size_t i = 0; i < set->generation->table_count; i++) {
-        struct shred_batch *taken = &set->lanes[i].taken;
-        struct totals *totals = &capture->totals[i];
-        totals->kept += kept ? taken->event_count : 0;
-        totals->kept_rows += kept ? taken->row_count : 0;
-        totals->rejected += kept ? 0 : taken->event_count;
-        if (taken->event_count > 0)
-            shred_batch_reset(taken);
+        struct lane *lane = &set->lanes[i];
+        if (lane->taken.event_count == 0)
+            continue;
+        for (const struct full_batch *full = lane->taken_full; full != NULL; full = full->next)
+            count_batch(&capture->totals[i], &full->batch, kept);
+        full_batches_free(lane->taken_full);
+        lane->taken_full = NULL;
+        count_batch(&capture->totals[i], &lane->taken, kept);
+        /* One large request must not hold its memory for ever. */
+        if (lane->taken.rows.cap > BATCH_BYTES_KEPT)
+            shred_batch_free(&lane->taken);
+        else
+            shred_batch_reset(&lane->taken);
     }
 }
 

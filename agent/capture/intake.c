@@ -4,6 +4,10 @@
  * hand. A cut locks all intakes, exchanges the two where there is something, and unlocks;
  * so every event of one cut comes before every event of the next, in all streams, and one
  * received_at for a cut is enough for it never to go back.
+ *
+ * A block has a largest size (SPOOL_BATCH_BYTES_MAX). A batch that comes to it is put aside
+ * and another begun: so an event is refused for its size alone, not for its neighbours. What a
+ * request may have in all is bounded too; it is taken back whole when it has more.
  */
 #include "agent/capture/state.h"
 
@@ -50,11 +54,23 @@ static void lane_set_free(struct lane_set *set)
 {
     for (size_t i = 0; i < set->generation->table_count; i++) {
         shredder_close(set->lanes[i].shredder);
+        full_batches_free(set->lanes[i].full);
+        full_batches_free(set->lanes[i].taken_full);
         shred_batch_free(&set->lanes[i].open);
         shred_batch_free(&set->lanes[i].taken);
     }
     free(set->lanes);
     free(set);
+}
+
+void full_batches_free(struct full_batch *batches)
+{
+    while (batches != NULL) {
+        struct full_batch *batch = batches;
+        batches = batch->next;
+        shred_batch_free(&batch->batch);
+        free(batch);
+    }
 }
 
 int intake_open(struct intake **out, struct capture *capture, struct error *err)
@@ -83,6 +99,10 @@ void lane_count(struct capture_table_statistics *to, const struct lane *lane)
     for (size_t i = 0; i < REFUSED_REASON_COUNT; i++)
         to->refused[i] += lane->refused[i];
     to->waiting += lane->open.event_count + lane->taken.event_count;
+    for (const struct full_batch *at = lane->full; at != NULL; at = at->next)
+        to->waiting += at->batch.event_count;
+    for (const struct full_batch *at = lane->taken_full; at != NULL; at = at->next)
+        to->waiting += at->batch.event_count;
 }
 
 void lane_set_retire(struct capture *capture, struct lane_set *set)
@@ -163,6 +183,7 @@ int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, str
     ticket->accepted = 0;
     ticket->refused = 0;
     ticket->dead_letters = 0;
+    ticket->too_large = false;
     pthread_mutex_lock(&intake->lock);
     int rc = follow_generation(intake, err);
     if (rc != OK) {
@@ -172,26 +193,117 @@ int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, str
     ASSERT(table < intake->set->generation->table_count);
     intake->table = table;
     intake->ticket = ticket;
+    intake->request_bytes = 0;
+    const struct lane *lane = &intake->set->lanes[table];
+    intake->mark = (struct mark){.full = lane->full,
+                                 .len = lane->open.rows.len,
+                                 .event_count = lane->open.event_count,
+                                 .row_count = lane->open.row_count,
+                                 .time_min_us = lane->open.time_min_us,
+                                 .time_max_us = lane->open.time_max_us};
     return OK;
+}
+
+/* ---- events ---- */
+
+static void begin_batch(struct lane *lane)
+{
+    struct full_batch *full = memory_alloc(1, sizeof *full);
+    full->next = lane->full;
+    full->batch = lane->open;
+    lane->full = full;
+    lane->open = (struct shred_batch){0};
+    buf_init(&lane->open.rows, SPOOL_BATCH_BYTES_MAX);
+    shred_batch_reset(&lane->open);
+}
+
+/* Takes the newest full batch for the open one, which goes. */
+static void reopen_batch(struct lane *lane)
+{
+    struct full_batch *full = lane->full;
+    shred_batch_free(&lane->open);
+    lane->open = full->batch;
+    lane->full = full->next;
+    free(full);
+}
+
+/* How many bytes of rows the event made; 0: refused. */
+static size_t shred_event(struct lane *lane, struct slice json, const struct shred_context *context,
+                          struct refusal *refusal)
+{
+    size_t before = lane->open.rows.len;
+    if (shredder_event(lane->shredder, json, context, &lane->open, refusal))
+        return lane->open.rows.len - before;
+    if (refusal->reason != REFUSED_ROWS || before == 0)
+        return 0;
+    begin_batch(lane);
+    if (shredder_event(lane->shredder, json, context, &lane->open, refusal))
+        return lane->open.rows.len;
+    reopen_batch(lane);
+    return 0;
+}
+
+/* The lane is again as it was before the request. */
+static void take_back(struct intake *intake, struct lane *lane)
+{
+    const struct mark *mark = &intake->mark;
+    struct ticket *ticket = intake->ticket;
+    while (lane->full != mark->full)
+        reopen_batch(lane);
+    lane->open.rows.len = mark->len;
+    lane->open.event_count = mark->event_count;
+    lane->open.row_count = mark->row_count;
+    lane->open.time_min_us = mark->time_min_us;
+    lane->open.time_max_us = mark->time_max_us;
+    atomic_fetch_sub(&intake->capture->waiting_bytes, intake->request_bytes);
+    lane->refused[REFUSED_ROWS] += ticket->accepted;
+    ticket->refused += ticket->accepted;
+    ticket->accepted = 0;
+    ticket->too_large = true;
+}
+
+bool intake_is_full(const struct intake *intake)
+{
+    return intake->request_bytes >= intake->capture->options.request_bytes_max;
+}
+
+size_t capture_request_bytes_max(const struct capture *capture)
+{
+    return capture->options.request_bytes_max;
+}
+
+static size_t take_event(struct intake *intake, struct slice json, struct shred_context *context,
+                         struct refusal *refusal)
+{
+    struct capture *capture = intake->capture;
+    struct lane *lane = &intake->set->lanes[intake->table];
+    context->received_at_us = cut_time_us(capture);
+    lane->received++;
+    lane->received_bytes += json.len;
+    size_t bytes = intake->ticket->too_large ? 0 : shred_event(lane, json, context, refusal);
+    if (intake->ticket->too_large)
+        *refusal = (struct refusal){.reason = REFUSED_ROWS,
+                                    .line = 1,
+                                    .column = 1,
+                                    .text = "the request has too many events"};
+    if (bytes == 0) {
+        lane->refused[refusal->reason]++;
+        intake->ticket->refused++;
+        return 0;
+    }
+    intake->ticket->accepted++;
+    atomic_fetch_add(&capture->waiting_bytes, bytes);
+    return bytes;
 }
 
 bool intake_event(struct intake *intake, struct slice json, struct shred_context *context,
                   struct refusal *refusal)
 {
-    struct capture *capture = intake->capture;
-    struct lane *lane = &intake->set->lanes[intake->table];
-    size_t before = lane->open.rows.len;
-    context->received_at_us = cut_time_us(capture);
-    lane->received++;
-    lane->received_bytes += json.len;
-    if (!shredder_event(lane->shredder, json, context, &lane->open, refusal)) {
-        lane->refused[refusal->reason]++;
-        intake->ticket->refused++;
-        return false;
-    }
-    intake->ticket->accepted++;
-    atomic_fetch_add(&capture->waiting_bytes, lane->open.rows.len - before);
-    return true;
+    if (intake_is_full(intake) && !intake->ticket->too_large)
+        take_back(intake, &intake->set->lanes[intake->table]);
+    size_t bytes = take_event(intake, json, context, refusal);
+    intake->request_bytes += bytes;
+    return bytes > 0;
 }
 
 void intake_refuse(struct intake *intake, enum refusal_reason reason)
@@ -224,7 +336,7 @@ void intake_dead_letter(struct intake *intake, const struct dead_letter *letter)
     buf_put_u8(text, '}');
     size_t of_events = intake->table;
     intake->table = table;
-    bool fine = intake_event(intake, buf_slice(text), &context, &refusal);
+    bool fine = take_event(intake, buf_slice(text), &context, &refusal) > 0;
     intake->table = of_events;
     *intake->ticket = counts;
     /* A mapping of somebody's own may ask of a letter what none has; it is counted as refused. */

@@ -33,11 +33,19 @@ struct generation {
     struct table *tables;
 };
 
+/* One that had no place for another event: a block is bounded. */
+struct full_batch {
+    struct full_batch *next;
+    struct shred_batch batch;
+};
+
 /* An intake's part in one table. */
 struct lane {
     struct shredder *shredder;
-    struct shred_batch open;
-    struct shred_batch taken; /* the committer's between cut and answer */
+    struct full_batch *full;       /* came before `open`, newest first */
+    struct shred_batch open;       /* not empty when there are full ones */
+    struct full_batch *taken_full; /* oldest first */
+    struct shred_batch taken;      /* the committer's between cut and answer */
     uint64_t received;
     uint64_t received_bytes;
     uint64_t refused[REFUSED_REASON_COUNT];
@@ -49,12 +57,24 @@ struct lane_set {
     struct lane *lanes; /* one a table */
 };
 
+/* Where a request began in its lane. */
+struct mark {
+    const struct full_batch *full;
+    size_t len;
+    uint32_t event_count;
+    uint32_t row_count;
+    int64_t time_min_us;
+    int64_t time_max_us;
+};
+
 struct intake {
     struct capture *capture;
     struct intake *next;
     size_t table; /* of the request that is being handed in */
     struct ticket *ticket;
-    struct buf letter; /* the text of a dead letter */
+    struct mark mark;     /* of the request */
+    size_t request_bytes; /* its rows, without letters */
+    struct buf letter;    /* the text of a dead letter */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct lane_set *set;   /* of the newest generation it has seen; older ones empty out */
@@ -119,6 +139,8 @@ int tables_name_streams(struct capture *capture, struct error *err) MUST_USE;
 /* ---- intake.c ---- */
 
 void lane_count(struct capture_table_statistics *to, const struct lane *lane);
+/* Frees a list of them. */
+void full_batches_free(struct full_batch *batches);
 /* Frees it; its counts stay. capture.lock is held. */
 void lane_set_retire(struct capture *capture, struct lane_set *set);
 

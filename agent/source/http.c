@@ -232,6 +232,8 @@ static void take_events(struct request *request, struct slice text)
         last_fine = intake_event(intake, piece, &context, &refusal);
         if (last_fine)
             continue;
+        if (request->ticket.too_large)
+            return;
         if (request->error_count == ERRORS_SHOWN)
             continue; /* a place costs a walk over the body */
         body_place(&body, piece, &refusal.line, &refusal.column);
@@ -386,6 +388,17 @@ static struct slice plain_body(struct request *request)
     return buf_slice(&source->expanded);
 }
 
+static void refuse_many(struct request *request)
+{
+    char detail[sizeof request->detail];
+    snprintf(
+        detail, sizeof detail,
+        "the events make more than %zu MiB of rows, which one transaction may hold: send fewer "
+        "in a request",
+        capture_request_bytes_max(request->source->options.capture) >> 20);
+    refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", detail);
+}
+
 /* True when the ticket is out: the connection is suspended then. */
 static bool hand_in(struct request *request, struct slice text)
 {
@@ -398,7 +411,10 @@ static bool hand_in(struct request *request, struct slice text)
     if (request->status != 0)
         return false;
     take_events(request, text);
-    store_answer(request);
+    if (request->ticket.too_large)
+        refuse_many(request);
+    else
+        store_answer(request);
     bool waits = request->ticket.accepted > 0 || request->ticket.checkpoint_count > 0;
     if (waits) {
         suspend(request);

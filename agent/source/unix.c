@@ -148,7 +148,7 @@ static void take_lines(struct connection *connection)
 {
     struct buf *bytes = &connection->bytes;
     size_t max = connection->source->line_bytes_max;
-    while (connection->offered < bytes->len) {
+    while (connection->offered < bytes->len && !intake_is_full(connection->source->intake)) {
         struct slice rest =
             slice_of(bytes->data + connection->offered, bytes->len - connection->offered);
         const uint8_t *end = memchr(rest.data, '\n', rest.len);

@@ -26,7 +26,7 @@ static int64_t bench_mono_ms(void *context)
     return clock_mono_ms(&clock_system);
 }
 
-static void bench_open(struct bench *bench, size_t open_bytes_max)
+static void bench_open_with(struct bench *bench, size_t open_bytes_max, size_t request_bytes_max)
 {
     static const char *const names[] = {"openrtb"};
     struct error err;
@@ -34,6 +34,7 @@ static void bench_open(struct bench *bench, size_t open_bytes_max)
     bench->clock.context = bench;
     atomic_store(&bench->wall_us, 1000000);
     fixture_init(&bench->spool);
+    bench->spool.bytes_max = 512 << 20;
     fixture_open(&bench->spool);
     must(mapping_set_load(&bench->mappings, names, 1, &err), &err);
     struct capture_options options = {.spool = bench->spool.spool,
@@ -41,8 +42,14 @@ static void bench_open(struct bench *bench, size_t open_bytes_max)
                                       .agent_id = "a1",
                                       .namespace = "db",
                                       .clock = &bench->clock,
-                                      .open_bytes_max = open_bytes_max};
+                                      .open_bytes_max = open_bytes_max,
+                                      .request_bytes_max = request_bytes_max};
     must(capture_open(&bench->capture, &options, &err), &err);
+}
+
+static void bench_open(struct bench *bench, size_t open_bytes_max)
+{
+    bench_open_with(bench, open_bytes_max, 0);
 }
 
 static void bench_close(struct bench *bench)
@@ -297,6 +304,97 @@ static void leap_of_the_clock_begins_new_streams(void **state)
     bench_close(&bench);
 }
 
+/* An event of half a MiB. */
+static const char *large_event(void)
+{
+    enum { SIZE = 1 << 19 };
+    static char text[SIZE + 100];
+    if (text[0] == 0) {
+        memcpy(text, "{\"id\":\"", 7);
+        memset(text + 7, 'x', SIZE);
+        memcpy(text + 7 + SIZE, "\"}", 3);
+    }
+    return text;
+}
+
+static struct capture_table_statistics clicks_of(struct bench *bench)
+{
+    struct capture_table_statistics out;
+    capture_table_statistics(bench->capture,
+                             capture_find_table(bench->capture, slice_cstr("clicks")), &out);
+    return out;
+}
+
+/* A block holds 64 MiB at most. An event must not be refused since those before it in the
+ * cut have filled one, and a request's are in one transaction all the same. */
+static void full_blocks_refuse_no_event(void **state)
+{
+    enum { COUNT = 150 };
+    (void)state;
+    struct bench bench;
+    struct intake *intake = NULL;
+    struct error err;
+    const char *events[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        events[i] = large_event();
+    bench_open_with(&bench, 0, 100 << 20);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    assert_int_equal(request(&bench, intake, "clicks", events, COUNT), OK);
+    assert_int_equal(end_of(&bench, "clicks"), COUNT);
+    struct capture_table_statistics clicks = clicks_of(&bench);
+    assert_int_equal(clicks.received, COUNT);
+    assert_int_equal(clicks.kept, COUNT);
+    assert_int_equal(clicks.waiting, 0);
+    struct capture_statistics statistics;
+    capture_statistics(bench.capture, &statistics);
+    assert_int_equal(statistics.cuts, 1);
+    intake_close(intake);
+    bench_close(&bench);
+}
+
+/* What can't be one transaction is told so, whole, and takes nobody else along: part of a
+ * request kept under a refusal would be sent, and counted, twice. */
+static void request_beyond_the_bound_is_taken_back(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *intake = NULL;
+    struct error err;
+    struct waiter waiter;
+    struct shred_context context = {.source_time_us = INT64_MIN, .partition = -1, .offset = -1};
+    struct refusal refusal;
+    const char *small[] = {"{\"id\":\"a\"}"};
+    bench_open_with(&bench, 0, 2 << 20);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    size_t clicks = capture_find_table(bench.capture, slice_cstr("clicks"));
+    waiter_init(&waiter);
+    must(intake_begin(intake, clicks, &waiter.ticket, &err), &err);
+    event(intake, "bad", false);
+    size_t taken = 0;
+    for (; !intake_is_full(intake); taken++)
+        event(intake, large_event(), true);
+    assert_int_equal(taken, 4);
+    assert_false(waiter.ticket.too_large);
+    event(intake, large_event(), false);
+    assert_true(waiter.ticket.too_large);
+    assert_false(intake_event(intake, slice_cstr(small[0]), &context, &refusal));
+    assert_string_equal(refusal.text, "the request has too many events");
+    assert_false(intake_end(intake));
+    assert_int_equal(waiter.ticket.accepted, 0);
+    assert_int_equal(waiter.ticket.refused, 7);
+    /* The door's count of what waits went back with it. */
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(request(&bench, intake, "clicks", small, 1), OK);
+    assert_int_equal(end_of(&bench, "clicks"), 10);
+    struct capture_table_statistics statistics = clicks_of(&bench);
+    assert_int_equal(statistics.received, 17);
+    assert_int_equal(statistics.kept, 10);
+    assert_int_equal(statistics.refused[REFUSED_SYNTAX], 1);
+    assert_int_equal(statistics.refused[REFUSED_ROWS], 6);
+    intake_close(intake);
+    bench_close(&bench);
+}
+
 static int fail_append(void *context, const char *name, struct error *err)
 {
     (void)context;
@@ -335,6 +433,8 @@ int main(void)
         cmocka_unit_test(answered_events_are_in_the_spool),
         cmocka_unit_test(many_intakes_keep_each_event_and_the_order_of_time),
         cmocka_unit_test(requests_are_turned_away_when_too_much_waits),
+        cmocka_unit_test(full_blocks_refuse_no_event),
+        cmocka_unit_test(request_beyond_the_bound_is_taken_back),
         cmocka_unit_test(failed_append_is_answered_to_all),
         cmocka_unit_test(leap_of_the_clock_begins_new_streams),
     };
