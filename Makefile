@@ -69,6 +69,12 @@ $(BUILD)/lib/schema/presets.inc: lib/schema/presets.awk $(wildcard lib/schema/pr
 $(BUILD)/lib/schema/presets.o: $(BUILD)/lib/schema/presets.inc
 $(BUILD)/lib/schema/presets.o: CPPFLAGS += -I$(BUILD)
 
+$(BUILD)/agent/page.inc: agent/page/page.awk agent/page/index.html
+	@mkdir -p $(@D)
+	awk -f $^ >$@.tmp && mv $@.tmp $@
+$(BUILD)/agent/operations.o: $(BUILD)/agent/page.inc
+$(BUILD)/agent/operations.o: CPPFLAGS += -I$(BUILD)
+
 define module_rules
 $(call archive,$(1)): $(call objects,$(1))
 	@mkdir -p $$(@D) && rm -f $$@

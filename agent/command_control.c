@@ -76,36 +76,171 @@ static int64_t number_at(const json_t *status, const char *object, const char *k
     return json_integer_value(json_object_get(json_object_get(status, object), key));
 }
 
-static void print_status(const json_t *status)
+/* In the unit that keeps the number short: "1.23 GiB". */
+static const char *bytes_text(char out[32], int64_t bytes)
 {
-    const char *table = NULL;
-    json_t *counts = NULL;
-    printf("agent %s, version %s: %s\n", json_string_value(json_object_get(status, "agent_id")),
-           json_string_value(json_object_get(status, "version")),
-           json_is_true(json_object_get(status, "ready")) ? "ready" : "not ready");
-    if (!json_is_true(json_object_get(status, "ready")))
-        fputs(json_string_value(json_object_get(status, "checks")), stdout);
-    printf("spool: %" PRId64 " of %" PRId64 " bytes; %" PRId64 " segments to announce, %" PRId64
-           " streams wait for a commit\n",
-           number_at(status, "spool", "bytes"), number_at(status, "spool", "bytes_max"),
-           number_at(status, "delivery", "unannounced"),
-           number_at(status, "delivery", "uncommitted"));
-    const char *failure =
-        json_string_value(json_object_get(json_object_get(status, "delivery"), "last_failure"));
-    if (failure != NULL && failure[0] != 0)
-        printf("last failure: %s\n", failure);
-    printf("%-16s %14s %14s %10s %10s %10s\n", "table", "received", "kept", "refused", "no room",
-           "waiting");
-    json_object_foreach(json_object_get(status, "tables"), table, counts)
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    for (; value >= 1000 && unit < sizeof units / sizeof units[0] - 1; unit++)
+        value /= 1024;
+    snprintf(out, 32, unit == 0 ? "%.0f %s" : "%.2f %s", value, units[unit]);
+    return out;
+}
+
+static const char *span_text(char out[32], int64_t ms)
+{
+    if (ms < 0)
+        snprintf(out, 32, "none yet");
+    else if (ms < 90000)
+        snprintf(out, 32, "%.1f s", (double)ms / 1e3);
+    else if (ms < 5400000)
+        snprintf(out, 32, "%.1f min", (double)ms / 6e4);
+    else if (ms < 172800000)
+        snprintf(out, 32, "%.1f h", (double)ms / 36e5);
+    else
+        snprintf(out, 32, "%.1f days", (double)ms / 864e5);
+    return out;
+}
+
+static const char *text_at(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static void print_checks(const json_t *status)
+{
+    size_t i = 0;
+    json_t *check = NULL;
+    json_array_foreach(json_object_get(status, "checks"), i, check)
     {
-        static const char *const columns[] = {"received", "kept", "refused", "no_room", "waiting"};
-        static const int widths[] = {14, 14, 10, 10, 10};
-        printf("%-16s", table);
-        for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
-            printf(" %*" PRId64, widths[i],
-                   (int64_t)json_integer_value(json_object_get(counts, columns[i])));
+        const char *why = text_at(check, "why");
+        printf("%-10s %-5s %s\n", i == 0 ? "checks" : "", text_at(check, "state"),
+               text_at(check, "name"));
+        if (why[0] != 0)
+            printf("%-10s       %s\n", "", why);
+    }
+}
+
+static void print_spool(const json_t *status)
+{
+    char used[32];
+    char budget[32];
+    char unannounced[32];
+    char oldest[32];
+    char last[32];
+    printf("spool      %s of %s; %" PRId64 " segments to announce, the oldest event of them %s\n",
+           bytes_text(used, number_at(status, "spool", "bytes")),
+           bytes_text(budget, number_at(status, "spool", "bytes_max")),
+           number_at(status, "delivery", "unannounced"),
+           span_text(unannounced, number_at(status, "freshness", "oldest_unannounced_ms")));
+    printf("commits    latest after %s; the oldest event that is not committed %s; %" PRId64
+           " streams wait for one\n",
+           span_text(last, number_at(status, "freshness", "last_ms")),
+           span_text(oldest, number_at(status, "freshness", "oldest_ms")),
+           number_at(status, "delivery", "uncommitted"));
+    const json_t *answers = json_object_get(status, "answers");
+    double p99 = json_number_value(json_object_get(answers, "p99_ms"));
+    if (p99 >= 0)
+        printf("answers    durable within %g ms (half of them), %g ms (99 %%); %" PRId64
+               " turned away\n",
+               json_number_value(json_object_get(answers, "p50_ms")), p99,
+               number_at(status, "answers", "turned_away"));
+    const char *failure = text_at(json_object_get(status, "delivery"), "last_failure");
+    if (failure[0] != 0)
+        printf("last failure: %s\n", failure);
+}
+
+static int64_t in_spool(const json_t *table)
+{
+    return number_at(table, "in_spool", "open") + number_at(table, "in_spool", "sealed") +
+           number_at(table, "in_spool", "announced");
+}
+
+static int width_of(const json_t *tables, const char *column, bool sums)
+{
+    size_t width = strlen(column);
+    const char *name = NULL;
+    json_t *table = NULL;
+    json_object_foreach((json_t *)(uintptr_t)tables, name, table)
+    {
+        char number[32];
+        int64_t value =
+            sums ? in_spool(table) : (int64_t)json_integer_value(json_object_get(table, column));
+        int len = snprintf(number, sizeof number, "%" PRId64, value);
+        width = (size_t)len > width ? (size_t)len : width;
+    }
+    return (int)width;
+}
+
+/* Each column as wide as its widest number. */
+static void print_tables(const json_t *tables)
+{
+    static const char *const columns[] = {"received", "kept",      "refused",  "waiting",
+                                          "uploaded", "committed", "in spool", "dropped"};
+    enum { COLUMNS = sizeof columns / sizeof columns[0], IN_SPOOL = 6 };
+    int widths[COLUMNS];
+    size_t name_width = strlen("table");
+    const char *name = NULL;
+    json_t *table = NULL;
+    json_object_foreach((json_t *)(uintptr_t)tables, name, table) name_width =
+        strlen(name) > name_width ? strlen(name) : name_width;
+    printf("\n%-*s", (int)name_width, "table");
+    for (size_t i = 0; i < COLUMNS; i++) {
+        widths[i] = width_of(tables, columns[i], i == IN_SPOOL);
+        printf("  %*s", widths[i], columns[i]);
+    }
+    putchar('\n');
+    json_object_foreach((json_t *)(uintptr_t)tables, name, table)
+    {
+        printf("%-*s", (int)name_width, name);
+        for (size_t i = 0; i < COLUMNS; i++)
+            printf("  %*" PRId64, widths[i],
+                   i == IN_SPOOL ? in_spool(table)
+                                 : (int64_t)json_integer_value(json_object_get(table, columns[i])));
         putchar('\n');
     }
+}
+
+static void print_doors(const json_t *status)
+{
+    size_t i = 0;
+    json_t *source = NULL;
+    json_array_foreach(json_object_get(status, "sources"), i, source)
+        printf("%s%-10s %s %s, %" PRId64 " connections, %" PRId64 " requests\n", i == 0 ? "\n" : "",
+               i == 0 ? "doors" : "", text_at(source, "kind"), text_at(source, "address"),
+               (int64_t)json_integer_value(json_object_get(source, "connections")),
+               (int64_t)json_integer_value(json_object_get(source, "requests")));
+}
+
+static void print_log(const json_t *status)
+{
+    size_t i = 0;
+    json_t *entry = NULL;
+    json_array_foreach(json_object_get(status, "log"), i, entry)
+    {
+        char age[32];
+        printf("%s%-5s %s ago, %" PRId64 " times: %s (%s) %s\n", i == 0 ? "\n" : "",
+               text_at(entry, "level"),
+               span_text(age, json_integer_value(json_object_get(entry, "age_ms"))),
+               (int64_t)json_integer_value(json_object_get(entry, "count")), text_at(entry, "msg"),
+               text_at(entry, "at"), text_at(entry, "fields"));
+    }
+}
+
+static void print_status(const json_t *status)
+{
+    char uptime[32];
+    printf("agent      %s, version %s, up %s: %s\n", text_at(status, "agent_id"),
+           text_at(status, "version"),
+           span_text(uptime, json_integer_value(json_object_get(status, "uptime_ms"))),
+           json_is_true(json_object_get(status, "ready")) ? "ready" : "not ready");
+    print_checks(status);
+    print_spool(status);
+    print_tables(json_object_get(status, "tables"));
+    print_doors(status);
+    print_log(status);
 }
 
 int command_status(const struct command_line *line)

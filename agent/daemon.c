@@ -7,7 +7,6 @@
 #include "agent/daemon.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "agent/capture/capture.h"
+#include "agent/flow.h"
 #include "agent/freshness.h"
 #include "agent/metrics.h"
 #include "agent/notify.h"
@@ -24,11 +24,12 @@
 #include "agent/parts.h"
 #include "agent/pipeline.h"
 #include "agent/source/source.h"
+#include "agent/status.h"
 #include "agent/tail/tail.h"
+#include "agent/view.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
-#include "lib/json/json.h"
 
 enum {
     STEP_WAIT_MS = 200,
@@ -43,7 +44,10 @@ struct daemon {
     char host[256];
     struct agent_parts parts;
     struct capture *capture;
-    struct metrics_sources sources;
+    struct view_sources sources;
+    struct flow *flow;
+    int64_t started_at_ms; /* wall clock */
+    int64_t started_mono_ms;
     struct operations *operations;
     pthread_mutex_t parts_lock; /* before `lock`; for operations, while parts go */
     pthread_t deliverer;
@@ -127,8 +131,10 @@ static int look_at_streams(struct daemon *daemon, struct freshness *freshness, s
     struct arena arena = {0};
     struct spool_streams streams = {0};
     int rc = spool_list_streams(daemon->parts.spool, &arena, &streams, err);
-    if (rc == OK)
+    if (rc == OK) {
         freshness_look(freshness, &streams, clock_wall_ms(&clock_system));
+        flow_look(daemon->flow, &streams);
+    }
     arena_free(&arena);
     return rc;
 }
@@ -170,46 +176,69 @@ static void *deliver(void *context)
 
 /* ---- for those who run it ---- */
 
-static bool check_ready(void *context, struct buf *out)
+/* What is to be seen now; parts_lock is held until look_away. */
+static void look(struct daemon *daemon, struct agent_view *view)
 {
-    struct daemon *daemon = context;
-    struct spool_statistics spool = {0};
-    spool_statistics(daemon->parts.spool, &spool);
+    int64_t now_ms = clock_mono_ms(&clock_system);
+    pthread_mutex_lock(&daemon->parts_lock);
+    *view = (struct agent_view){.config = daemon->config,
+                                .capture = daemon->capture,
+                                .spool = daemon->parts.spool,
+                                .flow = daemon->flow,
+                                .sources = &daemon->sources,
+                                .started_at_ms = daemon->started_at_ms,
+                                .uptime_ms = now_ms - daemon->started_mono_ms,
+                                .stopping = atomic_load(&daemon->stopping)};
     pthread_mutex_lock(&daemon->lock);
-    int deliver_rc = daemon->deliver_rc;
-    char text[sizeof daemon->deliver_text];
-    memcpy(text, daemon->deliver_text, sizeof text);
+    view->flushes_asked = daemon->flushes_asked;
+    view->flushes_done = daemon->flushes_done;
+    view->step_age_ms = now_ms - daemon->step_at_ms;
+    view->deliver_rc = daemon->deliver_rc;
+    memcpy(view->deliver_text, daemon->deliver_text, sizeof view->deliver_text);
+    view->backlog = daemon->backlog;
+    view->uploads = daemon->uploads;
+    view->freshness = daemon->freshness;
     pthread_mutex_unlock(&daemon->lock);
-    /* With drop_oldest a full spool takes events all the same. */
-    bool full = strcmp(daemon->config->spool_when_full, "refuse") == 0 &&
-                spool.bytes_used + spool.bytes_reserve >= spool.bytes_max;
-    bool stopping = atomic_load(&daemon->stopping);
-    buf_put_cstr(out, stopping ? "FAIL running: the agent stops\n" : "ok running\n");
-    if (deliver_rc == OK)
-        buf_put_cstr(out, "ok spool\n");
+    /* A step may take minutes, and what waits grows older meanwhile. */
+    if (view->freshness.oldest_ms > 0)
+        view->freshness.oldest_ms += view->step_age_ms;
+    if (view->freshness.oldest_unannounced_ms > 0)
+        view->freshness.oldest_unannounced_ms += view->step_age_ms;
+}
+
+static void look_away(struct daemon *daemon)
+{
+    pthread_mutex_unlock(&daemon->parts_lock);
+}
+
+static bool write_ready(void *context, bool json, struct buf *out)
+{
+    struct agent_view view;
+    struct status_check checks[STATUS_CHECKS];
+    look(context, &view);
+    bool ready = status_checks(&view, checks);
+    look_away(context);
+    if (json)
+        status_write_checks_json(checks, ready, out);
     else
-        buf_printf(out, "FAIL spool: %s\n", text);
-    buf_put_cstr(out, full ? "FAIL room: the spool's budget is spent\n" : "ok room\n");
-    return !stopping && deliver_rc == OK && !full;
+        status_write_checks_text(checks, out);
+    return ready;
 }
 
 static void write_metrics(void *context, struct buf *out)
 {
-    struct daemon *daemon = context;
-    pthread_mutex_lock(&daemon->lock);
-    struct pipeline_backlog backlog = daemon->backlog;
-    struct uploader_statistics uploads = daemon->uploads;
-    struct freshness_statistics freshness = daemon->freshness;
-    pthread_mutex_unlock(&daemon->lock);
-    struct metrics_input input = {.spool = daemon->parts.spool,
-                                  .uploads = &uploads,
-                                  .freshness = &freshness,
-                                  .backlog = &backlog,
-                                  .sources = &daemon->sources};
-    pthread_mutex_lock(&daemon->parts_lock);
-    input.capture = daemon->capture;
-    metrics_write(&input, out);
-    pthread_mutex_unlock(&daemon->parts_lock);
+    struct agent_view view;
+    look(context, &view);
+    metrics_write(&view, out);
+    look_away(context);
+}
+
+static void write_status(void *context, struct buf *out)
+{
+    struct agent_view view;
+    look(context, &view);
+    status_write(&view, out);
+    look_away(context);
 }
 
 static void ask_flush(void *context)
@@ -228,88 +257,6 @@ static void ask_drain(void *context)
     daemon->drain = true;
     pthread_mutex_unlock(&daemon->lock);
     kill(getpid(), SIGTERM); /* wakes the main thread, which waits for signals */
-}
-
-static json_t *tables_json(struct daemon *daemon)
-{
-    json_t *out = json_object();
-    pthread_mutex_lock(&daemon->parts_lock);
-    size_t count = daemon->capture != NULL ? capture_table_count(daemon->capture) : 0;
-    for (size_t i = 0; i < count; i++) {
-        struct capture_table_statistics statistics;
-        uint64_t refused = 0;
-        capture_table_statistics(daemon->capture, i, &statistics);
-        for (size_t r = 0; r < REFUSED_REASON_COUNT; r++)
-            refused += statistics.refused[r];
-        json_object_set_new(out, capture_mapping_borrow(daemon->capture, i)->schema.table,
-                            json_pack("{s:I, s:I, s:I, s:I, s:I}", "received",
-                                      (json_int_t)statistics.received, "kept",
-                                      (json_int_t)statistics.kept, "refused", (json_int_t)refused,
-                                      "no_room", (json_int_t)statistics.rejected, "waiting",
-                                      (json_int_t)statistics.waiting));
-    }
-    pthread_mutex_unlock(&daemon->parts_lock);
-    return out;
-}
-
-/* Upper bound of the bucket that the share of all falls into, in ms; -1: nothing yet. */
-static double latency_ms(const struct capture_statistics *statistics, double share)
-{
-    uint64_t below = 0;
-    for (size_t i = 0; i < CAPTURE_LATENCY_BUCKETS - 1; i++) {
-        below += statistics->latency[i];
-        if (below > 0 && (double)below >= share * (double)statistics->cuts)
-            return (double)capture_latency_bounds_us[i] / 1e3;
-    }
-    return statistics->cuts > 0
-               ? (double)capture_latency_bounds_us[CAPTURE_LATENCY_BUCKETS - 2] / 1e3
-               : -1;
-}
-
-static json_t *answers_json(struct daemon *daemon)
-{
-    struct capture_statistics statistics = {0};
-    pthread_mutex_lock(&daemon->parts_lock);
-    if (daemon->capture != NULL)
-        capture_statistics(daemon->capture, &statistics);
-    pthread_mutex_unlock(&daemon->parts_lock);
-    return json_pack("{s:I, s:f, s:f, s:I}", "cuts", (json_int_t)statistics.cuts, "p50_ms",
-                     latency_ms(&statistics, 0.5), "p99_ms", latency_ms(&statistics, 0.99),
-                     "turned_away", (json_int_t)statistics.full);
-}
-
-static void write_status(void *context, struct buf *out)
-{
-    struct daemon *daemon = context;
-    struct spool_statistics spool = {0};
-    struct buf checks = {0};
-    spool_statistics(daemon->parts.spool, &spool);
-    bool ready = check_ready(daemon, &checks);
-    pthread_mutex_lock(&daemon->lock);
-    struct pipeline_backlog backlog = daemon->backlog;
-    struct freshness_statistics freshness = daemon->freshness;
-    struct uploader_statistics uploads = daemon->uploads;
-    uint64_t asked = daemon->flushes_asked;
-    uint64_t done = daemon->flushes_done;
-    pthread_mutex_unlock(&daemon->lock);
-    json_t *delivery =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "open_streams",
-                  (json_int_t)backlog.open_streams, "unannounced", (json_int_t)backlog.unannounced,
-                  "uncommitted", (json_int_t)backlog.uncommitted, "files",
-                  (json_int_t)uploads.files_put, "bytes", (json_int_t)uploads.bytes_put, "alarms",
-                  (json_int_t)uploads.alarms, "last_failure", backlog.last_failure);
-    json_t *status = json_pack(
-        "{s:s, s:s, s:b, s:s, s:{s:I, s:I}, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:o, s:o}", "version",
-        BIDLAKE_VERSION, "agent_id", daemon->config->agent_id, "ready", (int)ready, "checks",
-        buf_cstr(&checks), "spool", "bytes", (json_int_t)spool.bytes_used, "bytes_max",
-        (json_int_t)spool.bytes_max, "delivery", delivery, "flushes", "asked", (json_int_t)asked,
-        "done", (json_int_t)done, "freshness", "last_ms", (json_int_t)freshness.last_ms,
-        "oldest_ms", (json_int_t)freshness.oldest_ms, "answers", answers_json(daemon), "tables",
-        tables_json(daemon));
-    json_encode(status, out);
-    buf_put_cstr(out, "\n");
-    json_decref(status);
-    buf_free(&checks);
 }
 
 /* ---- start and stop ---- */
@@ -353,7 +300,7 @@ static int open_sources(struct daemon *daemon, struct error *err)
         if (https > 1)
             return error_set(err, ERROR_INPUT,
                              "listen: one http listener at most: an Idempotency-Key holds for one");
-        struct metrics_source *source = &daemon->sources.open[i];
+        struct view_source *source = &daemon->sources.open[i];
         struct source_statistics statistics;
         options.address = listener->address;
         options.table = listener->table;
@@ -392,11 +339,13 @@ static int open_all(struct daemon *daemon, struct error *err)
     rc = capture_open(&daemon->capture, &capture, err);
     if (rc != OK)
         return rc;
+    daemon->flow = flow_open(spool_epoch_borrow(daemon->parts.spool));
+    daemon->step_at_ms = clock_mono_ms(&clock_system);
     int failed = pthread_create(&daemon->deliverer, NULL, deliver, daemon);
     ASSERT(failed == 0);
     daemon->delivering = true;
     struct operations_options operations = {.address = config->operations,
-                                            .ready = check_ready,
+                                            .ready = write_ready,
                                             .metrics = write_metrics,
                                             .status = write_status,
                                             .flush = ask_flush,
@@ -432,6 +381,7 @@ static void close_all(struct daemon *daemon)
                   daemon->backlog.last_failure);
     /* Until here, so that who asked for the end can see it come. */
     operations_close(daemon->operations);
+    flow_close(daemon->flow);
     agent_parts_close(&daemon->parts);
     free(daemon->sources.open);
 }
@@ -462,7 +412,7 @@ static void reload(struct daemon *daemon)
 }
 
 /* What was piped into the agent is read to its end, and there is no other door. */
-static bool all_sources_ended(const struct metrics_sources *sources)
+static bool all_sources_ended(const struct view_sources *sources)
 {
     for (size_t i = 0; i < sources->count; i++) {
         struct source_statistics statistics;
@@ -518,7 +468,11 @@ static void raise_descriptor_limit(void)
 int daemon_run(const struct agent_config *config, const struct mapping_set *mappings,
                const struct daemon_reload *reload, struct error *err)
 {
-    struct daemon daemon = {.config = config, .mappings = mappings, .reload = reload};
+    struct daemon daemon = {.config = config,
+                            .mappings = mappings,
+                            .reload = reload,
+                            .started_at_ms = clock_wall_ms(&clock_system),
+                            .started_mono_ms = clock_mono_ms(&clock_system)};
     sigset_t signals;
     raise_descriptor_limit();
     sigemptyset(&signals);

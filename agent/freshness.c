@@ -106,14 +106,24 @@ static void look_at(struct freshness *freshness, struct track *track,
             thin_out(track);
         track->marks[track->count++] = (struct mark){.end = stream->end, .at_ms = now_ms};
     }
-    if (track->count > 0 && now_ms - track->marks[0].at_ms > freshness->statistics.oldest_ms)
-        freshness->statistics.oldest_ms = now_ms - track->marks[0].at_ms;
+    struct freshness_statistics *statistics = &freshness->statistics;
+    size_t waits = 0; /* the first mark behind what is announced */
+    while (waits < track->count && track->marks[waits].end <= stream->announced)
+        waits++;
+    if (track->count > 0 && now_ms - track->marks[0].at_ms > statistics->oldest_ms)
+        statistics->oldest_ms = now_ms - track->marks[0].at_ms;
+    if (waits < track->count &&
+        now_ms - track->marks[waits].at_ms > statistics->oldest_unannounced_ms)
+        statistics->oldest_unannounced_ms = now_ms - track->marks[waits].at_ms;
+    if (stream->committed_at_ms > statistics->committed_at_ms)
+        statistics->committed_at_ms = stream->committed_at_ms;
 }
 
 void freshness_look(struct freshness *freshness, const struct spool_streams *streams,
                     int64_t now_ms)
 {
     freshness->statistics.oldest_ms = 0;
+    freshness->statistics.oldest_unannounced_ms = 0;
     for (struct track *track = freshness->tracks; track != NULL; track = track->next)
         track->seen = false;
     for (size_t i = 0; i < streams->count; i++) {

@@ -25,8 +25,10 @@ extern const int64_t freshness_bounds_s[FRESHNESS_BUCKETS - 1];
 struct freshness_statistics {
     uint64_t marks[FRESHNESS_BUCKETS]; /* by what it took */
     int64_t sum_ms;
-    int64_t last_ms;   /* of the newest mark that was passed; -1: none yet */
-    int64_t oldest_ms; /* age of the oldest event that no receipt has passed; 0: none */
+    int64_t last_ms;               /* of the newest mark that was passed; -1: none yet */
+    int64_t oldest_ms;             /* age of the oldest event that no receipt has passed; 0: none */
+    int64_t oldest_unannounced_ms; /* of the oldest that is not announced; 0: none */
+    int64_t committed_at_ms;       /* wall clock of the newest receipt seen; 0: none */
 };
 
 struct freshness *freshness_open(void);

@@ -42,7 +42,7 @@ static uint64_t pick(const struct capture_table_statistics *statistics, enum fig
 }
 
 /* One look at each table, so that the lines of one scrape belong together. */
-static void write_tables(const struct metrics_input *input, struct buf *out)
+static void write_tables(const struct agent_view *view, struct buf *out)
 {
     static const struct {
         const char *name;
@@ -55,21 +55,21 @@ static void write_tables(const struct metrics_input *input, struct buf *out)
         {"bidlake_capture_rows_kept_total", "counter", "Rows that they made."},
         {"bidlake_capture_events_waiting", "gauge", "Events not answered yet."},
     };
-    size_t count = capture_table_count(input->capture);
+    size_t count = capture_table_count(view->capture);
     struct capture_table_statistics *tables = memory_alloc(count + 1, sizeof *tables);
     for (size_t i = 0; i < count; i++)
-        capture_table_statistics(input->capture, i, &tables[i]);
+        capture_table_statistics(view->capture, i, &tables[i]);
     for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++) {
         head(out, columns[c].name, columns[c].type, columns[c].help);
         for (size_t i = 0; i < count; i++)
             buf_printf(out, "%s{table=\"%s\"} %" PRIu64 "\n", columns[c].name,
-                       capture_mapping_borrow(input->capture, i)->schema.table,
+                       capture_mapping_borrow(view->capture, i)->schema.table,
                        pick(&tables[i], (enum figure)c));
     }
     static const char refused[] = "bidlake_capture_events_refused_total";
     head(out, refused, "counter", "Events that were refused, by reason.");
     for (size_t i = 0; i < count; i++) {
-        const char *table = capture_mapping_borrow(input->capture, i)->schema.table;
+        const char *table = capture_mapping_borrow(view->capture, i)->schema.table;
         for (size_t r = 0; r < REFUSED_REASON_COUNT; r++)
             buf_printf(out, "%s{table=\"%s\",reason=\"%s\"} %" PRIu64 "\n", refused, table,
                        refusal_reason_name((enum refusal_reason)r), tables[i].refused[r]);
@@ -136,7 +136,7 @@ static void write_source_gauge(const struct source_line *lines, size_t count, co
     }
 }
 
-static void write_sources(const struct metrics_sources *sources, struct buf *out)
+static void write_sources(const struct view_sources *sources, struct buf *out)
 {
     static const char answered[] = "bidlake_source_requests_total";
     size_t count = sources->count;
@@ -194,9 +194,9 @@ static void write_freshness(const struct freshness_statistics *freshness, struct
     buf_printf(out, "bidlake_commit_oldest_seconds %.3f\n", (double)freshness->oldest_ms / 1e3);
 }
 
-static void write_delivery(const struct metrics_input *input, struct buf *out)
+static void write_delivery(const struct agent_view *view, struct buf *out)
 {
-    const struct uploader_statistics *uploads = input->uploads;
+    const struct uploader_statistics *uploads = &view->uploads;
     single(out, "bidlake_upload_files_total", "counter", "Data files put.", uploads->files_put);
     single(out, "bidlake_upload_bytes_total", "counter", "Bytes of data files put.",
            uploads->bytes_put);
@@ -207,24 +207,24 @@ static void write_delivery(const struct metrics_input *input, struct buf *out)
     single(out, "bidlake_upload_alarms_total", "counter", "What a person must look at.",
            uploads->alarms);
     single(out, "bidlake_spool_segments_unannounced", "gauge", "Segments not uploaded yet.",
-           input->backlog->unannounced);
+           view->backlog.unannounced);
     single(out, "bidlake_spool_streams_uncommitted", "gauge",
            "Streams with announced segments that no commit is known of.",
-           input->backlog->uncommitted);
+           view->backlog.uncommitted);
 }
 
-void metrics_write(const struct metrics_input *input, struct buf *out)
+void metrics_write(const struct agent_view *view, struct buf *out)
 {
-    if (input->capture != NULL) {
+    if (view->capture != NULL) {
         struct capture_statistics capture = {0};
-        capture_statistics(input->capture, &capture);
-        write_tables(input, out);
+        capture_statistics(view->capture, &capture);
+        write_tables(view, out);
         write_latency(&capture, out);
         single(out, "bidlake_capture_requests_full_total", "counter",
                "Requests turned away at the door for want of room.", capture.full);
-        write_sources(input->sources, out);
+        write_sources(view->sources, out);
     }
-    write_spool(input->spool, out);
-    write_delivery(input, out);
-    write_freshness(input->freshness, out);
+    write_spool(view->spool, out);
+    write_delivery(view, out);
+    write_freshness(&view->freshness, out);
 }

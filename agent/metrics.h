@@ -9,34 +9,9 @@
 #ifndef AGENT_METRICS_H
 #define AGENT_METRICS_H
 
-#include <stddef.h>
-
-#include "agent/capture/capture.h"
-#include "agent/freshness.h"
-#include "agent/pipeline.h"
-#include "agent/source/source.h"
+#include "agent/view.h"
 #include "lib/base/buf.h"
-#include "spool/spool.h"
 
-struct metrics_source {
-    const struct source_ops *ops;
-    struct event_source *source;
-};
-
-struct metrics_sources {
-    size_t count;
-    struct metrics_source *open;
-};
-
-struct metrics_input {       /* all borrowed */
-    struct capture *capture; /* NULL: gone already, the agent stops */
-    struct spool *spool;
-    const struct uploader_statistics *uploads;
-    const struct freshness_statistics *freshness;
-    const struct pipeline_backlog *backlog;
-    const struct metrics_sources *sources;
-};
-
-void metrics_write(const struct metrics_input *input, struct buf *out);
+void metrics_write(const struct agent_view *view, struct buf *out);
 
 #endif

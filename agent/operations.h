@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * operations.h: the port for those who run the agent: GET /healthz (the process answers),
- * /readyz (it takes events; else 503 and which check fails), /metrics (Prometheus text),
- * /v1/status (JSON); POST /v1/flush and /v1/drain, which a page in somebody's browser can't
- * send: they want the header "X-Bidlake-Operation". Private to agent/.
+ * operations.h: the port for those who run the agent: GET / (a page that shows the rest live),
+ * /healthz (the process answers), /readyz (it takes events; else 503 and which check fails; JSON
+ * by "Accept: application/json" or ?format=json), /metrics (Prometheus text), /v1/status (JSON);
+ * POST /v1/flush and /v1/drain, which a page in somebody's browser can't
+ * send: they want the header "X-Bidlake-Operation" and an address in Host. Private to agent/.
  *
  * Threads  one of its own; the callbacks are called there.
  */
@@ -19,8 +20,8 @@ struct operations;
 
 struct operations_options {
     const char *address;
-    /* One line a check, "ok NAME" or "FAIL NAME: why"; true when all are ok. */
-    bool (*ready)(void *context, struct buf *out);
+    /* The checks, as text or JSON; true: the agent takes events. */
+    bool (*ready)(void *context, bool json, struct buf *out);
     void (*metrics)(void *context, struct buf *out);
     void (*status)(void *context, struct buf *out);
     void (*flush)(void *context); /* begins; status shows the end */

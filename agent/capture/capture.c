@@ -110,6 +110,8 @@ void capture_statistics(struct capture *capture, struct capture_statistics *out)
     *out = capture->statistics;
     pthread_mutex_unlock(&capture->lock);
     out->full = atomic_load(&capture->full);
+    out->waiting_bytes = atomic_load(&capture->waiting_bytes);
+    out->waiting_bytes_max = capture->options.open_bytes_max;
 }
 
 void capture_table_statistics(struct capture *capture, size_t table,

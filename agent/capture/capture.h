@@ -127,7 +127,9 @@ extern const int64_t capture_latency_bounds_us[CAPTURE_LATENCY_BUCKETS - 1];
 
 struct capture_statistics {
     uint64_t cuts;
-    uint64_t full;                             /* requests turned away at the door */
+    uint64_t full;          /* requests turned away at the door */
+    uint64_t waiting_bytes; /* of rows that wait for the disk now */
+    uint64_t waiting_bytes_max;
     uint64_t latency[CAPTURE_LATENCY_BUCKETS]; /* of cuts: from the first event to durable */
     int64_t latency_sum_us;
 };

@@ -427,7 +427,7 @@ class Life(Case):
         agent = self.start()
         self.assertEqual(agent.get("/healthz", agent.operations)[0].status, 200)
         answer, text = agent.get("/readyz", agent.operations)
-        self.assertEqual((answer.status, text.count(b"ok ")), (200, 3))
+        self.assertEqual((answer.status, text.count(b"ok ")), (200, 5))
         self.assertEqual(agent.get("/else", agent.operations)[0].status, 404)
         agent.stop()
 

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/view.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/memory.h"
+
+static struct view_table *find(struct view_table *tables, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(tables[i].flow.name, name) == 0)
+            return &tables[i];
+    }
+    return NULL;
+}
+
+/* What was answered is looked at first: then what the spool tells can't be ahead of it. */
+size_t view_tables(const struct agent_view *view, struct view_table **out)
+{
+    struct flow_table *flows = NULL;
+    size_t captured = view->capture != NULL ? capture_table_count(view->capture) : 0;
+    size_t flow_count = flow_copy(view->flow, &flows);
+    size_t count = captured;
+    struct view_table *tables = memory_alloc(captured + flow_count + 1, sizeof *tables);
+    for (size_t i = 0; i < captured; i++) {
+        const char *name = capture_mapping_borrow(view->capture, i)->schema.table;
+        size_t len = strlen(name);
+        memcpy(tables[i].flow.name, name,
+               len < FLOW_TABLE_NAME_MAX ? len : FLOW_TABLE_NAME_MAX - 1);
+        capture_table_statistics(view->capture, i, &tables[i].capture);
+    }
+    for (size_t i = 0; i < flow_count; i++) {
+        struct view_table *table = find(tables, count, flows[i].name);
+        if (table == NULL)
+            table = &tables[count++];
+        table->flow = flows[i];
+    }
+    free(flows);
+    *out = tables;
+    return count;
+}
+
+uint64_t view_table_refused(const struct view_table *table)
+{
+    uint64_t sum = table->capture.rejected;
+    for (size_t i = 0; i < REFUSED_REASON_COUNT; i++)
+        sum += table->capture.refused[i];
+    return sum;
+}
+
+uint64_t view_table_dropped(const struct view_table *table)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < FLOW_REASONS; i++)
+        sum += table->flow.dropped[i];
+    return sum;
+}
