@@ -333,6 +333,8 @@ static int open_all(struct daemon *daemon, struct error *err)
                                       .mappings = daemon->mappings,
                                       .agent_id = config->agent_id,
                                       .namespace = config->namespace,
+                                      .spool_drops =
+                                          strcmp(config->spool_when_full, "drop_oldest") == 0,
                                       .event_bytes_max = (size_t)config->event_bytes_max,
                                       .time_past_us = config->event_past_ms * 1000,
                                       .time_future_us = config->event_future_ms * 1000};

@@ -22,7 +22,7 @@ static void single(struct buf *out, const char *name, const char *type, const ch
 
 /* ---- capture ---- */
 
-enum figure { RECEIVED, RECEIVED_BYTES, KEPT, KEPT_ROWS, WAITING };
+enum figure { RECEIVED, RECEIVED_BYTES, KEPT, KEPT_ROWS, WAITING, TURNED_AWAY };
 
 static uint64_t pick(const struct capture_table_statistics *statistics, enum figure figure)
 {
@@ -37,6 +37,8 @@ static uint64_t pick(const struct capture_table_statistics *statistics, enum fig
         return statistics->kept_rows;
     case WAITING:
         return statistics->waiting;
+    case TURNED_AWAY:
+        return statistics->turned_away;
     }
     return 0;
 }
@@ -54,6 +56,8 @@ static void write_tables(const struct agent_view *view, struct buf *out)
         {"bidlake_capture_events_kept_total", "counter", "Events answered as durable."},
         {"bidlake_capture_rows_kept_total", "counter", "Rows that they made."},
         {"bidlake_capture_events_waiting", "gauge", "Events not answered yet."},
+        {"bidlake_capture_requests_full_total", "counter",
+         "Requests turned away at the door for want of room."},
     };
     size_t count = capture_table_count(view->capture);
     struct capture_table_statistics *tables = memory_alloc(count + 1, sizeof *tables);
@@ -220,8 +224,6 @@ void metrics_write(const struct agent_view *view, struct buf *out)
         capture_statistics(view->capture, &capture);
         write_tables(view, out);
         write_latency(&capture, out);
-        single(out, "bidlake_capture_requests_full_total", "counter",
-               "Requests turned away at the door for want of room.", capture.full);
         write_sources(view->sources, out);
     }
     write_spool(view->spool, out);

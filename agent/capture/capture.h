@@ -11,6 +11,9 @@
  * Durability  a ticket is answered OK only after its events are on disk. All events of a
  *             request are in one transaction; with one error none of them is kept.
  * Order       received_at is one value a cut, and never goes back, whatever the clock does.
+ * Room        is kept for tables of higher priority: of open_bytes_max low ones may use a half,
+ *             normal ones three quarters; of the spool all but a 16th and a 32nd. When the
+ *             spool refused a cut all the same, the lowest priority of it waits for a second.
  * Memory      rows that wait are bounded by open_bytes_max: beyond it a request is refused.
  *             One request makes at most request_bytes_max of rows and one event more,
  *             whatever else is in its cut.
@@ -45,6 +48,7 @@ struct capture_options {
     /* Of row images; neither is more than a quarter of what fits into the spool. */
     size_t open_bytes_max;    /* that wait; 0: 16 MiB */
     size_t request_bytes_max; /* of one request; 0: 64 MiB */
+    bool spool_drops;         /* it makes room by itself (drop_oldest): no share of it is kept */
     int64_t time_past_us;     /* event_time.past, .future of DESIGN 5; 0: off */
     int64_t time_future_us;
 };
@@ -84,8 +88,9 @@ int intake_open(struct intake **out, struct capture *capture, struct error *err)
 /* Every ticket of it was answered before. */
 void intake_close(struct intake *intake);
 
-/* Begins a request of one table. ERROR_LIMIT: full, the request is to be refused and not
- * ended. Between begin and end the intake is locked: no waiting there. */
+/* Begins a request of one table. ERROR_LIMIT: full for tables of its priority, the request is
+ * to be refused, which is counted, and not ended. Between begin and end the intake is locked: no
+ * waiting there. */
 int intake_begin(struct intake *intake, size_t table, struct ticket *ticket,
                  struct error *err) MUST_USE;
 /* One event. False: refused and counted, why is in *refusal. */
@@ -119,6 +124,8 @@ struct capture_table_statistics {
     uint64_t refused[REFUSED_REASON_COUNT]; /* by what is wrong with them */
     uint64_t rejected;                      /* for want of room or by a failed disk */
     uint64_t waiting;
+    uint64_t
+        turned_away; /* requests, at the door, their events not counted; maybe they came again */
 };
 
 enum { CAPTURE_LATENCY_BUCKETS = 12 };

@@ -10,7 +10,7 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
-enum { BATCH_BYTES_KEPT = 2 << 20 };
+enum { BATCH_BYTES_KEPT = 2 << 20, SQUEEZE_MS = 1000 };
 
 /* The committer sleeps only when `asked` was false, so one wake a cut is enough. */
 void committer_wake(struct capture *capture)
@@ -213,6 +213,31 @@ static void answer(struct ticket *tickets, int rc, const struct error *err)
     }
 }
 
+static enum priority lowest_priority(const struct intake *intakes)
+{
+    enum priority lowest = PRIORITY_HIGH;
+    for (; intakes != NULL; intakes = intakes->next) {
+        for (const struct lane_set *set = intakes->cut; set != NULL; set = set->older) {
+            for (size_t i = 0; i < set->generation->table_count; i++) {
+                const struct mapping *mapping = set->generation->tables[i].mapping;
+                if (set->lanes[i].taken.event_count > 0 && mapping->priority < lowest)
+                    lowest = mapping->priority;
+            }
+        }
+    }
+    return lowest;
+}
+
+/* A cut is refused whole, clicks for the bid requests' sake: so the next one goes without
+ * the tables of the lowest priority. Their shares of the budget were too late: a disk may be
+ * full before the budget, or a file have no place for a block. */
+static void squeeze(struct capture *capture, const struct intake *intakes)
+{
+    atomic_store(&capture->squeezed_until_ms, clock_mono_ns() / 1000000 + SQUEEZE_MS);
+    if (lowest_priority(intakes) < PRIORITY_HIGH)
+        atomic_store(&capture->squeezed_below, (int)lowest_priority(intakes) + 1);
+}
+
 /* rc is that of the epoch: with an error the cut is refused. */
 static void commit_cut(struct capture *capture, struct intake *intakes, int64_t begun_us, int rc,
                        struct error *err)
@@ -221,6 +246,8 @@ static void commit_cut(struct capture *capture, struct intake *intakes, int64_t 
     if (rc == OK)
         rc = append_cut(capture, intakes, err);
     int64_t took_us = clock_mono_ns() / 1000 - begun_us;
+    if (rc == ERROR_LIMIT)
+        squeeze(capture, intakes);
     if (rc != OK)
         log_event(LOG_LEVEL_ERROR, "capture", "events refused, the spool did not take them",
                   "error=\"%s\"", err->text);

@@ -21,6 +21,9 @@
 enum {
     LETTER_BODY_MAX = 4096,
     LETTER_MAX = 64 << 10, /* with six characters for each byte of it, and the rest */
+    /* Of what waits for the disk and of the spool's budget, for each higher priority. */
+    OPEN_KEPT_SHARE = 4,
+    SPOOL_KEPT_SHARE = 32,
 };
 #define LETTERS "dead_letters"
 
@@ -96,6 +99,7 @@ void lane_count(struct capture_table_statistics *to, const struct lane *lane)
 {
     to->received += lane->received;
     to->received_bytes += lane->received_bytes;
+    to->turned_away += lane->turned_away;
     for (size_t i = 0; i < REFUSED_REASON_COUNT; i++)
         to->refused[i] += lane->refused[i];
     to->waiting += lane->open.event_count + lane->taken.event_count;
@@ -170,15 +174,37 @@ static int follow_generation(struct intake *intake, struct error *err)
     return OK;
 }
 
+/* What is left of `whole` to tables of this priority. */
+static uint64_t share(uint64_t whole, enum priority priority, unsigned kept_for_higher)
+{
+    static const unsigned parts[] = {
+        [PRIORITY_LOW] = 2, [PRIORITY_NORMAL] = 1, [PRIORITY_HIGH] = 0};
+    return whole - whole / kept_for_higher * parts[priority];
+}
+
+static int find_room(struct capture *capture, enum priority priority, struct error *err)
+{
+    size_t waiting = atomic_load(&capture->waiting_bytes);
+    if (waiting >= share(capture->options.open_bytes_max, priority, OPEN_KEPT_SHARE))
+        return error_set(err, ERROR_LIMIT, "%zu bytes wait for the disk already", waiting);
+    if ((int)priority < atomic_load(&capture->squeezed_below) &&
+        clock_mono_ns() / 1000000 < atomic_load(&capture->squeezed_until_ms))
+        return error_set(err, ERROR_LIMIT, "what room there is is for tables of higher priority");
+    struct spool_room room;
+    spool_room(capture->options.spool, &room);
+    if (!capture->options.spool_drops &&
+        room.used + waiting >= share(room.usable, priority, SPOOL_KEPT_SHARE))
+        return error_set(
+            err, ERROR_LIMIT, "the spool is full: %llu of %llu bytes are used, the rest is %s",
+            (unsigned long long)room.used, (unsigned long long)room.usable,
+            priority == PRIORITY_HIGH ? "spoken for" : "for tables of higher priority");
+    return OK;
+}
+
 int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, struct error *err)
 {
     struct capture *capture = intake->capture;
     ASSERT(intake->ticket == NULL);
-    if (atomic_load(&capture->waiting_bytes) >= capture->options.open_bytes_max) {
-        atomic_fetch_add(&capture->full, 1);
-        return error_set(err, ERROR_LIMIT, "%zu bytes wait for the disk already",
-                         atomic_load(&capture->waiting_bytes));
-    }
     ticket->next = NULL;
     ticket->accepted = 0;
     ticket->refused = 0;
@@ -190,7 +216,15 @@ int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, str
         pthread_mutex_unlock(&intake->lock);
         return rc;
     }
-    ASSERT(table < intake->set->generation->table_count);
+    const struct generation *generation = intake->set->generation;
+    ASSERT(table < generation->table_count);
+    rc = find_room(capture, generation->tables[table].mapping->priority, err);
+    if (rc != OK) {
+        intake->set->lanes[table].turned_away++;
+        pthread_mutex_unlock(&intake->lock);
+        atomic_fetch_add(&capture->full, 1);
+        return rc;
+    }
     intake->table = table;
     intake->ticket = ticket;
     intake->request_bytes = 0;

@@ -49,6 +49,7 @@ struct lane {
     uint64_t received;
     uint64_t received_bytes;
     uint64_t refused[REFUSED_REASON_COUNT];
+    uint64_t turned_away;
 };
 
 struct lane_set {
@@ -101,6 +102,9 @@ struct capture {
     _Atomic size_t waiting_bytes;
     _Atomic uint64_t full;
     _Atomic bool asked; /* there is something to commit */
+    /* The spool had no room: lower priorities are turned away until then (monotonic). */
+    _Atomic int squeezed_below; /* enum priority */
+    _Atomic int64_t squeezed_until_ms;
     pthread_t committer;
     /* the committer's own */
     struct spool_epoch_watch watch;

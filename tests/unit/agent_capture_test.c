@@ -26,7 +26,9 @@ static int64_t bench_mono_ms(void *context)
     return clock_mono_ms(&clock_system);
 }
 
-static void bench_open_with(struct bench *bench, size_t open_bytes_max, size_t request_bytes_max)
+/* What the options leave out is filled in. */
+static void bench_open_sized(struct bench *bench, struct capture_options options,
+                             uint64_t spool_bytes)
 {
     static const char *const names[] = {"openrtb"};
     struct error err;
@@ -34,17 +36,22 @@ static void bench_open_with(struct bench *bench, size_t open_bytes_max, size_t r
     bench->clock.context = bench;
     atomic_store(&bench->wall_us, 1000000);
     fixture_init(&bench->spool);
-    bench->spool.bytes_max = 512 << 20;
+    bench->spool.bytes_max = spool_bytes;
     fixture_open(&bench->spool);
     must(mapping_set_load(&bench->mappings, names, 1, &err), &err);
-    struct capture_options options = {.spool = bench->spool.spool,
-                                      .mappings = &bench->mappings,
-                                      .agent_id = "a1",
-                                      .namespace = "db",
-                                      .clock = &bench->clock,
-                                      .open_bytes_max = open_bytes_max,
-                                      .request_bytes_max = request_bytes_max};
+    options.spool = bench->spool.spool;
+    options.mappings = &bench->mappings;
+    options.agent_id = "a1";
+    options.namespace = "db";
+    options.clock = &bench->clock;
     must(capture_open(&bench->capture, &options, &err), &err);
+}
+
+static void bench_open_with(struct bench *bench, size_t open_bytes_max, size_t request_bytes_max)
+{
+    struct capture_options options = {.open_bytes_max = open_bytes_max,
+                                      .request_bytes_max = request_bytes_max};
+    bench_open_sized(bench, options, 512 << 20);
 }
 
 static void bench_open(struct bench *bench, size_t open_bytes_max)
@@ -395,6 +402,148 @@ static void request_beyond_the_bound_is_taken_back(void **state)
     bench_close(&bench);
 }
 
+enum { LOW, NORMAL, HIGH, TABLES };
+static const char *const tables[TABLES] = {"bid_requests", "bid_responses", "clicks"};
+
+/* Whether the door is open to a table: by a request without events. */
+static bool admits(struct bench *bench, struct intake *intake, const char *table)
+{
+    struct waiter waiter;
+    struct error err;
+    waiter_init(&waiter);
+    int rc = intake_begin(intake, capture_find_table(bench->capture, slice_cstr(table)),
+                          &waiter.ticket, &err);
+    if (rc == OK)
+        assert_false(intake_end(intake));
+    else
+        assert_int_equal(rc, ERROR_LIMIT);
+    return rc == OK;
+}
+
+/* Notes after how many steps each table was turned away first; they must be so in order. */
+static bool all_turned_away(struct bench *bench, struct intake *intake, size_t step,
+                            size_t at[TABLES])
+{
+    bool all = true;
+    for (size_t i = 0; i < TABLES; i++) {
+        bool fine = admits(bench, intake, tables[i]);
+        if (!fine && at[i] == 0)
+            at[i] = step;
+        assert_true(fine == (at[i] == 0));
+        all = all && !fine;
+    }
+    return all;
+}
+
+/* Bid requests come in thousands and clicks in tens, and it is clicks that are paid for: what
+ * waits for a slow disk must not all be bid requests. */
+static void lower_priorities_wait_less(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *held = NULL;
+    struct intake *intake = NULL;
+    struct waiter waiter;
+    struct error err;
+    size_t at[TABLES] = {0};
+    bench_open(&bench, 10000);
+    must(intake_open(&held, bench.capture, &err), &err);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    waiter_init(&waiter);
+    /* Still being handed in, so nothing is cut meanwhile. */
+    must(intake_begin(held, 0, &waiter.ticket, &err), &err);
+    for (size_t step = 1; !all_turned_away(&bench, intake, step, at); step++)
+        event(held, "{\"id\":\"a name for an event\"}", true);
+    assert_true(at[LOW] < at[NORMAL] && at[NORMAL] < at[HIGH]);
+    assert_true(intake_end(held));
+    assert_int_equal(waiter_wait(&waiter), OK);
+    for (size_t i = 0; i < TABLES; i++)
+        assert_true(admits(&bench, intake, tables[i]));
+    struct capture_statistics statistics;
+    capture_statistics(bench.capture, &statistics);
+    struct capture_table_statistics low;
+    capture_table_statistics(bench.capture,
+                             capture_find_table(bench.capture, slice_cstr("bid_requests")), &low);
+    assert_true(low.turned_away > 0 && low.turned_away < statistics.full);
+    intake_close(held);
+    intake_close(intake);
+    bench_close(&bench);
+}
+
+static void empty_spool(struct bench *bench)
+{
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    struct error err;
+    must(spool_list_streams(bench->spool.spool, &arena, &streams, &err), &err);
+    for (size_t i = 0; i < streams.count; i++) {
+        bool sealed = false;
+        must(spool_seal(bench->spool.spool, streams.streams[i].name, NULL, &sealed, &err), &err);
+        must(spool_trim(bench->spool.spool, streams.streams[i].name, streams.streams[i].end, 1,
+                        &err),
+             &err);
+    }
+    arena_free(&arena);
+}
+
+/* The end of the spool's budget is kept for what counts most, and all come in again by
+ * themselves once there is room. */
+static void rest_of_the_spool_is_for_higher_priorities(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *intake = NULL;
+    struct error err;
+    size_t at[TABLES] = {0};
+    const char *events[] = {"{\"id\":\"a\"}"};
+    bench_open_sized(&bench, (struct capture_options){0}, 64 << 20);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    for (size_t step = 1; !all_turned_away(&bench, intake, step, at); step++) {
+        events[0] = large_event();
+        int rc = request(&bench, intake, "clicks", events, 1);
+        if (rc == ERROR_LIMIT) { /* less room than an event takes */
+            events[0] = "{\"id\":\"a\"}";
+            must(request(&bench, intake, "clicks", events, 1), &err);
+        }
+    }
+    assert_true(at[LOW] < at[NORMAL] && at[NORMAL] < at[HIGH]);
+    empty_spool(&bench);
+    for (size_t i = 0; i < TABLES; i++)
+        assert_true(admits(&bench, intake, tables[i]));
+    intake_close(intake);
+    bench_close(&bench);
+}
+
+/* A cut that the spool refuses takes clicks along for the bid requests' sake, so the next must
+ * go without these; but not for long, or they would stay out when there is room. */
+static void refused_cut_holds_its_lowest_priority_back(void **state)
+{
+    enum { FILL = 92, LARGE = 24 };
+    (void)state;
+    struct bench bench;
+    struct intake *intake = NULL;
+    struct error err;
+    const char *events[FILL];
+    for (size_t i = 0; i < FILL; i++)
+        events[i] = large_event();
+    bench_open_sized(&bench, (struct capture_options){0}, 64 << 20);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    for (size_t i = 0; i < FILL; i++)
+        must(request(&bench, intake, "clicks", events, 1), &err);
+    assert_true(admits(&bench, intake, "bid_requests"));
+    assert_int_equal(request(&bench, intake, "bid_requests", events, LARGE), ERROR_LIMIT);
+    assert_false(admits(&bench, intake, "bid_requests"));
+    assert_true(admits(&bench, intake, "bid_responses"));
+    assert_int_equal(request(&bench, intake, "clicks", events, 1), OK);
+    int64_t deadline_ms = clock_mono_ms(&clock_system) + 20000;
+    while (!admits(&bench, intake, "bid_requests")) {
+        assert_true(clock_mono_ms(&clock_system) < deadline_ms);
+        clock_sleep_ms(&clock_system, 20);
+    }
+    intake_close(intake);
+    bench_close(&bench);
+}
+
 static int fail_append(void *context, const char *name, struct error *err)
 {
     (void)context;
@@ -433,6 +582,9 @@ int main(void)
         cmocka_unit_test(answered_events_are_in_the_spool),
         cmocka_unit_test(many_intakes_keep_each_event_and_the_order_of_time),
         cmocka_unit_test(requests_are_turned_away_when_too_much_waits),
+        cmocka_unit_test(lower_priorities_wait_less),
+        cmocka_unit_test(rest_of_the_spool_is_for_higher_priorities),
+        cmocka_unit_test(refused_cut_holds_its_lowest_priority_back),
         cmocka_unit_test(full_blocks_refuse_no_event),
         cmocka_unit_test(request_beyond_the_bound_is_taken_back),
         cmocka_unit_test(failed_append_is_answered_to_all),
