@@ -20,6 +20,7 @@
  */
 #include "spool/store.h"
 
+#include <limits.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -375,6 +376,19 @@ static bool drop_helps(struct spool *spool, uint64_t bytes, const struct error *
            (refusal->cause == MDB_MAP_FULL && atomic_load(&spool->reader_count) == 0);
 }
 
+/* The highest of what the calls bring; checkpoints alone may cost anything. */
+static int priority_of(struct spool *spool, const struct append_call *call, size_t count)
+{
+    int highest = INT_MIN;
+    for (; count > 0; count--, call = call->next) {
+        for (size_t i = 0; i < call->batch_count; i++) {
+            int priority = drop_priority(spool, call->batches[i].stream);
+            highest = priority > highest ? priority : highest;
+        }
+    }
+    return highest == INT_MIN ? INT_MAX : highest;
+}
+
 static int write_dropping(struct spool *spool, const struct append_call *first, size_t count,
                           struct error *err)
 {
@@ -386,7 +400,8 @@ static int write_dropping(struct spool *spool, const struct append_call *first, 
     for (int i = 0; rc == ERROR_LIMIT && i < DROPS_MAX && drop_helps(spool, bytes, err); i++) {
         struct error drop_err;
         bool dropped = false;
-        int drop_rc = drop_oldest(spool, bytes, &dropped, &drop_err);
+        int drop_rc =
+            drop_oldest(spool, bytes, priority_of(spool, first, count), &dropped, &drop_err);
         if (drop_rc != OK || !dropped) {
             *err = drop_rc != OK ? drop_err : *err;
             return drop_rc != OK ? drop_rc : rc;

@@ -3,8 +3,9 @@
  * drop.c: what goes when the spool is full and the newest events count more than the oldest.
  *
  * First what the store has already: the records of announced segments, whose announcements
- * stay in the register (spool_let_go). Only then unannounced blocks: those of the oldest
- * epoch, within it of the segment that was sealed first or the open range that began first.
+ * stay in the register (spool_let_go). Only then unannounced blocks: those of the tables of the
+ * lowest priority, of these the oldest epoch's, within it those of the segment that was sealed
+ * first or the open range that began first.
  * They are declared lost in the same transaction that removes them; a segment that was
  * built or half uploaded is built again without them, under another generation, so that
  * no name stands for both. Thus the range is announced whatever it was, and the committer
@@ -15,8 +16,11 @@
  */
 #include "spool/drop.h"
 
+#include <stdlib.h>
+
 #include "lib/base/fault.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 #include "spool/lose.h"
 #include "spool/trim.h"
 
@@ -29,8 +33,55 @@ struct oldest {
     char name[SPOOL_STREAM_NAME_MAX + 1];
     uint64_t from; /* of the first block, or of what is left of it */
     uint64_t to;
+    int priority;
     int64_t since_ms;
 };
+
+/* ---- priorities ---- */
+
+static void free_priorities(struct spool_priority *priorities, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free((char *)(uintptr_t)priorities[i].table);
+    free(priorities);
+}
+
+void drop_free_priorities(struct spool *spool)
+{
+    free_priorities(spool->priorities, spool->priority_count);
+}
+
+void spool_set_priorities(struct spool *spool, const struct spool_priority *priorities,
+                          size_t count)
+{
+    struct spool_priority *copy = memory_alloc(count + 1, sizeof *copy);
+    for (size_t i = 0; i < count; i++)
+        copy[i] = (struct spool_priority){.table = memory_copy_cstr(priorities[i].table),
+                                          .priority = priorities[i].priority};
+    pthread_mutex_lock(&spool->lock);
+    struct spool_priority *before = spool->priorities;
+    size_t before_count = spool->priority_count;
+    spool->priorities = copy;
+    spool->priority_count = count;
+    pthread_mutex_unlock(&spool->lock);
+    free_priorities(before, before_count);
+}
+
+int drop_priority(struct spool *spool, const char *stream)
+{
+    const char *slash = strrchr(stream, '/');
+    const char *table = slash != NULL ? slash + 1 : stream;
+    int priority = SPOOL_PRIORITY_OTHERS;
+    pthread_mutex_lock(&spool->lock);
+    for (size_t i = 0; i < spool->priority_count; i++) {
+        if (strcmp(spool->priorities[i].table, table) == 0)
+            priority = spool->priorities[i].priority;
+    }
+    pthread_mutex_unlock(&spool->lock);
+    return priority;
+}
+
+/* ---- what goes ---- */
 
 /* "<agent>/<epoch>/<table>": epochs are UUIDv7, whose text sorts by time. */
 static int compare_epochs(const char *a, const char *b)
@@ -101,9 +152,18 @@ static int oldest_of_stream(struct spool *spool, MDB_txn *txn, const struct stre
     return rc;
 }
 
+static bool goes_before(const struct oldest *one, const struct oldest *other)
+{
+    if (one->priority != other->priority)
+        return one->priority < other->priority;
+    int order = compare_epochs(one->name, other->name);
+    return order < 0 || (order == 0 && one->since_ms < other->since_ms);
+}
+
 /* Below `announced` lies only what was sent back: it is looked at when nothing else is left,
  * since there may be thousands of segments. */
-static int find_oldest(struct spool *spool, MDB_txn *txn, struct oldest *best, struct error *err)
+static int find_oldest(struct spool *spool, MDB_txn *txn, int priority_max, struct oldest *best,
+                       struct error *err)
 {
     struct arena arena = {0};
     struct stream_list list = {0};
@@ -116,8 +176,8 @@ static int find_oldest(struct spool *spool, MDB_txn *txn, struct oldest *best, s
             rc = oldest_of_stream(spool, txn, &list.records[i], at, &one, err);
             if (rc != OK || !one.found)
                 continue;
-            int order = best->found ? compare_epochs(one.name, best->name) : -1;
-            if (order < 0 || (order == 0 && one.since_ms < best->since_ms))
+            one.priority = drop_priority(spool, one.name);
+            if (one.priority <= priority_max && (!best->found || goes_before(&one, best)))
                 *best = one;
         }
     }
@@ -152,14 +212,15 @@ static int cut(struct spool *spool, MDB_txn *txn, struct oldest *oldest, uint64_
     return rc;
 }
 
-static int lose_oldest(struct spool *spool, uint64_t bytes, bool *dropped, struct error *err)
+static int lose_oldest(struct spool *spool, uint64_t bytes, int priority_max, bool *dropped,
+                       struct error *err)
 {
     MDB_txn *txn = NULL;
     struct oldest oldest = {0};
     struct spool_lost lost = {.reason = "disk_full"};
     int rc = store_begin_write(spool, &txn, err);
     if (rc == OK)
-        rc = find_oldest(spool, txn, &oldest, err);
+        rc = find_oldest(spool, txn, priority_max, &oldest, err);
     if (rc != OK || !oldest.found)
         goto out;
     rc = cut(spool, txn, &oldest, bytes, err);
@@ -189,13 +250,14 @@ out:
     return rc == OK ? OK : error_wrap(err, "spool: drop the oldest");
 }
 
-int drop_oldest(struct spool *spool, uint64_t bytes, bool *dropped, struct error *err)
+int drop_oldest(struct spool *spool, uint64_t bytes, int priority_max, bool *dropped,
+                struct error *err)
 {
     uint64_t least = spool->bytes_max / STEP_SHARE;
     least = least < STEP_BYTES_MAX ? least : STEP_BYTES_MAX;
     *dropped = false;
     int rc = trim_let_go_one(spool, dropped, err);
     if (rc == OK && !*dropped)
-        rc = lose_oldest(spool, bytes > least ? bytes : least, dropped, err);
+        rc = lose_oldest(spool, bytes > least ? bytes : least, priority_max, dropped, err);
     return rc;
 }

@@ -9,8 +9,13 @@
 #include "spool/store.h"
 
 /* One bounded step towards `bytes` of room: the records of the oldest announced segment,
- * or else the oldest blocks that nobody has yet, which are declared lost. *dropped false
- * when there is nothing left to let go. */
-int drop_oldest(struct spool *spool, uint64_t bytes, bool *dropped, struct error *err) MUST_USE;
+ * or else the oldest blocks that nobody has yet, of the lowest priority, which are declared
+ * lost. *dropped false when nothing of at most that priority is left to let go. */
+int drop_oldest(struct spool *spool, uint64_t bytes, int priority_max, bool *dropped,
+                struct error *err) MUST_USE;
+
+/* Of the table that the stream is for. */
+int drop_priority(struct spool *spool, const char *stream);
+void drop_free_priorities(struct spool *spool);
 
 #endif

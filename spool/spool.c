@@ -24,6 +24,7 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "spool/aside.h"
+#include "spool/drop.h"
 #include "spool/segment.h"
 #include "spool/trim.h"
 
@@ -641,6 +642,7 @@ void spool_close(struct spool *spool)
     free(spool->directory);
     free(spool->sealed_directory);
     free(spool->quarantine_directory);
+    drop_free_priorities(spool);
     free(spool->agent_id);
     for (struct shown_epoch *shown = atomic_load(&spool->shown_epoch); shown != NULL;) {
         struct shown_epoch *older = shown->older;

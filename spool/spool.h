@@ -253,6 +253,18 @@ struct spool_statistics {
 };
 void spool_statistics(struct spool *spool, struct spool_statistics *out);
 
+/* Which tables' records drop_oldest lets go first: those of the lowest priority, and among
+ * them the oldest. A table that is not named has SPOOL_PRIORITY_OTHERS. An append makes no room
+ * of what counts more than all that it brings. Replaces what was set before; copied. Any
+ * thread. */
+struct spool_priority {
+    const char *table; /* "<ns>.<table>", as streams end */
+    int priority;
+};
+enum { SPOOL_PRIORITY_OTHERS = 1 };
+void spool_set_priorities(struct spool *spool, const struct spool_priority *priorities,
+                          size_t count);
+
 /* What of the budget appends may use, and what is used, as of the last commit: cheap. */
 struct spool_room {
     uint64_t used;

@@ -81,7 +81,9 @@ struct spool {
     size_t expected;   /* calls that were here when the last group ended */
     int64_t commit_ns; /* what the last group took */
     bool leading;
-    struct pending_hint *hints; /* segment.c */
+    struct pending_hint *hints;        /* segment.c */
+    struct spool_priority *priorities; /* drop.c */
+    size_t priority_count;
     uint64_t hint_changes;
 };
 

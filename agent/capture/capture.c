@@ -49,6 +49,7 @@ int capture_open(struct capture **out, const struct capture_options *options, st
         return rc;
     }
     atomic_store(&capture->generation, generation);
+    tables_tell_priorities(capture, generation);
     int failed = pthread_create(&capture->committer, NULL, commit_loop, capture);
     ASSERT(failed == 0);
     *out = capture;
@@ -100,6 +101,7 @@ int capture_reload(struct capture *capture, struct mapping_set *mappings, struct
     *mappings = (struct mapping_set){0};
     generation->older = atomic_load(&capture->generation);
     atomic_store(&capture->generation, generation);
+    tables_tell_priorities(capture, generation);
     pthread_mutex_unlock(&capture->lock);
     return OK;
 }

@@ -137,6 +137,8 @@ size_t tables_find(const struct generation *generation, struct slice table);
 int tables_make(struct capture *capture, const struct mapping_set *mappings,
                 struct generation **out, struct error *err) MUST_USE;
 void tables_free(struct generation *generation);
+/* Tells the spool which tables' records go first when it must drop some. */
+void tables_tell_priorities(const struct capture *capture, const struct generation *generation);
 /* Of the spool's epoch as it is now. capture.lock is held. */
 int tables_name_streams(struct capture *capture, struct error *err) MUST_USE;
 

@@ -108,3 +108,18 @@ int tables_name_streams(struct capture *capture, struct error *err)
     }
     return rc;
 }
+
+_Static_assert((int)PRIORITY_NORMAL == (int)SPOOL_PRIORITY_OTHERS, "tables of older starts");
+
+void tables_tell_priorities(const struct capture *capture, const struct generation *generation)
+{
+    size_t count = generation->table_count;
+    struct spool_priority *priorities = memory_alloc(count, sizeof *priorities);
+    for (size_t i = 0; i < count; i++) {
+        const struct table *table = &generation->tables[i];
+        priorities[i] = (struct spool_priority){.table = strrchr(table->stream, '/') + 1,
+                                                .priority = (int)table->mapping->priority};
+    }
+    spool_set_priorities(capture->options.spool, priorities, count);
+    free(priorities);
+}

@@ -147,6 +147,42 @@ static void drop_oldest_announced_unheard(void **state)
     }
 }
 
+/* One table counts more than the other: whatever is open, sealed or built of the lesser one
+ * goes before anything of it, over a restart too, and both streams go on. */
+static void drop_the_lower_priority(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct spool_statistics statistics;
+    scene_open(&scene, 2);
+    scene.world.spool_bytes = BUDGET;
+    scene.world.filler = FILLER;
+    scene.world.drop_oldest = true;
+    scene.world.priorities = true;
+    scene_start(&scene);
+    scene_append(&scene, WINS, 8);
+    scene_append(&scene, CLICKS, 8);
+    scene_restart(&scene); /* seals both */
+    uint64_t dropped = 0;
+    for (int i = 0; i < MANY; i++) {
+        scene_append(&scene, CLICKS, 8);
+        if (i % 8 == 0)
+            scene_append(&scene, WINS, 1);
+    }
+    spool_statistics(scene.life.spool, &statistics);
+    dropped = statistics.dropped_events;
+    assert_true(dropped > 8);
+    scene_settle(&scene);
+    assert_int_equal(world_lost(&scene.world), dropped);
+    assert_int_equal(world_rows(&scene.world, WINS), 8 + (MANY + 7) / 8);
+    assert_int_equal(scene_rows(&scene), scene.answered - dropped);
+    scene_append(&scene, CLICKS, 3);
+    scene_append(&scene, WINS, 3);
+    scene_settle(&scene);
+    assert_int_equal(scene_rows(&scene), scene.answered - dropped);
+    scene_close(&scene);
+}
+
 /* Refuses by default: nothing that was answered goes before it is announced, however much
  * is asked for; and when the store is back, all of it arrives. */
 static void let_go_only_what_is_announced(void **state)
@@ -175,6 +211,7 @@ int main(void)
         cmocka_unit_test(drop_oldest_sealed),
         cmocka_unit_test(drop_oldest_half_uploaded),
         cmocka_unit_test(drop_oldest_announced_unheard),
+        cmocka_unit_test(drop_the_lower_priority),
         cmocka_unit_test(let_go_only_what_is_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -135,6 +135,7 @@ struct world {
     struct world_mess *mess; /* made with a table; a person will mend it. NULL: none */
     uint64_t spool_bytes;
     bool drop_oldest; /* when_full of the spools */
+    bool priorities;  /* the first table's records go before the second's */
     size_t filler;    /* bytes in each event */
     size_t fate_count;
     struct stream_fate *fates;

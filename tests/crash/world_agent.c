@@ -72,6 +72,10 @@ int agent_life_begin(struct agent_life *life, struct actor *actor, struct error 
         .retry_max_ms = RETRY_MS,
         .zstd_level = actor->roller_level,
         .seed = random_next(&world->random)};
+    if (rc == OK && world->priorities) {
+        const struct spool_priority priorities[] = {{world->table[0], 0}, {world->table[1], 2}};
+        spool_set_priorities(life->spool, priorities, 2);
+    }
     if (rc == OK)
         rc = pipeline_open(&life->pipeline, &pipeline, err);
     if (rc == OK)

@@ -150,6 +150,51 @@ static void oldest_segments_go_first(void **state)
     arena_free(&arena);
 }
 
+static void append_stream(struct fixture *fixture, const char *stream, int count)
+{
+    struct error err;
+    uint64_t first = 0;
+    for (int i = 0; i < count; i++)
+        must(append_to(fixture->spool, stream, 1, 0, 1, EVENT, 1, &first, &err), &err);
+}
+
+/* A click that was paid for must not go for the sake of bid requests, older or newer. */
+static void lower_priorities_go_first(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    uint64_t first = 0;
+    char clicks[sizeof fixture->stream];
+    const struct spool_priority priorities[] = {{"db.t", 0}, {"db.clicks", 2}};
+    snprintf(clicks, sizeof clicks, "a1/%s/db.clicks", spool_epoch_borrow(fixture->spool));
+    spool_set_priorities(fixture->spool, priorities, 2);
+    append_stream(fixture, clicks, 30); /* the oldest */
+    append_many(fixture, 400);
+    seal(fixture);
+    bool sealed = false;
+    must(spool_seal(fixture->spool, clicks, NULL, &sealed, &err), &err);
+    assert_int_equal(lost_of(fixture, clicks), 0);
+    assert_int_equal(lost_of(fixture, fixture->stream), dropped_of(fixture));
+    assert_true(dropped_of(fixture) > 250);
+    /* Clicks take the place of what is left, then there is only their own. */
+    append_stream(fixture, clicks, 200);
+    must(spool_seal(fixture->spool, clicks, NULL, &sealed, &err), &err);
+    assert_int_equal(lost_of(fixture, fixture->stream), 400);
+    assert_true(lost_of(fixture, clicks) > 30);
+    assert_int_equal(lost_of(fixture, clicks) + 400, dropped_of(fixture));
+    /* Nothing is left that counts as little as a bid request: it is refused. */
+    uint64_t dropped = dropped_of(fixture);
+    int rc = OK;
+    for (int i = 0; rc == OK && i < 50; i++)
+        rc = append_to(fixture->spool, fixture->stream, 1, 0, 1, EVENT, 1, &first, &err);
+    assert_int_equal(rc, ERROR_LIMIT);
+    assert_true(dropped_of(fixture) - dropped < 50);
+    assert_int_equal(lost_of(fixture, clicks) + 400, dropped);
+    spool_set_priorities(fixture->spool, NULL, 0);
+    append_many(fixture, 10);
+    assert_int_equal(damage_of(fixture->spool), 0);
+}
+
 /* What the store has is let go before anything is lost. */
 static void announced_records_go_before_anything_is_lost(void **state)
 {
@@ -229,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(oldest_of_an_open_range_go, setup, teardown),
         cmocka_unit_test_setup_teardown(refuse_is_the_default, setup, teardown),
         cmocka_unit_test_setup_teardown(oldest_segments_go_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(lower_priorities_go_first, setup, teardown),
         cmocka_unit_test_setup_teardown(announced_records_go_before_anything_is_lost, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(too_large_drops_nothing, setup, teardown),
