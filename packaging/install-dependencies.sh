@@ -5,6 +5,8 @@
 #
 #   packaging/install-dependencies.sh build     compilers, libraries, clang-format
 #   packaging/install-dependencies.sh test      what make test needs besides
+#   packaging/install-dependencies.sh deb       what make deb needs besides build (Debian alone)
+#   packaging/install-dependencies.sh package   what make package-test boots with (Debian alone)
 #   packaging/install-dependencies.sh bench     what make bench compares with and draws by
 #   packaging/install-dependencies.sh fuzz      the compiler that has libFuzzer
 #   packaging/install-dependencies.sh python    foreign readers, into .cache/venv
@@ -45,6 +47,20 @@ e2fsprogs             e2fsprogs
 zstd                  zstd
 gzip                  gzip
 curl                  curl
+mandoc                mandoc
+systemd               systemd
+bash                  bash
+'
+# A name in Fedora is a dash: nothing there.
+deb_packages='
+debhelper             -
+dpkg-dev              -
+lintian               -
+'
+package_packages='
+mmdebstrap            -
+systemd-container     -
+python3               -
 '
 bench_packages='
 g++                   gcc-c++
@@ -85,12 +101,14 @@ names() {
     case $1 in
     build) list=$build_packages ;;
     test) list=$test_packages ;;
+    deb) list=$deb_packages ;;
+    package) list=$package_packages ;;
     bench) list=$bench_packages ;;
     fuzz) list=$fuzz_packages ;;
     esac
     case $(system) in
     debian) printf '%s' "$list" | awk 'NF { print $1 }' ;;
-    fedora) printf '%s' "$list" | awk 'NF { print $2 }' ;;
+    fedora) printf '%s' "$list" | awk 'NF && $2 != "-" { print $2 }' ;;
     *) fail "neither apt-get nor dnf: install by hand what stands in $0" ;;
     esac
 }
@@ -199,16 +217,18 @@ install_python() {
 [ $# -gt 0 ] || set -- help
 for mode in "$@"; do
     case $mode in
-    build | test | bench | fuzz) install_packages "$mode" ;;
+    build | test | bench | fuzz | deb | package) install_packages "$mode" ;;
     python) install_python ;;
     list)
         names build
         names test
         names bench
         names fuzz
+        names deb
+        names package
         ;;
     *)
-        sed -n '4,15s/^# \{0,1\}//p' "$0" >&2
+        sed -n '4,17s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac

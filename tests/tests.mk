@@ -121,7 +121,7 @@ test: ## installs what is missing, builds, runs all tests
 		$(BUILD)/crash/simulation $(POWER)
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation mutants-quick \
-		kills power-cut faults-short
+		kills power-cut faults-short package-check
 
 corpus: $(FUZZ) ## each decoder over the inputs that were found
 	@tests/fuzz/corpus.sh $(FUZZ)
