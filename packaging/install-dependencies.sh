@@ -9,6 +9,7 @@
 #   packaging/install-dependencies.sh package   what make package-test boots with (Debian alone)
 #   packaging/install-dependencies.sh bench     what make bench compares with and draws by
 #   packaging/install-dependencies.sh fuzz      the compiler that has libFuzzer
+#   packaging/install-dependencies.sh page      the browser and promtool, 150 MB
 #   packaging/install-dependencies.sh python    foreign readers, into .cache/venv
 #   packaging/install-dependencies.sh list      the names for this system, nothing installed
 #
@@ -73,6 +74,10 @@ fuzz_packages='
 clang                 clang
 libclang-rt-14-dev    compiler-rt
 '
+page_packages='
+chromium              chromium-headless
+prometheus            golang-github-prometheus
+'
 
 # Readers that are not ours, at the versions that the tests know.
 python_pins='pyarrow==26.0.1
@@ -105,6 +110,7 @@ names() {
     package) list=$package_packages ;;
     bench) list=$bench_packages ;;
     fuzz) list=$fuzz_packages ;;
+    page) list=$page_packages ;;
     esac
     case $(system) in
     debian) printf '%s' "$list" | awk 'NF { print $1 }' ;;
@@ -217,7 +223,7 @@ install_python() {
 [ $# -gt 0 ] || set -- help
 for mode in "$@"; do
     case $mode in
-    build | test | bench | fuzz | deb | package) install_packages "$mode" ;;
+    build | test | bench | fuzz | deb | package | page) install_packages "$mode" ;;
     python) install_python ;;
     list)
         names build
@@ -226,9 +232,10 @@ for mode in "$@"; do
         names fuzz
         names deb
         names package
+        names page
         ;;
     *)
-        sed -n '4,17s/^# \{0,1\}//p' "$0" >&2
+        sed -n '4,18s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac

@@ -110,6 +110,12 @@ readers: all $(INTEROP) ## foreign readers and writers over what single modules 
 e2e: all ## the real programs, judged by PyIceberg, DuckDB and pyarrow
 	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/e2e/run.py
 
+page-test: ## the operations page in a headless browser, its figures and alerts by promtool
+	@packaging/install-dependencies.sh build test page python
+	@$(MAKE) --no-print-directory WERROR=-Werror all
+	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/e2e/run.py tests/page/test_page.py
+.PHONY: page-test
+
 kills: all ## SIGKILL at each named point of agent and committer; KILLS=20 random ones besides
 	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/crash/kill_matrix.py --random $(or $(KILLS),20)
 
