@@ -35,6 +35,8 @@ struct agent_config {
     int64_t spool_bytes;
     const char *spool_when_full; /* refuse, drop_oldest */
     const char *spool_keep;      /* committed */
+    int64_t spool_linger_ms;
+    int64_t commits_per_second_max;
     int64_t roll_age_ms;
     int64_t roll_bytes;
     int64_t roll_rows;

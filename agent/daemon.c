@@ -329,15 +329,17 @@ static int open_all(struct daemon *daemon, struct error *err)
     int rc = agent_parts_open(&daemon->parts, config, err);
     if (rc != OK)
         return rc;
-    struct capture_options capture = {.spool = daemon->parts.spool,
-                                      .mappings = daemon->mappings,
-                                      .agent_id = config->agent_id,
-                                      .namespace = config->namespace,
-                                      .spool_drops =
-                                          strcmp(config->spool_when_full, "drop_oldest") == 0,
-                                      .event_bytes_max = (size_t)config->event_bytes_max,
-                                      .time_past_us = config->event_past_ms * 1000,
-                                      .time_future_us = config->event_future_ms * 1000};
+    struct capture_options capture = {
+        .spool = daemon->parts.spool,
+        .mappings = daemon->mappings,
+        .agent_id = config->agent_id,
+        .namespace = config->namespace,
+        .spool_drops = strcmp(config->spool_when_full, "drop_oldest") == 0,
+        .linger_ms = config->spool_linger_ms,
+        .commits_per_second_max = (unsigned)config->commits_per_second_max,
+        .event_bytes_max = (size_t)config->event_bytes_max,
+        .time_past_us = config->event_past_ms * 1000,
+        .time_future_us = config->event_future_ms * 1000};
     rc = capture_open(&daemon->capture, &capture, err);
     if (rc != OK)
         return rc;

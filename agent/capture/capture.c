@@ -31,6 +31,8 @@ int capture_open(struct capture **out, const struct capture_options *options, st
         capture->options.clock = &clock_system;
     if (capture->options.event_bytes_max == 0)
         capture->options.event_bytes_max = EVENT_BYTES_DEFAULT;
+    if (options->commits_per_second_max == 0)
+        capture->options.commits_per_second_max = 1;
     struct spool_room room;
     spool_room(options->spool, &room);
     capture->options.open_bytes_max =
@@ -39,7 +41,7 @@ int capture_open(struct capture **out, const struct capture_options *options, st
         bound(options->request_bytes_max, REQUEST_BYTES_DEFAULT, room.usable / SPOOL_SHARE);
     capture->totals = memory_alloc(options->mappings->count, sizeof *capture->totals);
     pthread_mutex_init(&capture->lock, NULL);
-    pthread_cond_init(&capture->changed, NULL);
+    clock_condition_init(&capture->changed);
     pthread_cond_init(&capture->idle, NULL);
     struct generation *generation = NULL;
     int rc = tables_make(capture, options->mappings, &generation, err);

@@ -6,7 +6,8 @@
  * request's events and ends it with a ticket. The rows wait in the intake's open batch of
  * that table. One committer thread takes the open batches of all intakes at once (a cut),
  * appends them in one transaction of the spool, and answers the tickets. While it syncs,
- * the next cut grows: no timer, the batch grows with the load.
+ * the next cut grows: no timer, the batch grows with the load. Only where linger_ms says so
+ * a cut that comes too soon after others waits for company, to spare the disk.
  *
  * Durability  a ticket is answered OK only after its events are on disk. All events of a
  *             request are in one transaction; with one error none of them is kept.
@@ -49,7 +50,10 @@ struct capture_options {
     size_t open_bytes_max;    /* that wait; 0: 16 MiB */
     size_t request_bytes_max; /* of one request; 0: 64 MiB */
     bool spool_drops;         /* it makes room by itself (drop_oldest): no share of it is kept */
-    int64_t time_past_us;     /* event_time.past, .future of DESIGN 5; 0: off */
+    /* A cut waits so long for company while more are made in a second than this. */
+    int64_t linger_ms; /* 0: never */
+    unsigned commits_per_second_max;
+    int64_t time_past_us; /* event_time.past, .future of DESIGN 5; 0: off */
     int64_t time_future_us;
 };
 

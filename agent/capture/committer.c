@@ -11,6 +11,7 @@
 #include "lib/base/memory.h"
 
 enum { BATCH_BYTES_KEPT = 2 << 20, SQUEEZE_MS = 1000 };
+#define SECOND_NS INT64_C(1000000000)
 
 /* The committer sleeps only when `asked` was false, so one wake a cut is enough. */
 void committer_wake(struct capture *capture)
@@ -289,6 +290,39 @@ static int renew_epoch(struct capture *capture, struct error *err)
     return rc;
 }
 
+/* When the next cut may be made; the commits are counted as if they came evenly, and those
+ * that were not made within the last second are had still. */
+static int64_t next_cut_ns(const struct capture *capture, int64_t now_ns)
+{
+    int64_t linger_ns = capture->options.linger_ms * 1000000;
+    if (linger_ns == 0 || capture->paid_ns <= now_ns)
+        return now_ns;
+    return capture->paid_ns - now_ns < linger_ns ? capture->paid_ns : now_ns + linger_ns;
+}
+
+static void count_commit(struct capture *capture, int64_t now_ns)
+{
+    int64_t each_ns = SECOND_NS / capture->options.commits_per_second_max;
+    if (capture->paid_ns < now_ns - SECOND_NS)
+        capture->paid_ns = now_ns - SECOND_NS;
+    capture->paid_ns += each_ns;
+    if (capture->paid_ns > now_ns + each_ns)
+        capture->paid_ns = now_ns + each_ns;
+}
+
+/* `asked` stays set, so nobody signals meanwhile but who closes. capture.lock is held. */
+static void wait_for_company(struct capture *capture)
+{
+    int64_t now_ns = clock_mono_ns();
+    int64_t until_ns = next_cut_ns(capture, now_ns);
+    while (!capture->stopping && now_ns < until_ns) {
+        clock_condition_wait(&capture->changed, &capture->lock,
+                             (until_ns - now_ns + 999999) / 1000000);
+        now_ns = clock_mono_ns();
+    }
+    count_commit(capture, now_ns);
+}
+
 void *commit_loop(void *context)
 {
     struct capture *capture = context;
@@ -296,6 +330,8 @@ void *commit_loop(void *context)
     for (;;) {
         while (!atomic_load(&capture->asked) && !capture->stopping)
             pthread_cond_wait(&capture->changed, &capture->lock);
+        if (capture->options.linger_ms > 0)
+            wait_for_company(capture);
         if (!atomic_exchange(&capture->asked, false))
             break;
         int64_t begun_us = 0;

@@ -109,6 +109,7 @@ struct capture {
     /* the committer's own */
     struct spool_epoch_watch watch;
     bool epoch_is_due; /* also while making it fails */
+    int64_t paid_ns;   /* monotonic: until then the commits made use up what a second may have */
     struct spool_batch *batches;
     uint64_t *firsts;
     struct spool_checkpoint *checkpoints;
