@@ -39,6 +39,8 @@ enum {
 
 struct daemon {
     const struct agent_config *config;
+    struct agent_config reloaded; /* of it only mappings and limits hold */
+    bool is_reloaded;
     const struct mapping_set *mappings;
     const struct daemon_reload *reload;
     char host[256];
@@ -272,6 +274,19 @@ static const struct source_ops *find_source(const char *kind)
     return NULL;
 }
 
+static struct capture_limits limits_of(const struct agent_config *config)
+{
+    return (struct capture_limits){.event_bytes_max = (size_t)config->event_bytes_max,
+                                   .time_past_us = config->event_past_ms * 1000,
+                                   .time_future_us = config->event_future_ms * 1000};
+}
+
+/* The one whose mappings and limits hold. */
+static const struct agent_config *limits_config(const struct daemon *daemon)
+{
+    return daemon->is_reloaded ? &daemon->reloaded : daemon->config;
+}
+
 static struct source_options source_options_of(struct daemon *daemon,
                                                const struct agent_config *config)
 {
@@ -337,9 +352,7 @@ static int open_all(struct daemon *daemon, struct error *err)
         .spool_drops = strcmp(config->spool_when_full, "drop_oldest") == 0,
         .linger_ms = config->spool_linger_ms,
         .commits_per_second_max = (unsigned)config->commits_per_second_max,
-        .event_bytes_max = (size_t)config->event_bytes_max,
-        .time_past_us = config->event_past_ms * 1000,
-        .time_future_us = config->event_future_ms * 1000};
+        .limits = limits_of(config)};
     rc = capture_open(&daemon->capture, &capture, err);
     if (rc != OK)
         return rc;
@@ -390,28 +403,60 @@ static void close_all(struct daemon *daemon)
     free(daemon->sources.open);
 }
 
+/* All of them, or none: those that took the new ones go back to what they had. */
+static int reload_sources(struct daemon *daemon, const struct agent_config *config,
+                          struct error *err)
+{
+    struct source_options options = source_options_of(daemon, config);
+    struct source_options before = source_options_of(daemon, limits_config(daemon));
+    struct error ignored;
+    int rc = OK;
+    size_t done = 0;
+    for (; rc == OK && done < daemon->sources.count; done++)
+        rc = daemon->sources.open[done].ops->reload(daemon->sources.open[done].source, &options,
+                                                    err);
+    for (size_t i = 0; rc != OK && i + 1 < done; i++) {
+        int back =
+            daemon->sources.open[i].ops->reload(daemon->sources.open[i].source, &before, &ignored);
+        if (back != OK)
+            log_event(LOG_LEVEL_ERROR, "daemon", "a door does not go back to its old limits",
+                      "kind=%s error=\"%s\"", daemon->sources.open[i].ops->kind, ignored.text);
+    }
+    return rc;
+}
+
 static void reload(struct daemon *daemon)
 {
     struct agent_config config;
     struct mapping_set mappings = {0};
+    struct generation *generation = NULL;
     struct error err;
     notify_reloading();
     agent_config_init(&config);
+    struct capture_limits limits;
     int rc = daemon->reload->load(daemon->reload->context, &config, &mappings, &err);
-    struct source_options options = source_options_of(daemon, &config);
-    for (size_t i = 0; rc == OK && i < daemon->sources.count; i++)
-        rc = daemon->sources.open[i].ops->reload(daemon->sources.open[i].source, &options, &err);
+    if (rc == OK) {
+        limits = limits_of(&config);
+        rc = capture_prepare(daemon->capture, &mappings, &limits, &generation, &err);
+    }
     if (rc == OK)
-        rc = capture_reload(daemon->capture, &mappings, &err);
-    if (rc == OK)
+        rc = reload_sources(daemon, &config, &err);
+    if (rc == OK) {
+        capture_apply(daemon->capture, generation);
+        agent_config_free(&daemon->reloaded);
+        daemon->reloaded = config;
+        daemon->is_reloaded = true;
         log_event(LOG_LEVEL_INFO, "daemon", "mappings and limits were read again", "tables=%zu",
                   capture_table_count(daemon->capture));
-    else
+    } else {
+        if (generation != NULL)
+            capture_discard(daemon->capture, generation);
+        agent_config_free(&config);
         log_event(LOG_LEVEL_ERROR, "daemon",
                   "the configuration is refused, all goes on as before; mend it and send SIGHUP",
                   "error=\"%s\"", err.text);
+    }
     mapping_set_free(&mappings);
-    agent_config_free(&config);
     notify_send("READY=1");
 }
 
@@ -500,6 +545,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
                   (long long)config->stop_deadline_ms);
     }
     close_all(&daemon);
+    agent_config_free(&daemon.reloaded);
     pthread_cond_destroy(&daemon.changed);
     pthread_mutex_destroy(&daemon.parts_lock);
     pthread_mutex_destroy(&daemon.lock);

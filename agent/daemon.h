@@ -20,8 +20,9 @@ struct daemon_reload {
     void *context;
 };
 
-/* SIGHUP: mappings, limits and the token are read again; what does not read is refused with
- * an error in the log, and all goes on as before. Other options want a restart.
+/* SIGHUP: mappings, limits (limits, http.*_bytes, event_time) and the token are read again, all
+ * or none; what does not read is refused with an error in the log, and all goes on as before.
+ * Other options want a restart.
  * Returns after SIGTERM or SIGINT, when what was begun is answered and what was answered is
  * delivered or the deadline passed: what is left stays in the spool, that is no error.
  * ERROR_INPUT: the configuration; nothing was opened. The signals are blocked from then on. */

@@ -67,13 +67,13 @@ static void write_tables(const struct agent_view *view, struct buf *out)
         head(out, columns[c].name, columns[c].type, columns[c].help);
         for (size_t i = 0; i < count; i++)
             buf_printf(out, "%s{table=\"%s\"} %" PRIu64 "\n", columns[c].name,
-                       capture_mapping_borrow(view->capture, i)->schema.table,
+                       capture_table_name_borrow(view->capture, i),
                        pick(&tables[i], (enum figure)c));
     }
     static const char refused[] = "bidlake_capture_events_refused_total";
     head(out, refused, "counter", "Events that were refused, by reason.");
     for (size_t i = 0; i < count; i++) {
-        const char *table = capture_mapping_borrow(view->capture, i)->schema.table;
+        const char *table = capture_table_name_borrow(view->capture, i);
         for (size_t r = 0; r < REFUSED_REASON_COUNT; r++)
             buf_printf(out, "%s{table=\"%s\",reason=\"%s\"} %" PRIu64 "\n", refused, table,
                        refusal_reason_name((enum refusal_reason)r), tables[i].refused[r]);

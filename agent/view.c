@@ -24,7 +24,7 @@ size_t view_tables(const struct agent_view *view, struct view_table **out)
     size_t count = captured;
     struct view_table *tables = memory_alloc(captured + flow_count + 1, sizeof *tables);
     for (size_t i = 0; i < captured; i++) {
-        const char *name = capture_mapping_borrow(view->capture, i)->schema.table;
+        const char *name = capture_table_name_borrow(view->capture, i);
         size_t len = strlen(name);
         memcpy(tables[i].flow.name, name,
                len < FLOW_TABLE_NAME_MAX ? len : FLOW_TABLE_NAME_MAX - 1);

@@ -23,14 +23,19 @@ static size_t bound(size_t wanted, size_t otherwise, uint64_t max)
     return value < max ? value : (size_t)max;
 }
 
+static void set_limits(struct generation *generation, const struct capture_limits *limits)
+{
+    generation->limits = *limits;
+    if (limits->event_bytes_max == 0)
+        generation->limits.event_bytes_max = EVENT_BYTES_DEFAULT;
+}
+
 int capture_open(struct capture **out, const struct capture_options *options, struct error *err)
 {
     struct capture *capture = memory_alloc(1, sizeof *capture);
     capture->options = *options;
     if (capture->options.clock == NULL)
         capture->options.clock = &clock_system;
-    if (capture->options.event_bytes_max == 0)
-        capture->options.event_bytes_max = EVENT_BYTES_DEFAULT;
     if (options->commits_per_second_max == 0)
         capture->options.commits_per_second_max = 1;
     struct spool_room room;
@@ -44,14 +49,14 @@ int capture_open(struct capture **out, const struct capture_options *options, st
     clock_condition_init(&capture->changed);
     pthread_cond_init(&capture->idle, NULL);
     struct generation *generation = NULL;
-    int rc = tables_make(capture, options->mappings, &generation, err);
+    int rc = tables_make(capture, options->mappings, NULL, &generation, err);
     if (rc != OK) {
         capture->stopping = true;
         capture_close(capture);
         return rc;
     }
-    atomic_store(&capture->generation, generation);
-    tables_tell_priorities(capture, generation);
+    set_limits(generation, &options->limits);
+    tables_publish(capture, generation);
     int failed = pthread_create(&capture->committer, NULL, commit_loop, capture);
     ASSERT(failed == 0);
     *out = capture;
@@ -70,11 +75,13 @@ void capture_close(struct capture *capture)
     if (running)
         pthread_join(capture->committer, NULL);
     ASSERT(capture->intakes == NULL);
-    for (struct generation *generation = atomic_load(&capture->generation); generation != NULL;) {
-        struct generation *older = generation->older;
+    struct generation *generation = atomic_load(&capture->generation);
+    if (generation != NULL) {
+        tables_sweep(capture);
+        ASSERT(generation->lane_sets == 0 && generation->older == NULL);
         tables_free(generation);
-        generation = older;
     }
+    tables_free_names(capture);
     pthread_cond_destroy(&capture->changed);
     pthread_cond_destroy(&capture->idle);
     pthread_mutex_destroy(&capture->lock);
@@ -85,27 +92,48 @@ void capture_close(struct capture *capture)
     free(capture);
 }
 
-int capture_reload(struct capture *capture, struct mapping_set *mappings, struct error *err)
+int capture_prepare(struct capture *capture, struct mapping_set *mappings,
+                    const struct capture_limits *limits, struct generation **out, struct error *err)
 {
-    struct generation *generation = NULL;
+    struct mapping_owner *owner = memory_alloc(1, sizeof *owner);
     pthread_mutex_lock(&capture->lock);
-    int rc = tables_make(capture, mappings, &generation, err);
+    owner->tables = 1; /* ours, until it is made */
+    int rc = tables_make(capture, mappings, owner, out, err);
     if (rc != OK) {
-        pthread_mutex_unlock(&capture->lock);
-        return rc;
+        free(owner);
+    } else {
+        owner->set = *mappings;
+        owner->tables--;
+        ASSERT(owner->tables > 0); /* each set has dead_letters at least */
+        *mappings = (struct mapping_set){0};
+        set_limits(*out, limits);
     }
-    size_t before = tables_current(capture)->table_count;
+    pthread_mutex_unlock(&capture->lock);
+    return rc;
+}
+
+void capture_discard(struct capture *capture, struct generation *generation)
+{
+    pthread_mutex_lock(&capture->lock);
+    tables_free(generation);
+    pthread_mutex_unlock(&capture->lock);
+}
+
+void capture_apply(struct capture *capture, struct generation *generation)
+{
+    struct error err;
+    pthread_mutex_lock(&capture->lock);
+    size_t before = capture_table_count(capture);
     capture->totals =
         memory_resize(capture->totals, generation->table_count, sizeof *capture->totals);
     memset(capture->totals + before, 0,
            (generation->table_count - before) * sizeof *capture->totals);
-    generation->owned = *mappings;
-    *mappings = (struct mapping_set){0};
-    generation->older = atomic_load(&capture->generation);
-    atomic_store(&capture->generation, generation);
-    tables_tell_priorities(capture, generation);
+    tables_publish(capture, generation);
+    /* The epoch may be another one since it was prepared; its text has the same length. */
+    int rc = tables_name_streams(capture, &err);
+    ASSERT(rc == OK);
+    tables_sweep(capture);
     pthread_mutex_unlock(&capture->lock);
-    return OK;
 }
 
 void capture_statistics(struct capture *capture, struct capture_statistics *out)

@@ -38,6 +38,14 @@
 
 struct capture;
 struct intake;
+struct generation;
+
+/* What of the options a reload may change. */
+struct capture_limits {
+    size_t event_bytes_max; /* 0: 1 MiB */
+    int64_t time_past_us;   /* event_time.past, .future of DESIGN 5; 0: off */
+    int64_t time_future_us;
+};
 
 struct capture_options {
     struct spool *spool;                /* borrowed, as the next three */
@@ -45,7 +53,7 @@ struct capture_options {
     const char *agent_id;
     const char *namespace;
     const struct clock *clock; /* NULL: the system's */
-    size_t event_bytes_max;    /* 0: 1 MiB */
+    struct capture_limits limits;
     /* Of row images; neither is more than a quarter of what fits into the spool. */
     size_t open_bytes_max;    /* that wait; 0: 16 MiB */
     size_t request_bytes_max; /* of one request; 0: 64 MiB */
@@ -53,8 +61,6 @@ struct capture_options {
     /* A cut waits so long for company while more are made in a second than this. */
     int64_t linger_ms; /* 0: never */
     unsigned commits_per_second_max;
-    int64_t time_past_us; /* event_time.past, .future of DESIGN 5; 0: off */
-    int64_t time_future_us;
 };
 
 int capture_open(struct capture **out, const struct capture_options *options,
@@ -62,17 +68,22 @@ int capture_open(struct capture **out, const struct capture_options *options,
 /* Every intake is closed before. Commits what waits, then returns. */
 void capture_close(struct capture *capture);
 
-/* From the next request on events go by these mappings, which are taken over; what was
- * begun goes by the old ones. A table that is not among them any more is taken as before,
- * until the next start. Any thread, one at a time. */
-int capture_reload(struct capture *capture, struct mapping_set *mappings,
-                   struct error *err) MUST_USE;
+/* New mappings and limits, in two steps, so that other parts can refuse theirs in between.
+ * prepare takes the mappings over when it succeeds; apply or discard takes its result. From
+ * apply on, each intake's next request goes by them; what was begun goes by the old ones. A
+ * table that is not among them any more is taken as before, until the next start. Any
+ * thread, one at a time. */
+int capture_prepare(struct capture *capture, struct mapping_set *mappings,
+                    const struct capture_limits *limits, struct generation **out,
+                    struct error *err) MUST_USE;
+void capture_apply(struct capture *capture, struct generation *generation);
+void capture_discard(struct capture *capture, struct generation *generation);
 
 /* The table's number, for intake_begin; SIZE_MAX: no such table. It stays the same over a
  * reload. */
 size_t capture_find_table(const struct capture *capture, struct slice table);
 size_t capture_table_count(const struct capture *capture);
-const struct mapping *capture_mapping_borrow(const struct capture *capture, size_t table);
+const char *capture_table_name_borrow(const struct capture *capture, size_t table);
 
 /* Lives in the source's request, from intake_end until `done` was called. */
 struct ticket {

@@ -198,6 +198,7 @@ static struct ticket *settle(struct capture *capture, struct intake *intake, boo
         intake->cut->older = older->older;
         lane_set_retire(capture, older);
     }
+    tables_sweep(capture);
     struct ticket *tickets = intake->taken;
     intake->taken = NULL;
     pthread_mutex_unlock(&intake->lock);

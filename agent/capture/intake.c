@@ -27,13 +27,15 @@ enum {
 };
 #define LETTERS "dead_letters"
 
-static int lane_set_make(struct intake *intake, const struct generation *generation,
-                         struct lane_set **out, struct error *err)
+/* Of the newest generation. capture.lock is held. */
+static int lane_set_make(const struct capture *capture, struct lane_set **out, struct error *err)
 {
-    const struct capture_options *options = &intake->capture->options;
-    struct shred_options shred = {.time_past_us = options->time_past_us,
-                                  .time_future_us = options->time_future_us};
+    struct generation *generation = atomic_load(&capture->generation);
+    const struct capture_limits *limits = &generation->limits;
+    struct shred_options shred = {.time_past_us = limits->time_past_us,
+                                  .time_future_us = limits->time_future_us};
     struct lane_set *set = memory_alloc(1, sizeof *set);
+    generation->lane_sets++;
     set->generation = generation;
     set->lanes = memory_alloc(generation->table_count, sizeof *set->lanes);
     *out = set;
@@ -45,9 +47,8 @@ static int lane_set_make(struct intake *intake, const struct generation *generat
         shred_batch_reset(&lane->open);
         shred_batch_reset(&lane->taken);
         bool letters = strcmp(generation->tables[i].mapping->schema.table, LETTERS) == 0;
-        shred.bytes_max = letters && options->event_bytes_max < LETTER_MAX
-                              ? LETTER_MAX
-                              : options->event_bytes_max;
+        shred.bytes_max =
+            letters && limits->event_bytes_max < LETTER_MAX ? LETTER_MAX : limits->event_bytes_max;
         rc = shredder_open(&lane->shredder, generation->tables[i].mapping, &shred, err);
     }
     return rc;
@@ -55,6 +56,7 @@ static int lane_set_make(struct intake *intake, const struct generation *generat
 
 static void lane_set_free(struct lane_set *set)
 {
+    set->generation->lane_sets--;
     for (size_t i = 0; i < set->generation->table_count; i++) {
         shredder_close(set->lanes[i].shredder);
         full_batches_free(set->lanes[i].full);
@@ -81,8 +83,8 @@ int intake_open(struct intake **out, struct capture *capture, struct error *err)
     struct intake *intake = memory_alloc(1, sizeof *intake);
     intake->capture = capture;
     pthread_mutex_init(&intake->lock, NULL);
-    int rc = lane_set_make(intake, tables_current(capture), &intake->set, err);
     pthread_mutex_lock(&capture->lock);
+    int rc = lane_set_make(capture, &intake->set, err);
     intake->next = capture->intakes;
     capture->intakes = intake;
     capture->intake_count++;
@@ -157,21 +159,26 @@ static int64_t cut_time_us(struct capture *capture)
     return time_us;
 }
 
-/* The mappings were loaded and checked by capture_reload, so this can't fail by them. */
+/* The mappings were loaded and checked by capture_prepare, so this can't fail by them. */
 static int follow_generation(struct intake *intake, struct error *err)
 {
-    const struct generation *newest = tables_current(intake->capture);
+    struct capture *capture = intake->capture;
     struct lane_set *set = NULL;
-    if (intake->set->generation == newest)
+    /* Not a freed one's address again: the set's generation is in use. */
+    if (intake->set->generation == atomic_load(&capture->generation))
         return OK;
-    int rc = lane_set_make(intake, newest, &set, err);
-    if (rc != OK) {
+    pthread_mutex_lock(&capture->lock);
+    int rc = lane_set_make(capture, &set, err);
+    pthread_mutex_lock(&intake->lock);
+    if (rc == OK) {
+        set->older = intake->set;
+        intake->set = set;
+    } else {
         lane_set_free(set);
-        return rc;
     }
-    set->older = intake->set;
-    intake->set = set;
-    return OK;
+    pthread_mutex_unlock(&intake->lock);
+    pthread_mutex_unlock(&capture->lock);
+    return rc;
 }
 
 /* What is left of `whole` to tables of this priority. */
@@ -210,12 +217,10 @@ int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, str
     ticket->refused = 0;
     ticket->dead_letters = 0;
     ticket->too_large = false;
-    pthread_mutex_lock(&intake->lock);
     int rc = follow_generation(intake, err);
-    if (rc != OK) {
-        pthread_mutex_unlock(&intake->lock);
+    if (rc != OK)
         return rc;
-    }
+    pthread_mutex_lock(&intake->lock);
     const struct generation *generation = intake->set->generation;
     ASSERT(table < generation->table_count);
     rc = find_room(capture, generation->tables[table].mapping->priority, err);

@@ -19,18 +19,34 @@
 #include "agent/capture/capture.h"
 #include "lib/announce/announce.h"
 
+/* Mappings of a reload: as long as a table of any generation goes by one of them. */
+struct mapping_owner {
+    unsigned tables;
+    struct mapping_set set;
+};
+
 struct table {
     const struct mapping *mapping;
-    struct buf schema; /* encoded */
+    struct mapping_owner *owner; /* NULL: who opened the capture */
+    struct buf schema;           /* encoded */
     uint64_t schema_key;
     char stream[STREAM_NAME_MAX + 1];
 };
 
 struct generation {
-    struct generation *older;
-    struct mapping_set owned; /* of a reload */
+    struct generation *older; /* that is in use */
+    unsigned lane_sets;       /* that go by it */
+    struct capture_limits limits;
     size_t table_count;
     struct table *tables;
+};
+
+/* The tables' names, for those who hold no lock: never changed, and kept until the end. There
+ * are as many as reloads that brought a new table. */
+struct table_names {
+    struct table_names *older;
+    size_t count;
+    char **names;
 };
 
 /* One that had no place for another event: a block is bounded. */
@@ -54,7 +70,7 @@ struct lane {
 
 struct lane_set {
     struct lane_set *older;
-    const struct generation *generation;
+    struct generation *generation;
     struct lane *lanes; /* one a table */
 };
 
@@ -93,7 +109,8 @@ struct totals { /* of a table */
 
 struct capture {
     struct capture_options options;
-    _Atomic(struct generation *) generation;
+    _Atomic(struct generation *) generation; /* the newest; changed with the lock held */
+    _Atomic(struct table_names *) names;
     /* The received_at of the open cut; 0: nothing came yet. Set by the first intake,
      * cleared while all intakes are locked. */
     _Atomic int64_t cut_us;
@@ -127,17 +144,20 @@ struct capture {
     struct capture_statistics statistics;
 };
 
-/* ---- tables.c ---- */
+/* ---- tables.c: with capture.lock held, or nobody else there yet ---- */
 
-const struct generation *tables_current(const struct capture *capture);
 /* SIZE_MAX: none of that name. */
 size_t tables_find(const struct generation *generation, struct slice table);
-/* The tables of the current generation at their numbers, with their new mappings where
- * there are such, then the tables that are new. capture.lock is held, or nobody else is
- * there yet. */
+/* The tables of the newest generation at their numbers, with their new mappings where there
+ * are such, then the tables that are new. With an owner it takes the mappings over. */
 int tables_make(struct capture *capture, const struct mapping_set *mappings,
-                struct generation **out, struct error *err) MUST_USE;
+                struct mapping_owner *owner, struct generation **out, struct error *err) MUST_USE;
+/* The generation is the newest from now on. */
+void tables_publish(struct capture *capture, struct generation *generation);
+/* Frees those generations that nobody goes by any more. */
+void tables_sweep(struct capture *capture);
 void tables_free(struct generation *generation);
+void tables_free_names(struct capture *capture);
 /* Tells the spool which tables' records go first when it must drop some. */
 void tables_tell_priorities(const struct capture *capture, const struct generation *generation);
 /* Of the spool's epoch as it is now. capture.lock is held. */

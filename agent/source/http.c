@@ -316,7 +316,7 @@ static enum dedup_outcome look_up_key(struct request *request)
 {
     struct event_source *source = request->source;
     struct dedup_request dedup = {
-        .table = capture_mapping_borrow(source->options.capture, request->table)->schema.table,
+        .table = capture_table_name_borrow(source->options.capture, request->table),
         .key = lookup_value(request, MHD_HEADER_KIND, "Idempotency-Key"),
         .suspend = suspend_follower};
     struct dedup_answer answer = {.errors = {0}};

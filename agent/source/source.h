@@ -57,7 +57,8 @@ struct source_statistics {
 struct source_ops {
     const char *kind; /* "http": the key in the configuration's `listen` */
     int (*open)(struct event_source **out, const struct source_options *options, struct error *err);
-    /* Limits and token of new options, for requests from now on; the rest stays. */
+    /* Limits and token of new options, for requests from now on; the rest stays. When it
+     * fails nothing has changed. */
     int (*reload)(struct event_source *source, const struct source_options *options,
                   struct error *err);
     void (*pause)(struct event_source *source);

@@ -68,7 +68,7 @@ struct event_source {
     bool datagram;
     bool inherited; /* systemd's: its file stays */
     size_t table;
-    size_t line_bytes_max;
+    _Atomic size_t line_bytes_max;
     struct intake *intake;
     int listen_fd;
     bool listening;      /* epoll looks at it */
@@ -147,7 +147,7 @@ static void take_line(struct connection *connection, struct slice line)
 static void take_lines(struct connection *connection)
 {
     struct buf *bytes = &connection->bytes;
-    size_t max = connection->source->line_bytes_max;
+    size_t max = atomic_load(&connection->source->line_bytes_max);
     while (connection->offered < bytes->len && !intake_is_full(connection->source->intake)) {
         struct slice rest =
             slice_of(bytes->data + connection->offered, bytes->len - connection->offered);
@@ -335,7 +335,7 @@ static void accept_streams(struct event_source *source)
 static void read_datagrams(struct event_source *source, struct connection *connection)
 {
     struct buf *bytes = &connection->bytes;
-    size_t max = source->line_bytes_max;
+    size_t max = atomic_load(&source->line_bytes_max);
     for (int i = 0; i < DATAGRAMS_MAX && bytes->len < READ_BYTES; i++) {
         bool room = buf_reserve(bytes, max + 1);
         ASSERT(room);
@@ -600,7 +600,7 @@ static int open_any(struct event_source **out, const struct source_options *opti
     source->listen_fd = -1;
     source->epoll_fd = -1;
     source->wake_fd = -1;
-    source->line_bytes_max = options->event_bytes_max + LINE_BLANKS_MAX;
+    atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
     pthread_mutex_init(&source->lock, NULL);
     source->table = capture_find_table(options->capture, slice_cstr(options->table));
     int rc = source->table != SIZE_MAX
@@ -633,9 +633,8 @@ static int unix_datagram_open(struct event_source **out, const struct source_opt
 static int unix_reload(struct event_source *source, const struct source_options *options,
                        struct error *err)
 {
-    (void)source;
-    (void)options;
     (void)err;
+    atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
     return OK;
 }
 

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Too much at once, too little room: what is refused, what goes on, numbers that add up."""
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
 import unittest
 
+from lake import until
 from test_run import Case
 
 
@@ -27,6 +34,111 @@ class Bounds(Case):
         agent.stop()
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {f"n{n}": 1 for n in range(2000)})
+
+
+MINE = """
+table: mine
+columns:
+  id: {type: string, from: id, required: true}
+  received_at: {type: timestamptz, from: $received_at}
+"""
+
+
+class Reload(Case):
+    """SIGHUP while events come."""
+
+    def configure(self, event_bytes="1MiB", more=""):
+        self.lake.write("agent.yaml", f"tables: [openrtb, {self.mapping}]\n"
+                                      f"limits: {{event_bytes: {event_bytes}}}\n{more}")
+
+    def start_configured(self, *arguments, **how):
+        self.mapping = self.lake.write("mine.yaml", MINE)
+        self.configure()
+        self.lake.tables = None
+        return self.start("--config", self.lake.path("agent.yaml"), *arguments, **how)
+
+    def reload(self, agent, words="were read again"):
+        before = agent.log().count(words)
+        agent.process.send_signal(signal.SIGHUP)
+        until(lambda: agent.log().count(words) > before, words)
+
+    def test_every_50_ms(self):
+        """Each batch is answered, by the mapping of its time, and each event is there once."""
+        told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(told.close)
+        told.bind(self.lake.path("notify"))
+        told.settimeout(20)
+        agent = self.start_configured(env={"NOTIFY_SOCKET": self.lake.path("notify")})
+        until(lambda: told.recv(200) == b"READY=1", "the start")
+        stop, answers = threading.Event(), []
+
+        def send(prefix):
+            with contextlib.closing(agent.connect()) as connection:
+                while not stop.is_set():
+                    body = lines(50, f"{prefix}{len(answers)}-")
+                    answers.append((agent.post("mine", body, connection=connection), body))
+
+        senders = [threading.Thread(target=send, args=(name,)) for name in "abc"]
+        for sender in senders:
+            sender.start()
+        for turn in range(20):
+            more = "".join(f"  c{n}: {{type: string, from: x}}\n" for n in range(turn % 4))
+            self.lake.write("mine.yaml", MINE + more)
+            agent.process.send_signal(signal.SIGHUP)
+            until(lambda: told.recv(200) == b"READY=1", "the reload")
+            time.sleep(0.05)
+        stop.set()
+        for sender in senders:
+            sender.join()
+        self.assertEqual({str(answer) for answer, _ in answers},
+                         {str((200, {"accepted": 50, "refused": 0}))})
+        self.assertEqual(agent.metric("bidlake_capture_events_kept_total"), 50 * len(answers))
+        agent.stop()
+        self.lake.tables = self.lake.write("last.yaml", MINE + "".join(
+            f"  c{n}: {{type: string, from: x}}\n" for n in range(3)))
+        self.lake.init()
+        self.lake.once()
+        sent = [json.loads(line)["id"] for _, body in answers for line in body.splitlines()]
+        self.assertEqual(self.lake.ids("mine", "id"), {name: 1 for name in sent})
+
+    def test_limits(self):
+        """At all doors, from the next request on."""
+        path = self.lake.path("mine.sock")
+        agent = self.start_configured("--listen", f"http:127.0.0.1:0,unix:{path}?table=mine&ack=lines")
+        large = lines(1, pad=3000)
+        self.assertEqual(agent.post("mine", large)[0], 200)
+        self.configure("2KiB")
+        self.reload(agent)
+        self.assertEqual(agent.post("mine", large)[0], 400)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(20)
+            door.connect(path)
+            door.sendall(large)
+            self.assertEqual(door.recv(10), b"1\n")
+            self.configure("1MiB")
+            self.reload(agent)
+            door.sendall(large)
+            self.assertEqual(door.recv(10), b"2\n")
+        self.assertEqual(agent.metric("bidlake_capture_events_refused_total"), 2)
+        # Two, and the letter of what was refused.
+        self.assertEqual(agent.metric("bidlake_capture_events_kept_total"), 3)
+        agent.stop()
+
+    def test_all_or_nothing(self):
+        """What is wrong is named by file and line, and nothing of the file holds."""
+        agent = self.start_configured()
+        self.configure("2KiB", "http: {token_file: /nowhere}\n")
+        self.reload(agent, "the configuration is refused")
+        self.assertIn("/nowhere", agent.log())
+        self.configure("2KiB", "limits.event_bites: 1KiB\n")
+        self.reload(agent, "the configuration is refused")
+        self.assertRegex(agent.log(), r"agent\.yaml:3: unknown key")
+        self.lake.write("mine.yaml", MINE.replace("string", "strinng"))
+        self.configure("2KiB")
+        self.reload(agent, "the configuration is refused")
+        self.assertRegex(agent.log(), r"mine\.yaml:4: .*strinng")
+        self.assertEqual(agent.post("mine", lines(1, pad=3000))[0], 200)
+        agent.stop()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "agent/capture/capture.h"
+#include "agent/capture/state.h"
 #include "lib/row/row.h"
 
 struct bench {
@@ -164,6 +164,14 @@ static void answered_events_are_in_the_spool(void **state)
     assert_int_equal(capture_find_table(bench.capture, slice_cstr("nothing")), SIZE_MAX);
     intake_close(intake);
     bench_close(&bench);
+}
+
+static struct capture_table_statistics clicks_of(struct bench *bench)
+{
+    struct capture_table_statistics out;
+    capture_table_statistics(bench->capture,
+                             capture_find_table(bench->capture, slice_cstr("clicks")), &out);
+    return out;
 }
 
 enum { SENDERS = 4, REQUESTS = 300 };
@@ -332,6 +340,75 @@ static void cuts_wait_for_company_when_there_are_many(void **state)
     bench_close(&bench);
 }
 
+static struct generation *prepare(struct bench *bench, const char *table, size_t event_bytes_max)
+{
+    struct mapping_set mappings = {0};
+    struct generation *generation = NULL;
+    struct capture_limits limits = {.event_bytes_max = event_bytes_max};
+    struct error err;
+    must(mapping_set_load(&mappings, &table, 1, &err), &err);
+    must(capture_prepare(bench->capture, &mappings, &limits, &generation, &err), &err);
+    assert_int_equal(mappings.count, 0);
+    return generation;
+}
+
+static size_t generations(struct bench *bench)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&bench->capture->lock);
+    for (const struct generation *at = atomic_load(&bench->capture->generation); at != NULL;
+         at = at->older)
+        count++;
+    pthread_mutex_unlock(&bench->capture->lock);
+    return count;
+}
+
+/* Who reloads each minute for a year must not find the agent grown. And a table that a new
+ * configuration doesn't name keeps its number and is taken by the mapping it had. */
+static void reloads_leave_nothing_behind(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *idle = NULL;
+    struct intake *intake = NULL;
+    struct error err;
+    const char *events[] = {"{\"id\":\"a name of more than 20 bytes\"}"};
+    static const char *const names[] = {"openrtb/clicks", "openrtb", "openrtb/impressions"};
+    bench_open(&bench, 0);
+    must(intake_open(&idle, bench.capture, &err), &err);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    size_t clicks = capture_find_table(bench.capture, slice_cstr("clicks"));
+    for (size_t i = 0; i < 30; i++) {
+        capture_discard(bench.capture, prepare(&bench, names[(i + 1) % 3], 20));
+        capture_apply(bench.capture, prepare(&bench, names[i % 3], i % 2 == 0 ? 0 : 20));
+        int rc = request(&bench, intake, "clicks", events, 0);
+        assert_int_equal(rc, ERROR_INPUT); /* nothing to wait for */
+        assert_int_equal(capture_find_table(bench.capture, slice_cstr("clicks")), clicks);
+        if (i % 2 == 0) {
+            must(request(&bench, intake, "clicks", events, 1), &err);
+            /* Those that the idle intake and the request before go by. */
+            assert_true(generations(&bench) <= 3);
+        }
+    }
+    assert_int_equal(capture_table_count(bench.capture), bench.mappings.count);
+    assert_int_equal(clicks_of(&bench).kept, 15);
+    assert_int_equal(end_of(&bench, "clicks"), 15);
+    intake_close(idle);
+    capture_apply(bench.capture, prepare(&bench, "openrtb", 0));
+    must(request(&bench, intake, "clicks", events, 1), &err);
+    assert_int_equal(generations(&bench), 1);
+    /* The new limit holds for the next request. */
+    capture_apply(bench.capture, prepare(&bench, "openrtb", 20));
+    struct waiter waiter;
+    waiter_init(&waiter);
+    must(intake_begin(intake, clicks, &waiter.ticket, &err), &err);
+    event(intake, events[0], false);
+    assert_false(intake_end(intake));
+    assert_int_equal(clicks_of(&bench).refused[REFUSED_SIZE], 1);
+    intake_close(intake);
+    bench_close(&bench);
+}
+
 /* After a leap of the clock no position of the old stream may be given again. */
 static void leap_of_the_clock_begins_new_streams(void **state)
 {
@@ -368,14 +445,6 @@ static const char *large_event(void)
         memcpy(text + 7 + SIZE, "\"}", 3);
     }
     return text;
-}
-
-static struct capture_table_statistics clicks_of(struct bench *bench)
-{
-    struct capture_table_statistics out;
-    capture_table_statistics(bench->capture,
-                             capture_find_table(bench->capture, slice_cstr("clicks")), &out);
-    return out;
 }
 
 /* A block holds 64 MiB at most. An event must not be refused since those before it in the
@@ -632,6 +701,7 @@ int main(void)
         cmocka_unit_test(rest_of_the_spool_is_for_higher_priorities),
         cmocka_unit_test(refused_cut_holds_its_lowest_priority_back),
         cmocka_unit_test(cuts_wait_for_company_when_there_are_many),
+        cmocka_unit_test(reloads_leave_nothing_behind),
         cmocka_unit_test(full_blocks_refuse_no_event),
         cmocka_unit_test(request_beyond_the_bound_is_taken_back),
         cmocka_unit_test(failed_append_is_answered_to_all),
