@@ -65,7 +65,7 @@ struct lane {
     uint64_t received;
     uint64_t received_bytes;
     uint64_t refused[REFUSED_REASON_COUNT];
-    uint64_t turned_away;
+    _Atomic uint64_t turned_away; /* counted without the lock */
 };
 
 struct lane_set {
