@@ -265,8 +265,8 @@ static void ask_drain(void *context)
 
 static const struct source_ops *find_source(const char *kind)
 {
-    static const struct source_ops *const all[] = {&source_http, &source_unix,
-                                                   &source_unix_datagram, &source_stdin};
+    static const struct source_ops *const all[] = {
+        &source_http, &source_unix, &source_unix_datagram, &source_stdin, &source_tail};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (strcmp(all[i]->kind, kind) == 0)
             return all[i];

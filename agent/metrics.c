@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/tail/tail.h"
 #include "lib/base/memory.h"
 
 static void head(struct buf *out, const char *name, const char *type, const char *help)
@@ -140,6 +141,23 @@ static void write_source_gauge(const struct source_line *lines, size_t count, co
     }
 }
 
+static void write_files(const struct source_line *lines, size_t count, struct buf *out)
+{
+    static const char faults[] = "bidlake_tail_faults_total";
+    write_source_gauge(lines, count, "bidlake_source_files", "gauge", "Files that are followed.",
+                       offsetof(struct source_statistics, files), out);
+    write_source_gauge(lines, count, "bidlake_source_unread_bytes", "gauge",
+                       "Bytes of plain files beyond what is durable.",
+                       offsetof(struct source_statistics, unread_bytes), out);
+    head(out, faults, "counter", "What kept a file from being read on.");
+    for (size_t i = 0; i < count; i++) {
+        for (size_t f = 0; f < SOURCE_FILE_FAULT_COUNT && strcmp(lines[i].kind, "tail") == 0; f++)
+            buf_printf(out, "%s{address=\"%s\",fault=\"%s\"} %" PRIu64 "\n", faults,
+                       lines[i].statistics.address, tail_fault_names[f],
+                       lines[i].statistics.file_faults[f]);
+    }
+}
+
 static void write_sources(const struct view_sources *sources, struct buf *out)
 {
     static const char answered[] = "bidlake_source_requests_total";
@@ -165,6 +183,7 @@ static void write_sources(const struct view_sources *sources, struct buf *out)
     write_source_gauge(lines, count, "bidlake_source_keys", "gauge",
                        "Idempotency-Keys whose answers are remembered.",
                        offsetof(struct source_statistics, keys), out);
+    write_files(lines, count, out);
     free(lines);
 }
 
