@@ -150,6 +150,7 @@ static int build_segment(struct pipeline *pipeline, const struct spool_segment *
 {
     const char *slash = strrchr(segment->stream, '/');
     const struct contract *contract = NULL;
+    int64_t begun_ns = clock_mono_ns();
     int rc = uploader_contract_borrow(pipeline->uploader,
                                       slash != NULL ? slash + 1 : segment->stream, &contract, err);
     /* Files of what it was before a part of it was lost are in nobody's register. */
@@ -157,6 +158,8 @@ static int build_segment(struct pipeline *pipeline, const struct spool_segment *
         uploader_remove_built(pipeline->options.spool, segment->stream, segment->from);
     if (rc == OK)
         rc = roller_build(&pipeline->roller, segment, contract, &pipeline->roller_statistics, err);
+    if (rc == OK)
+        histogram_observe(&pipeline->roller_statistics.spans, (clock_mono_ns() - begun_ns) / 1000);
     return rc;
 }
 

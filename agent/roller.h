@@ -33,6 +33,7 @@
 #include "lib/announce/announce.h"
 #include "lib/base/clock.h"
 #include "lib/base/error.h"
+#include "lib/base/histogram.h"
 #include "spool/spool.h"
 
 enum {
@@ -67,6 +68,7 @@ struct roller_statistics {
     uint64_t rows;
     uint64_t bytes;
     uint64_t damaged_blocks;
+    struct histogram spans; /* wall clock, a build each; by the pipeline */
 };
 
 /* Builds `segment` (SEALED) and sets it to BUILT in the register. `contract` gives

@@ -37,6 +37,7 @@ struct watch {
     int64_t receipt_ms;    /* the store's clock: the receipt that sent a segment back last */
     bool seen;             /* in this step's list of streams */
     bool alarmed;          /* an impossible receipt was logged */
+    bool deaf;             /* its receipt could not be read last */
 };
 
 struct contract_entry {
@@ -457,6 +458,7 @@ static int upload_segment(struct uploader *uploader, struct spool_segment *segme
     struct announcement announcement;
     struct buf bytes = {0};
     bool renamed = false;
+    int64_t begun_ns = clock_mono_ns();
     announcement_init(&announcement);
     int rc = announcement_decode(&announcement, segment->payload, err);
     if (rc != OK)
@@ -493,6 +495,8 @@ static int upload_segment(struct uploader *uploader, struct spool_segment *segme
     uploader->statistics.announcements_put++;
     segment->state = SEGMENT_ANNOUNCED;
     segment->announced_at_ms = clock_wall_ms(uploader->options.clock);
+    uploader->statistics.announced_at_ms = segment->announced_at_ms;
+    histogram_observe(&uploader->statistics.spans, (clock_mono_ns() - begun_ns) / 1000);
     rc = register_segment(uploader, segment, err);
     if (rc == OK)
         remove_local_files(uploader, segment, announcement.file_count);
@@ -657,7 +661,8 @@ static void step_stream(struct uploader *uploader, const struct spool_stream *st
     if (stream->announced > stream->next && now_ms >= watch->receipt_at_ms) {
         watch->receipt_at_ms = now_ms + uploader->options.receipt_poll_ms;
         /* A receipt is only a hint: one that can't be read doesn't hold uploads up. */
-        if (read_receipt(uploader, watch, stream, &err) != OK)
+        watch->deaf = read_receipt(uploader, watch, stream, &err) != OK;
+        if (watch->deaf)
             watch_failed(uploader, watch, "receipt", &err);
     }
     if (upload_stream(uploader, stream, &err) != OK) {
@@ -687,7 +692,7 @@ int uploader_backlog(struct uploader *uploader, struct uploader_backlog *out, st
     *out = (struct uploader_backlog){0};
     memcpy(out->last_failure, uploader->last_failure, sizeof out->last_failure);
     for (const struct watch *watch = uploader->watches; watch != NULL; watch = watch->next)
-        out->failing = out->failing || watch->failures > 0;
+        out->failing = out->failing || watch->failures > 0 || watch->deaf;
     int rc = spool_list_streams(uploader->options.spool, &arena, &streams, err);
     for (size_t i = 0; rc == OK && i < streams.count; i++) {
         size_t count = 0;

@@ -28,6 +28,7 @@
 #include "lib/announce/announce.h"
 #include "lib/base/clock.h"
 #include "lib/base/error.h"
+#include "lib/base/histogram.h"
 #include "lib/base/random.h"
 #include "lib/objstore/objstore.h"
 #include "spool/spool.h"
@@ -52,7 +53,9 @@ struct uploader_statistics {
     uint64_t announcements_repeated;
     uint64_t segments_rebuilt; /* sent back by a receipt */
     uint64_t failures;
-    uint64_t alarms; /* logged as ALARM: a person must look */
+    uint64_t alarms;         /* logged as ALARM: a person must look */
+    int64_t announced_at_ms; /* wall clock, of the last one put; 0: none */
+    struct histogram spans;  /* wall clock, a segment's files and announcement each */
 };
 
 int uploader_open(struct uploader **out, const struct uploader_options *options,
