@@ -6,88 +6,61 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/tail/tail.h"
+#include "agent/process.h"
+#include "agent/status.h"
 #include "lib/base/memory.h"
 
-static void head(struct buf *out, const char *name, const char *type, const char *help)
+enum metric_id {
+#define METRIC(id, name, type, labels, help) METRIC_##id,
+#include "agent/metrics.def"
+#undef METRIC
+};
+
+static const struct metric {
+    const char *name;
+    const char *type;
+    const char *help;
+} metrics[] = {
+#define METRIC(id, name, type, labels, help) {name, #type, help},
+#include "agent/metrics.def"
+#undef METRIC
+};
+
+/* ---- lines ---- */
+
+static const char *head(struct buf *out, enum metric_id id)
 {
-    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+    const struct metric *metric = &metrics[id];
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
+               metric->type);
+    return metric->name;
 }
 
-static void single(struct buf *out, const char *name, const char *type, const char *help,
-                   uint64_t value)
+static void single(struct buf *out, enum metric_id id, uint64_t value)
 {
-    head(out, name, type, help);
-    buf_printf(out, "%s %" PRIu64 "\n", name, value);
+    buf_printf(out, "%s %" PRIu64 "\n", head(out, id), value);
 }
 
-/* ---- capture ---- */
-
-enum figure { RECEIVED, RECEIVED_BYTES, KEPT, KEPT_ROWS, WAITING, TURNED_AWAY };
-
-static uint64_t pick(const struct capture_table_statistics *statistics, enum figure figure)
+static void single_real(struct buf *out, enum metric_id id, double value)
 {
-    switch (figure) {
-    case RECEIVED:
-        return statistics->received;
-    case RECEIVED_BYTES:
-        return statistics->received_bytes;
-    case KEPT:
-        return statistics->kept;
-    case KEPT_ROWS:
-        return statistics->kept_rows;
-    case WAITING:
-        return statistics->waiting;
-    case TURNED_AWAY:
-        return statistics->turned_away;
-    }
-    return 0;
+    buf_printf(out, "%s %.3f\n", head(out, id), value);
 }
 
-/* One look at each table, so that the lines of one scrape belong together. */
-static void write_tables(const struct agent_view *view, struct buf *out)
+/* A label's value: what stands there comes from configurations. */
+static void put_label(struct buf *out, const char *value)
 {
-    static const struct {
-        const char *name;
-        const char *type;
-        const char *help;
-    } columns[] = {
-        {"bidlake_capture_events_received_total", "counter", "Events that were handed in."},
-        {"bidlake_capture_bytes_received_total", "counter", "Bytes of their JSON text."},
-        {"bidlake_capture_events_kept_total", "counter", "Events answered as durable."},
-        {"bidlake_capture_rows_kept_total", "counter", "Rows that they made."},
-        {"bidlake_capture_events_waiting", "gauge", "Events not answered yet."},
-        {"bidlake_capture_requests_full_total", "counter",
-         "Requests turned away at the door for want of room."},
-    };
-    size_t count = capture_table_count(view->capture);
-    struct capture_table_statistics *tables = memory_alloc(count + 1, sizeof *tables);
-    for (size_t i = 0; i < count; i++)
-        capture_table_statistics(view->capture, i, &tables[i]);
-    for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++) {
-        head(out, columns[c].name, columns[c].type, columns[c].help);
-        for (size_t i = 0; i < count; i++)
-            buf_printf(out, "%s{table=\"%s\"} %" PRIu64 "\n", columns[c].name,
-                       capture_table_name_borrow(view->capture, i),
-                       pick(&tables[i], (enum figure)c));
+    for (; *value != 0; value++) {
+        if (*value == '\\' || *value == '"')
+            buf_put_u8(out, '\\');
+        if (*value == '\n')
+            buf_put_cstr(out, "\\n");
+        else
+            buf_put_u8(out, (uint8_t)*value);
     }
-    static const char refused[] = "bidlake_capture_events_refused_total";
-    head(out, refused, "counter", "Events that were refused, by reason.");
-    for (size_t i = 0; i < count; i++) {
-        const char *table = capture_table_name_borrow(view->capture, i);
-        for (size_t r = 0; r < REFUSED_REASON_COUNT; r++)
-            buf_printf(out, "%s{table=\"%s\",reason=\"%s\"} %" PRIu64 "\n", refused, table,
-                       refusal_reason_name((enum refusal_reason)r), tables[i].refused[r]);
-        buf_printf(out, "%s{table=\"%s\",reason=\"no_room\"} %" PRIu64 "\n", refused, table,
-                   tables[i].rejected);
-    }
-    free(tables);
 }
 
 /* `counts` has one bucket more than there are bounds: what is above them all. */
-struct histogram {
-    const char *name;
-    const char *help;
+struct buckets {
     const int64_t *bounds;
     double unit_seconds; /* of a bound */
     const uint64_t *counts;
@@ -95,157 +68,252 @@ struct histogram {
     double sum_seconds;
 };
 
-static void write_histogram(const struct histogram *histogram, struct buf *out)
+static void write_buckets(struct buf *out, enum metric_id id, const struct buckets *buckets)
 {
-    const char *name = histogram->name;
+    const char *name = head(out, id);
     uint64_t sum = 0;
-    head(out, name, "histogram", histogram->help);
-    for (size_t i = 0; i < histogram->bound_count; i++) {
-        sum += histogram->counts[i];
+    for (size_t i = 0; i < buckets->bound_count; i++) {
+        sum += buckets->counts[i];
         buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-                   (double)histogram->bounds[i] * histogram->unit_seconds, sum);
+                   (double)buckets->bounds[i] * buckets->unit_seconds, sum);
     }
-    sum += histogram->counts[histogram->bound_count];
+    sum += buckets->counts[buckets->bound_count];
     buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name,
-               sum, name, histogram->sum_seconds, name, sum);
+               sum, name, buckets->sum_seconds, name, sum);
 }
 
-static void write_latency(const struct capture_statistics *statistics, struct buf *out)
+static void write_histogram(struct buf *out, enum metric_id id, const struct histogram *histogram)
 {
-    struct histogram histogram = {.name = "bidlake_capture_durable_seconds",
-                                  .help = "From a cut's first event to its durable answer.",
-                                  .bounds = capture_latency_bounds_us,
-                                  .unit_seconds = 1e-6,
-                                  .counts = statistics->latency,
-                                  .bound_count = CAPTURE_LATENCY_BUCKETS - 1,
-                                  .sum_seconds = (double)statistics->latency_sum_us / 1e6};
-    write_histogram(&histogram, out);
+    struct buckets buckets = {.bounds = histogram_bounds_us,
+                              .unit_seconds = 1e-6,
+                              .counts = histogram->counts,
+                              .bound_count = HISTOGRAM_BUCKETS - 1,
+                              .sum_seconds = (double)histogram->sum_us / 1e6};
+    write_buckets(out, id, &buckets);
 }
 
-/* ---- sources, spool, delivery ---- */
+/* ---- tables ---- */
+
+struct tables {
+    size_t count;
+    struct view_table *tables;
+};
+
+/* One line a table, of the field at `offset`. */
+static void write_tables_line(struct buf *out, const struct tables *all, enum metric_id id,
+                              size_t offset)
+{
+    const char *name = head(out, id);
+    for (size_t i = 0; i < all->count; i++) {
+        uint64_t value = 0;
+        memcpy(&value, (const char *)&all->tables[i] + offset, sizeof value);
+        buf_printf(out, "%s{table=\"", name);
+        put_label(out, all->tables[i].flow.name);
+        buf_printf(out, "\"} %" PRIu64 "\n", value);
+    }
+}
+
+static void put_by(struct buf *out, const char *name, const struct view_table *table,
+                   const char *label, const char *by, uint64_t value)
+{
+    buf_printf(out, "%s{table=\"", name);
+    put_label(out, table->flow.name);
+    buf_printf(out, "\",%s=\"%s\"} %" PRIu64 "\n", label, by, value);
+}
+
+static void write_capture_tables(struct buf *out, const struct tables *all)
+{
+    write_tables_line(out, all, METRIC_RECEIVED, offsetof(struct view_table, capture.received));
+    write_tables_line(out, all, METRIC_RECEIVED_BYTES,
+                      offsetof(struct view_table, capture.received_bytes));
+    write_tables_line(out, all, METRIC_KEPT, offsetof(struct view_table, capture.kept));
+    write_tables_line(out, all, METRIC_KEPT_ROWS, offsetof(struct view_table, capture.kept_rows));
+    write_tables_line(out, all, METRIC_WAITING, offsetof(struct view_table, capture.waiting));
+    const char *name = head(out, METRIC_REFUSED);
+    for (size_t i = 0; i < all->count; i++) {
+        const struct capture_table_statistics *capture = &all->tables[i].capture;
+        for (size_t r = 0; r < REFUSED_REASON_COUNT; r++)
+            put_by(out, name, &all->tables[i], "reason",
+                   refusal_reason_name((enum refusal_reason)r), capture->refused[r]);
+        put_by(out, name, &all->tables[i], "reason", "no_room", capture->rejected);
+    }
+}
+
+static void write_spool_tables(struct buf *out, const struct tables *all)
+{
+    const char *name = head(out, METRIC_SPOOL_EVENTS);
+    for (size_t i = 0; i < all->count; i++) {
+        const struct flow_table *flow = &all->tables[i].flow;
+        put_by(out, name, &all->tables[i], "state", "open", flow->open);
+        put_by(out, name, &all->tables[i], "state", "sealed", flow->sealed);
+        put_by(out, name, &all->tables[i], "state", "announced", flow->announced);
+    }
+    write_tables_line(out, all, METRIC_RECOVERED, offsetof(struct view_table, flow.recovered));
+    write_tables_line(out, all, METRIC_UPLOAD_EVENTS, offsetof(struct view_table, flow.uploaded));
+    write_tables_line(out, all, METRIC_COMMITTED, offsetof(struct view_table, flow.committed));
+    name = head(out, METRIC_DROPPED);
+    for (size_t i = 0; i < all->count; i++) {
+        for (size_t r = 0; r < FLOW_REASONS; r++)
+            put_by(out, name, &all->tables[i], "reason", flow_reasons[r],
+                   all->tables[i].flow.dropped[r]);
+    }
+}
+
+/* ---- capture and sources ---- */
+
+static void write_capture(struct buf *out, struct capture *capture)
+{
+    struct capture_statistics statistics = {0};
+    capture_statistics(capture, &statistics);
+    struct buckets durable = {.bounds = capture_latency_bounds_us,
+                              .unit_seconds = 1e-6,
+                              .counts = statistics.latency,
+                              .bound_count = CAPTURE_LATENCY_BUCKETS - 1,
+                              .sum_seconds = (double)statistics.latency_sum_us / 1e6};
+    write_buckets(out, METRIC_DURABLE, &durable);
+    single(out, METRIC_FULL, statistics.full);
+    single(out, METRIC_CAPTURE_WAITING, statistics.waiting_bytes);
+    single(out, METRIC_CAPTURE_LIMIT, statistics.waiting_bytes_max);
+}
 
 struct source_line {
     const char *kind;
     struct source_statistics statistics;
 };
 
-static void write_source_gauge(const struct source_line *lines, size_t count, const char *name,
-                               const char *type, const char *help, size_t offset, struct buf *out)
+static void put_source(struct buf *out, const char *name, const struct source_line *line)
 {
-    head(out, name, type, help);
+    buf_printf(out, "%s{source=\"%s\",address=\"", name, line->kind);
+    put_label(out, line->statistics.address);
+    buf_put_cstr(out, "\"");
+}
+
+static void write_sources_line(struct buf *out, const struct source_line *lines, size_t count,
+                               enum metric_id id, size_t offset)
+{
+    const char *name = head(out, id);
     for (size_t i = 0; i < count; i++) {
         uint64_t value = 0;
         memcpy(&value, (const char *)&lines[i].statistics + offset, sizeof value);
-        buf_printf(out, "%s{source=\"%s\",address=\"%s\"} %" PRIu64 "\n", name, lines[i].kind,
-                   lines[i].statistics.address, value);
+        put_source(out, name, &lines[i]);
+        buf_printf(out, "} %" PRIu64 "\n", value);
     }
 }
 
-static void write_files(const struct source_line *lines, size_t count, struct buf *out)
+static void write_sources(struct buf *out, const struct view_sources *sources)
 {
-    static const char faults[] = "bidlake_tail_faults_total";
-    write_source_gauge(lines, count, "bidlake_source_files", "gauge", "Files that are followed.",
-                       offsetof(struct source_statistics, files), out);
-    write_source_gauge(lines, count, "bidlake_source_unread_bytes", "gauge",
-                       "Bytes of plain files beyond what is durable.",
-                       offsetof(struct source_statistics, unread_bytes), out);
-    head(out, faults, "counter", "What kept a file from being read on.");
-    for (size_t i = 0; i < count; i++) {
-        for (size_t f = 0; f < SOURCE_FILE_FAULT_COUNT && strcmp(lines[i].kind, "tail") == 0; f++)
-            buf_printf(out, "%s{address=\"%s\",fault=\"%s\"} %" PRIu64 "\n", faults,
-                       lines[i].statistics.address, tail_fault_names[f],
-                       lines[i].statistics.file_faults[f]);
-    }
-}
-
-static void write_sources(const struct view_sources *sources, struct buf *out)
-{
-    static const char answered[] = "bidlake_source_requests_total";
     size_t count = sources->count;
     struct source_line *lines = memory_alloc(count + 1, sizeof *lines);
-    head(out, answered, "counter", "Requests answered, by the status' class.");
+    const char *answered = head(out, METRIC_REQUESTS);
     for (size_t i = 0; i < count; i++) {
         struct source_statistics *statistics = &lines[i].statistics;
         lines[i].kind = sources->open[i].ops->kind;
         sources->open[i].ops->statistics(sources->open[i].source, statistics);
-        for (size_t status = 2; status < 6; status++)
-            buf_printf(out, "%s{source=\"%s\",address=\"%s\",status=\"%zuxx\"} %" PRIu64 "\n",
-                       answered, lines[i].kind, statistics->address, status,
+        for (size_t status = 2; status < 6; status++) {
+            put_source(out, answered, &lines[i]);
+            buf_printf(out, ",status=\"%zuxx\"} %" PRIu64 "\n", status,
                        statistics->answered[status]);
+        }
     }
-    write_source_gauge(lines, count, "bidlake_source_bytes_total", "counter",
-                       "Bytes of bodies, as sent.", offsetof(struct source_statistics, bytes), out);
-    write_source_gauge(lines, count, "bidlake_source_connections", "gauge", "Connections open now.",
-                       offsetof(struct source_statistics, connections), out);
-    write_source_gauge(lines, count, "bidlake_source_macros_unresolved_total", "counter",
-                       "Macros that nobody filled in.",
-                       offsetof(struct source_statistics, unresolved_macros), out);
-    write_source_gauge(lines, count, "bidlake_source_keys", "gauge",
-                       "Idempotency-Keys whose answers are remembered.",
-                       offsetof(struct source_statistics, keys), out);
-    write_files(lines, count, out);
+    write_sources_line(out, lines, count, METRIC_SOURCE_BYTES,
+                       offsetof(struct source_statistics, bytes));
+    write_sources_line(out, lines, count, METRIC_CONNECTIONS,
+                       offsetof(struct source_statistics, connections));
+    write_sources_line(out, lines, count, METRIC_MACROS,
+                       offsetof(struct source_statistics, unresolved_macros));
+    write_sources_line(out, lines, count, METRIC_KEYS, offsetof(struct source_statistics, keys));
     free(lines);
 }
 
-static void write_spool(struct spool *spool, struct buf *out)
+/* ---- spool, delivery, the process ---- */
+
+static void write_spool(struct buf *out, const struct agent_view *view)
 {
     struct spool_statistics statistics = {0};
-    spool_statistics(spool, &statistics);
-    single(out, "bidlake_spool_bytes", "gauge", "Bytes of the log and of sealed files.",
-           statistics.bytes_used);
-    single(out, "bidlake_spool_limit_bytes", "gauge", "The budget of these.", statistics.bytes_max);
-    single(out, "bidlake_spool_commits_total", "counter", "Transactions, one sync each.",
-           statistics.commit_count);
-    single(out, "bidlake_spool_dropped_events_total", "counter",
-           "Answered events dropped for room and announced as lost (spool.when_full: drop_oldest).",
-           statistics.dropped_events);
+    spool_statistics(view->spool, &statistics);
+    single(out, METRIC_SPOOL_BYTES, statistics.bytes_used);
+    single(out, METRIC_SPOOL_LIMIT, statistics.bytes_max);
+    single(out, METRIC_SPOOL_RESERVE, statistics.bytes_reserve);
+    single(out, METRIC_DISK_FREE, view_disk_free(view));
+    single(out, METRIC_SPOOL_COMMITS, statistics.commit_count);
+    single(out, METRIC_UNANNOUNCED, view->backlog.unannounced);
+    single(out, METRIC_UNCOMMITTED, view->backlog.uncommitted);
+    single_real(out, METRIC_OLDEST_SPOOLED, (double)view->freshness.oldest_unannounced_ms / 1e3);
 }
 
-static void write_freshness(const struct freshness_statistics *freshness, struct buf *out)
-{
-    struct histogram histogram = {
-        .name = "bidlake_commit_freshness_seconds",
-        .help = "From the durable answer to the committed table, by receipts.",
-        .bounds = freshness_bounds_s,
-        .unit_seconds = 1,
-        .counts = freshness->marks,
-        .bound_count = FRESHNESS_BUCKETS - 1,
-        .sum_seconds = (double)freshness->sum_ms / 1e3};
-    write_histogram(&histogram, out);
-    head(out, "bidlake_commit_oldest_seconds", "gauge",
-         "Age of the oldest event that no commit is known of.");
-    buf_printf(out, "bidlake_commit_oldest_seconds %.3f\n", (double)freshness->oldest_ms / 1e3);
-}
-
-static void write_delivery(const struct agent_view *view, struct buf *out)
+static void write_delivery(struct buf *out, const struct agent_view *view)
 {
     const struct uploader_statistics *uploads = &view->uploads;
-    single(out, "bidlake_upload_files_total", "counter", "Data files put.", uploads->files_put);
-    single(out, "bidlake_upload_bytes_total", "counter", "Bytes of data files put.",
-           uploads->bytes_put);
-    single(out, "bidlake_upload_announcements_total", "counter", "Segments announced.",
-           uploads->announcements_put);
-    single(out, "bidlake_upload_failures_total", "counter", "Puts that failed and are retried.",
-           uploads->failures);
-    single(out, "bidlake_upload_alarms_total", "counter", "What a person must look at.",
-           uploads->alarms);
-    single(out, "bidlake_spool_segments_unannounced", "gauge", "Segments not uploaded yet.",
-           view->backlog.unannounced);
-    single(out, "bidlake_spool_streams_uncommitted", "gauge",
-           "Streams with announced segments that no commit is known of.",
-           view->backlog.uncommitted);
+    const struct roller_statistics *rolls = &view->rolls;
+    write_histogram(out, METRIC_ROLL, &rolls->spans);
+    single(out, METRIC_ROLL_ROWS, rolls->rows);
+    single(out, METRIC_ROLL_FILES, rolls->files);
+    single(out, METRIC_ROLL_BYTES, rolls->bytes);
+    single(out, METRIC_ROLL_DAMAGED, rolls->damaged_blocks);
+    write_histogram(out, METRIC_UPLOAD, &uploads->spans);
+    single(out, METRIC_UPLOAD_FILES, uploads->files_put);
+    single(out, METRIC_UPLOAD_BYTES, uploads->bytes_put);
+    single(out, METRIC_ANNOUNCEMENTS, uploads->announcements_put);
+    single(out, METRIC_REPEATED, uploads->announcements_repeated);
+    single(out, METRIC_REBUILT, uploads->segments_rebuilt);
+    single(out, METRIC_FAILURES, uploads->failures);
+    single(out, METRIC_ALARMS, uploads->alarms);
+    single_real(out, METRIC_LAST_UPLOAD, (double)uploads->announced_at_ms / 1e3);
+}
+
+static void write_commits(struct buf *out, const struct freshness_statistics *freshness)
+{
+    struct buckets buckets = {.bounds = freshness_bounds_s,
+                              .unit_seconds = 1,
+                              .counts = freshness->marks,
+                              .bound_count = FRESHNESS_BUCKETS - 1,
+                              .sum_seconds = (double)freshness->sum_ms / 1e3};
+    write_buckets(out, METRIC_FRESHNESS, &buckets);
+    single_real(out, METRIC_OLDEST, (double)freshness->oldest_ms / 1e3);
+    single_real(out, METRIC_LAST_COMMIT, (double)freshness->committed_at_ms / 1e3);
+}
+
+static void write_checks(struct buf *out, const struct agent_view *view)
+{
+    static const char *const states[] = {"ok", "warn", "fail"};
+    struct status_check checks[STATUS_CHECKS];
+    single(out, METRIC_READY, status_checks(view, checks));
+    const char *name = head(out, METRIC_CHECK);
+    for (size_t i = 0; i < STATUS_CHECKS; i++) {
+        for (size_t s = 0; s < sizeof states / sizeof states[0]; s++)
+            buf_printf(out, "%s{check=\"%s\",state=\"%s\"} %d\n", name, checks[i].name, states[s],
+                       checks[i].state == (enum check_state)s);
+    }
+}
+
+static void write_process(struct buf *out, const struct agent_view *view)
+{
+    struct process_figures process;
+    process_look(&process);
+    buf_printf(out, "%s{version=\"%s\"} 1\n", head(out, METRIC_BUILD_INFO), BIDLAKE_VERSION);
+    single_real(out, METRIC_CPU, process.cpu_seconds);
+    single(out, METRIC_RESIDENT, process.resident_bytes);
+    single(out, METRIC_ANONYMOUS, process.anonymous_bytes);
+    single(out, METRIC_VIRTUAL, process.virtual_bytes);
+    single(out, METRIC_OPEN_FDS, process.open_files);
+    single(out, METRIC_MAX_FDS, process.open_files_max);
+    single_real(out, METRIC_START_TIME, (double)view->started_at_ms / 1e3);
 }
 
 void metrics_write(const struct agent_view *view, struct buf *out)
 {
+    struct tables all;
+    all.count = view_tables(view, &all.tables);
     if (view->capture != NULL) {
-        struct capture_statistics capture = {0};
-        capture_statistics(view->capture, &capture);
-        write_tables(view, out);
-        write_latency(&capture, out);
-        write_sources(view->sources, out);
+        write_capture_tables(out, &all);
+        write_capture(out, view->capture);
+        write_sources(out, view->sources);
     }
-    write_spool(view->spool, out);
-    write_delivery(view, out);
-    write_freshness(&view->freshness, out);
+    write_spool_tables(out, &all);
+    write_spool(out, view);
+    write_delivery(out, view);
+    write_commits(out, &view->freshness);
+    write_checks(out, view);
+    write_process(out, view);
+    free(all.tables);
 }

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -16,7 +15,6 @@
 enum {
     DISK_FULL_BYTES = 16 << 20, /* of the file system: LMDB's next pages may not fit */
     STEP_SLOW_MS = 60000,
-    STATUS_FILES_MAX = 1000,
 };
 
 /* ---- checks ---- */
@@ -38,14 +36,6 @@ static bool drops_oldest(const struct agent_view *view)
     return strcmp(view->config->spool_when_full, "drop_oldest") == 0;
 }
 
-static uint64_t disk_free(const struct agent_view *view)
-{
-    struct statvfs info;
-    if (statvfs(view->config->spool_directory, &info) < 0)
-        return 0;
-    return (uint64_t)info.f_bavail * info.f_frsize;
-}
-
 static uint64_t budget_left(const struct spool_statistics *spool)
 {
     uint64_t used = spool->bytes_used + spool->bytes_reserve;
@@ -58,7 +48,7 @@ static void check_room(const struct agent_view *view, struct status_check *check
     struct spool_statistics spool = {0};
     spool_statistics(view->spool, &spool);
     uint64_t left = budget_left(&spool);
-    uint64_t disk = disk_free(view);
+    uint64_t disk = view_disk_free(view);
     if (disk < DISK_FULL_BYTES)
         set_check(check, CHECK_FAIL, "the disk under %s is full: %" PRIu64 " bytes are free",
                   view->config->spool_directory, disk);
@@ -166,7 +156,7 @@ static json_t *spool_json(const struct agent_view *view)
     set(out, "bytes", spool.bytes_used);
     set(out, "bytes_max", spool.bytes_max);
     set(out, "bytes_reserve", spool.bytes_reserve);
-    set(out, "disk_free_bytes", disk_free(view));
+    set(out, "disk_free_bytes", view_disk_free(view));
     json_object_set_new(out, "when_full", json_string(view->config->spool_when_full));
     return out;
 }
@@ -260,50 +250,6 @@ static json_t *sources_json(const struct view_sources *sources)
     return out;
 }
 
-struct file_lister {
-    json_t *out;
-    bool safe;     /* this time those that can be deleted */
-    uint64_t more; /* that there was no room for */
-};
-
-static void add_file(void *context, const struct source_file *file)
-{
-    struct file_lister *lister = context;
-    if (file->safe_to_delete != lister->safe)
-        return;
-    if (json_array_size(lister->out) >= STATUS_FILES_MAX) {
-        lister->more++;
-        return;
-    }
-    json_t *path = json_string(file->path);
-    json_t *entry = json_object();
-    json_object_set_new(entry, "path", path != NULL ? path : json_string("(not UTF-8)"));
-    json_object_set_new(entry, "table", json_string(file->table));
-    json_object_set_new(entry, "state", json_string(file->state));
-    set(entry, "size", file->size);
-    set(entry, "offset", file->offset);
-    set(entry, "lines", file->lines);
-    json_object_set_new(entry, "compressed", json_boolean(file->compressed));
-    json_object_set_new(entry, "safe_to_delete", json_boolean(file->safe_to_delete));
-    json_array_append_new(lister->out, entry);
-}
-
-/* First those that wait for something. */
-static json_t *files_json(const struct view_sources *sources, uint64_t *more)
-{
-    struct file_lister lister = {.out = json_array()};
-    for (int safe = 0; safe < 2; safe++) {
-        lister.safe = safe != 0;
-        for (size_t i = 0; i < sources->count; i++) {
-            const struct view_source *source = &sources->open[i];
-            if (source->ops->files != NULL)
-                source->ops->files(source->source, add_file, &lister);
-        }
-    }
-    *more = lister.more;
-    return lister.out;
-}
-
 /* Upper bound of the bucket that the share of all falls into, in ms; -1: nothing yet. */
 static double latency_ms(const struct capture_statistics *statistics, double share)
 {
@@ -369,9 +315,6 @@ void status_write(const struct agent_view *view, struct buf *out)
     json_object_set_new(status, "answers", answers_json(view));
     json_object_set_new(status, "tables", tables_json(view));
     json_object_set_new(status, "sources", sources_json(view->sources));
-    uint64_t more_files = 0;
-    json_object_set_new(status, "files", files_json(view->sources, &more_files));
-    set(status, "more_files", more_files);
     json_object_set_new(status, "log", troubles_json());
     put_json(status, out);
 }

@@ -3,8 +3,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "lib/base/memory.h"
+
+uint64_t view_disk_free(const struct agent_view *view)
+{
+    struct statvfs info;
+    if (statvfs(view->config->spool_directory, &info) < 0)
+        return 0;
+    return (uint64_t)info.f_bavail * info.f_frsize;
+}
 
 static struct view_table *find(struct view_table *tables, size_t count, const char *name)
 {

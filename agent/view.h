@@ -46,8 +46,11 @@ struct agent_view { /* what is pointed at is borrowed */
     char deliver_text[400];
     struct pipeline_backlog backlog;
     struct uploader_statistics uploads;
+    struct roller_statistics rolls;
     struct freshness_statistics freshness;
 };
+
+uint64_t view_disk_free(const struct agent_view *view); /* under the spool; 0: not known */
 
 /* One table as all parts see it, those in the spool that are not taken any more too. */
 struct view_table {

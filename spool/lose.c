@@ -291,7 +291,8 @@ int spool_lose(struct spool *spool, const char *stream, const struct spool_lost 
     if (rc == OK)
         rc = fault_point("spool.lose.committed", err);
 out:
-    store_end(spool, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc == OK ? OK
                     : error_wrap(err, "lose [%llu, %llu) of %s", (unsigned long long)lost->from,
                                  (unsigned long long)lost->to, stream);

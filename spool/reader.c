@@ -115,7 +115,8 @@ void spool_reader_close(struct spool_reader *reader)
     if (reader == NULL)
         return;
     range_close(&reader->walk);
-    store_end(reader->spool, reader->txn);
+    if (reader->txn != NULL)
+        mdb_txn_abort(reader->txn);
     atomic_fetch_sub(&reader->spool->reader_count, 1);
     free(reader);
 }

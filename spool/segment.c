@@ -174,7 +174,8 @@ int spool_seal(struct spool *spool, const char *name, const struct spool_seal_li
     if (rc == OK)
         rc = fault_point("spool.seal.committed", err);
 out:
-    store_end(spool, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc == OK ? OK : error_wrap(err, "seal %s", name);
 }
 
@@ -258,7 +259,8 @@ int spool_list_streams(struct spool *spool, struct arena *arena, struct spool_st
         out->streams[i].lost_count = lost.count;
     }
 out:
-    store_end(spool, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc;
 }
 
@@ -348,7 +350,8 @@ static int query_segments(struct spool *spool, const char *name, const struct se
         rc = store_get_stream(spool, txn, name, &stream, err);
     if (rc == OK)
         rc = list_segments(spool, txn, &stream, query, arena, out, count, err);
-    store_end(spool, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc == OK ? OK : error_wrap(err, "segments of %s", name);
 }
 
@@ -515,7 +518,8 @@ int spool_list_pending(struct spool *spool, const char *name, size_t max, struct
         rc = find_pending(spool, txn, name, changes, &stream, 1, &query.from, &found, err);
     if (rc == OK && found > 0)
         rc = list_segments(spool, txn, &stream, &query, arena, out, count, err);
-    store_end(spool, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc == OK ? OK : error_wrap(err, "segments of %s", name);
 }
 
@@ -529,7 +533,8 @@ int spool_count_pending(struct spool *spool, const char *name, size_t *count, st
     int rc = store_begin_read(spool, &txn, err);
     if (rc == OK)
         rc = find_pending(spool, txn, name, changes, &stream, SIZE_MAX, &first, count, err);
-    store_end(spool, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc == OK ? OK : error_wrap(err, "segments of %s", name);
 }
 
@@ -593,7 +598,8 @@ int spool_update_segment(struct spool *spool, const struct spool_segment *segmen
         rc = fault_point("spool.update.committed", err);
     store_measure_sealed(spool);
 out:
-    store_end(spool, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc == OK ? OK
                     : error_wrap(err, "update segment %llu of %s",
                                  (unsigned long long)segment->from, segment->stream);
@@ -617,6 +623,7 @@ int spool_schema_get(struct spool *spool, uint64_t schema_key, struct buf *out, 
         if (buf_failed(out))
             rc = error_set(err, ERROR_LIMIT, "spool: a schema of %zu bytes", value.len);
     }
-    store_end(spool, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
     return rc;
 }

@@ -113,7 +113,8 @@ e2e: all ## the real programs, judged by PyIceberg, DuckDB and pyarrow
 page-test: ## the operations page in a headless browser, its figures and alerts by promtool
 	@packaging/install-dependencies.sh build test page python
 	@$(MAKE) --no-print-directory WERROR=-Werror all
-	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/e2e/run.py tests/page/test_page.py
+	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/e2e/run.py tests/page/test_page.py \
+		tests/page/test_promtool.py
 .PHONY: page-test
 
 kills: all ## SIGKILL at each named point of agent and committer; KILLS=20 random ones besides
