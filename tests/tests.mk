@@ -198,15 +198,16 @@ bench-shred: ## the shredder against simdjson's DOM parser, by CPU
 		>$(BENCH_EVENTS) 2>/dev/null
 	@$(BUILD)/bench/shred_speed $(BENCH_EVENTS)
 
-bench-run: ## the daemon under load; BENCH_RATE=50000 BENCH_SECONDS=20; build/bench-run.json
+bench-run: ## the daemon under load, beside Fluent Bit where FLUENT_BIT names one; BENCH_RATE=50000 BENCH_SECONDS=20; build/bench-run.json
 	@packaging/install-dependencies.sh build bench
 	@$(MAKE) --no-print-directory all
 	@python3 -B tests/bench/daemon.py --build $(BUILD) --json build/bench-run.json
 
-bench: ## ingest + commit against DuckDB, by CPU; BENCH_RUNS=5; build/bench.json and pictures
+bench: ## ingest + commit against DuckDB, by CPU, then bench-run; BENCH_RUNS=5; build/bench.json and pictures
 	@packaging/install-dependencies.sh build test bench python
 	@$(MAKE) --no-print-directory all
 	@.cache/venv/bin/python tests/bench/bench.py --build $(BUILD)
+	@python3 -B tests/bench/daemon.py --build $(BUILD) --json build/bench-run.json
 
 format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')

@@ -9,6 +9,8 @@ are rolled, uploaded and committed.
   singles   one impression a request over 64 connections, by wrk, as fast as it goes; beside
             it what 64 senders could have at the disk's pace: 0.8 x 64 / the time of a commit
   idle      four tables and no events: memory, CPU, bytes written
+  peer      where a Fluent Bit is in the PATH or $FLUENT_BIT: the same bodies to both, as fast
+            as they go
 
 The spool lies in the folder given by --spool (a disk), the warehouse below it.
 usage: daemon.py [--build DIR] [--spool DIR] [--json FILE]
@@ -25,16 +27,18 @@ import sys
 import time
 import urllib.request
 
-from measure import anonymous_bytes
+import peer
+from measure import Failed, anonymous_bytes
 
 RATE = int(os.environ.get("BENCH_RATE", "50000"))
 SECONDS = int(os.environ.get("BENCH_SECONDS", "20"))
+UNDER_WAY = 8 * 100
 EVENTS_A_REQUEST = 1.69  # of the funnel: the generator's rate counts bid requests
 IDLE_SECONDS = 10
-
-
-class Failed(Exception):
-    pass
+EVENT = {"id": "0192d0c5-7c3e-7000-8000-000000000001", "request_id": "r-1", "imp_id": "1",
+         "bid_id": "b-1", "seat": "s-1", "campaign_id": "c-1", "creative_id": "k-1",
+         "site_domain": "news.example.com", "publisher_id": "p-1", "device_type": 4,
+         "device_geo_country": "DEU", "user_id": "u-1", "price": 1.25, "currency": "USD"}
 
 
 class Daemon:
@@ -80,9 +84,7 @@ class Daemon:
                    if re.match(rf"{name}[{{ ]", line))
 
     def cpu_seconds(self):
-        with open(f"/proc/{self.agent.pid}/stat") as text:
-            fields = text.read().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return peer.cpu_seconds(self.agent.pid)
 
     def written_bytes(self):
         with open(f"/proc/{self.agent.pid}/io") as text:
@@ -98,6 +100,16 @@ class Daemon:
                 raise Failed(f"exit {process.returncode}\n{self.text()}")
         subprocess.run([self.program("commit"), "once", *self.at], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def some_requests(self, count):
+        """An array of generated bid requests, one row each."""
+        lines = subprocess.run([self.program("gen"), "--table", "bid_requests", "--count", str(count),
+                                "--seed", "2", "--events-per-second", "0"], check=True,
+                               capture_output=True, text=True).stdout.splitlines()
+        requests = [json.loads(line) for line in lines]
+        for request in requests:
+            del request["imp"][1:]
+        return json.dumps(requests)
 
     def rows(self):
         out = subprocess.run([self.program("table"), "ls", "--json", *self.at], check=True,
@@ -129,25 +141,13 @@ def measure_batches(daemon):
 
 
 def measure_singles(daemon, folder):
-    script = os.path.join(folder, "single.lua")
-    event = {"id": "0192d0c5-7c3e-7000-8000-000000000001", "request_id": "r-1", "imp_id": "1",
-             "bid_id": "b-1", "seat": "s-1", "campaign_id": "c-1", "creative_id": "k-1",
-             "site_domain": "news.example.com", "publisher_id": "p-1", "device_type": 4,
-             "device_geo_country": "DEU", "user_id": "u-1", "price": 1.25, "currency": "USD"}
-    with open(script, "w", encoding="utf-8") as out:
-        out.write('wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
-                  f"wrk.body = [==[{json.dumps(event)}]==]\n")
     commits, cpu = daemon.metric("bidlake_spool_commits_total"), daemon.cpu_seconds()
-    out = subprocess.run(["wrk", "-t1", "-c64", f"-d{max(5, SECONDS // 2)}", "--latency", "-s", script,
-                          daemon.url + "/v1/events/impressions"], check=True, capture_output=True,
-                         text=True).stdout
-    if "Non-2xx" in out:
-        raise Failed(out)
-    answers = int(re.search(r"(\d+) requests in", out)[1])
+    sent = peer.wrk(daemon.url + "/v1/events/impressions", json.dumps(EVENT), 64, max(5, SECONDS // 2),
+                    folder)
     commits = daemon.metric("bidlake_spool_commits_total") - commits
-    seconds = float(re.search(r"requests in ([\d.]+)s", out)[1])
+    answers, seconds = sent["answers"], sent["seconds"]
     return answers, {"answers_per_second": answers / seconds, "commits_per_second": commits / seconds,
-                     "p99": re.search(r"99%\s+(\S+)", out)[1],
+                     "p99_ms": sent["p99_ms"],
                      "agent_cpu_us_per_answer": (daemon.cpu_seconds() - cpu) * 1e6 / answers,
                      "bound_answers_per_second": 0.8 * 64 * commits / seconds}
 
@@ -167,6 +167,14 @@ def bench(options):
         idle = measure_idle(daemon)
         made, batches = measure_batches(daemon)
         answers, singles = measure_singles(daemon, folder)
+        extra = {"impressions": answers}
+        bodies = {"singles": ("impressions", json.dumps(EVENT), 1, 64),
+                  "batches": ("bid_requests", daemon.some_requests(100), 100, 8)}
+        beside = peer.measure_both(daemon.url + "/v1/events/", daemon.agent.pid, bodies,
+                                   max(5, SECONDS // 2), folder)
+        if beside is not None:
+            extra["impressions"] += beside["singles"]["bidlake"]["events"]
+            extra["bid_requests"] = beside["batches"]["bidlake"]["events"]
         daemon.stop()
     finally:
         for process in (daemon.agent, daemon.service):
@@ -174,12 +182,12 @@ def bench(options):
                 process.kill()
     rows = daemon.rows()
     for name, table in made["tables"].items():
-        expected = table["rows"] + (answers if name == "impressions" else 0)
+        expected = table["rows"] + extra.get(name, 0)
         # wrk goes away with answers under way: those events are in the table as well.
-        if not expected <= rows[name] <= expected + (64 if name == "impressions" else 0):
+        if not expected <= rows[name] <= expected + (UNDER_WAY if name in extra else 0):
             raise Failed(f"{name}: {expected} rows answered, {rows[name]} in the table")
     shutil.rmtree(folder)
-    return {"v": 1, "batches": batches, "singles": singles, "idle": idle}
+    return {"v": 1, "batches": batches, "singles": singles, "idle": idle, "peer": beside}
 
 
 def print_report(result):
@@ -191,11 +199,23 @@ def print_report(result):
           f" {batches['peak_anonymous_bytes'] / 2**20:.0f} MiB anonymous,"
           f" {batches['agent_cpu_seconds'] / batches['seconds']:.2f} cores")
     print(f"single events, 64 connections: {singles['answers_per_second']:,.0f} durable answers/s,"
-          f" p99 {singles['p99']}, {singles['agent_cpu_us_per_answer']:.1f} us CPU an answer,"
+          f" p99 {singles['p99_ms']:.2f} ms, {singles['agent_cpu_us_per_answer']:.1f} us CPU an answer,"
           f" {singles['commits_per_second']:,.0f} commits/s"
           f" (0.8 x 64 / commit time: {singles['bound_answers_per_second']:,.0f})")
     print(f"idle: {idle['anonymous_bytes'] / 2**20:.1f} MiB anonymous,"
           f" {idle['cpu_percent_of_a_core']:.2f} % of a core, {idle['written_bytes']} bytes written")
+    if result["peer"] is None:
+        print("no Fluent Bit in the PATH or $FLUENT_BIT: not compared")
+        return
+    print(f"beside {result['peer']['version']} (which answers before it syncs), as fast as they go:")
+    for shape in ("singles", "batches"):
+        ours, theirs = (result["peer"][shape][name] for name in ("bidlake", "fluent-bit"))
+        for name, one in (("bidlake", ours), ("fluent-bit", theirs)):
+            print(f"  {shape:8} {name:10} {one['events_per_second']:10,.0f} events/s, p99"
+                  f" {one['p99_ms']:8.2f} ms, {one['cpu_us_per_event']:6.2f} us CPU an event,"
+                  f" {one['anonymous_bytes'] / 2**20:4.0f} MiB anonymous")
+        print(f"  {shape:8} {ours['events_per_second'] / theirs['events_per_second']:.1f}x the events,"
+              f" {theirs['cpu_us_per_event'] / ours['cpu_us_per_event']:.1f}x for a core")
 
 
 def main():
