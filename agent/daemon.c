@@ -130,13 +130,16 @@ static void note_delivery(struct daemon *daemon, const struct delivery *delivery
     pthread_mutex_unlock(&daemon->lock);
 }
 
-static int look_at_streams(struct daemon *daemon, struct freshness *freshness, struct error *err)
+/* What the step left, by one list of the streams. */
+static int look_at_streams(struct daemon *daemon, struct delivery *delivery, struct error *err)
 {
     struct arena arena = {0};
     struct spool_streams streams = {0};
     int rc = spool_list_streams(daemon->parts.spool, &arena, &streams, err);
+    if (rc == OK)
+        rc = pipeline_backlog(daemon->parts.pipeline, &streams, &delivery->backlog, err);
     if (rc == OK) {
-        freshness_look(freshness, &streams, clock_wall_ms(&clock_system));
+        freshness_look(delivery->freshness, &streams, clock_wall_ms(&clock_system));
         flow_look(daemon->flow, &streams);
     }
     arena_free(&arena);
@@ -157,11 +160,9 @@ static void *deliver(void *context)
         if (delivery.stop && deadline_ms == INT64_MAX)
             deadline_ms = now_ms + daemon->config->stop_deadline_ms;
         rc = pipeline_step(daemon->parts.pipeline, delivery.stop || delivery.sealing, &err);
-        if (rc == OK)
-            rc = pipeline_backlog(daemon->parts.pipeline, &delivery.backlog, &err);
-        if (rc == OK)
-            rc = look_at_streams(daemon, freshness, &err);
         delivery.freshness = freshness;
+        if (rc == OK)
+            rc = look_at_streams(daemon, &delivery, &err);
         flushes_sealed = delivery.flushes_asked;
         note_delivery(daemon, &delivery, rc, &err);
         if (rc != OK)

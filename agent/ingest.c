@@ -96,7 +96,12 @@ void ingest_report_free(struct ingest_report *report)
 static bool delivered(struct ingest *ingest, int64_t deadline_ms, int *rc, struct error *err)
 {
     struct pipeline_backlog backlog;
-    *rc = pipeline_backlog(ingest->parts.pipeline, &backlog, err);
+    struct arena arena = {0};
+    struct spool_streams streams = {0};
+    *rc = spool_list_streams(ingest->parts.spool, &arena, &streams, err);
+    if (*rc == OK)
+        *rc = pipeline_backlog(ingest->parts.pipeline, &streams, &backlog, err);
+    arena_free(&arena);
     if (*rc != OK)
         return true;
     if (backlog.open_streams == 0 && backlog.unannounced == 0)

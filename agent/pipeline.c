@@ -222,18 +222,15 @@ int pipeline_step(struct pipeline *pipeline, bool flush, struct error *err)
     return rc;
 }
 
-int pipeline_backlog(struct pipeline *pipeline, struct pipeline_backlog *out, struct error *err)
+int pipeline_backlog(struct pipeline *pipeline, const struct spool_streams *streams,
+                     struct pipeline_backlog *out, struct error *err)
 {
-    struct arena arena = {0};
-    struct spool_streams streams = {0};
     struct uploader_backlog uploads;
     *out = (struct pipeline_backlog){0};
-    int rc = uploader_backlog(pipeline->uploader, &uploads, err);
-    if (rc == OK)
-        rc = spool_list_streams(pipeline->options.spool, &arena, &streams, err);
-    for (size_t i = 0; rc == OK && i < streams.count; i++) {
-        out->open_streams += streams.streams[i].end > streams.streams[i].sealed;
-        out->uncommitted += streams.streams[i].announced > streams.streams[i].next;
+    int rc = uploader_backlog(pipeline->uploader, streams, &uploads, err);
+    for (size_t i = 0; rc == OK && i < streams->count; i++) {
+        out->open_streams += streams->streams[i].end > streams->streams[i].sealed;
+        out->uncommitted += streams->streams[i].announced > streams->streams[i].next;
     }
     if (rc == OK) {
         out->unannounced = uploads.unannounced;
@@ -242,7 +239,6 @@ int pipeline_backlog(struct pipeline *pipeline, struct pipeline_backlog *out, st
                uploads.last_failure[0] != 0 ? uploads.last_failure : pipeline->last_failure,
                sizeof out->last_failure);
     }
-    arena_free(&arena);
     return rc;
 }
 

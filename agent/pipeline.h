@@ -61,8 +61,9 @@ struct pipeline_backlog {
     bool failing;        /* a stream's last build or upload failed */
     char last_failure[400];
 };
-int pipeline_backlog(struct pipeline *pipeline, struct pipeline_backlog *out,
-                     struct error *err) MUST_USE;
+/* Of these streams, which the caller has listed since the last step. */
+int pipeline_backlog(struct pipeline *pipeline, const struct spool_streams *streams,
+                     struct pipeline_backlog *out, struct error *err) MUST_USE;
 
 const struct roller_statistics *pipeline_roller_statistics_borrow(const struct pipeline *pipeline);
 const struct uploader_statistics *

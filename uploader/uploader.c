@@ -685,20 +685,18 @@ int uploader_step(struct uploader *uploader, struct error *err)
     return rc;
 }
 
-int uploader_backlog(struct uploader *uploader, struct uploader_backlog *out, struct error *err)
+int uploader_backlog(struct uploader *uploader, const struct spool_streams *streams,
+                     struct uploader_backlog *out, struct error *err)
 {
-    struct arena arena = {0};
-    struct spool_streams streams = {0};
     *out = (struct uploader_backlog){0};
     memcpy(out->last_failure, uploader->last_failure, sizeof out->last_failure);
     for (const struct watch *watch = uploader->watches; watch != NULL; watch = watch->next)
         out->failing = out->failing || watch->failures > 0 || watch->deaf;
-    int rc = spool_list_streams(uploader->options.spool, &arena, &streams, err);
-    for (size_t i = 0; rc == OK && i < streams.count; i++) {
+    int rc = OK;
+    for (size_t i = 0; rc == OK && i < streams->count; i++) {
         size_t count = 0;
-        rc = spool_count_pending(uploader->options.spool, streams.streams[i].name, &count, err);
+        rc = spool_count_pending(uploader->options.spool, streams->streams[i].name, &count, err);
         out->unannounced += count;
     }
-    arena_free(&arena);
     return rc;
 }

@@ -71,8 +71,9 @@ struct uploader_backlog {
     bool failing; /* a stream's last try failed */
     char last_failure[400];
 };
-int uploader_backlog(struct uploader *uploader, struct uploader_backlog *out,
-                     struct error *err) MUST_USE;
+/* Of these streams, which the caller has listed. */
+int uploader_backlog(struct uploader *uploader, const struct spool_streams *streams,
+                     struct uploader_backlog *out, struct error *err) MUST_USE;
 
 const struct uploader_statistics *uploader_statistics_borrow(const struct uploader *uploader);
 
