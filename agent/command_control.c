@@ -229,6 +229,25 @@ static void print_log(const json_t *status)
     }
 }
 
+static void print_files(const json_t *status)
+{
+    enum { SHOWN = 20 };
+    const json_t *files = json_object_get(status, "files");
+    size_t count = json_array_size(files);
+    for (size_t i = 0; i < count && i < SHOWN; i++) {
+        const json_t *file = json_array_get(files, i);
+        if (i == 0)
+            printf("%-10s %14s %14s %s\n", "file", "size", "offset", "path");
+        printf("%-10s %14" PRId64 " %14" PRId64 " %s%s\n", text_at(file, "state"),
+               (int64_t)json_integer_value(json_object_get(file, "size")),
+               (int64_t)json_integer_value(json_object_get(file, "offset")), text_at(file, "path"),
+               json_is_true(json_object_get(file, "safe_to_delete")) ? ", safe to delete" : "");
+    }
+    if (count > SHOWN)
+        printf("and %zu files more: --json\n",
+               count - SHOWN + (size_t)json_integer_value(json_object_get(status, "more_files")));
+}
+
 static void print_status(const json_t *status)
 {
     char uptime[32];
@@ -240,6 +259,7 @@ static void print_status(const json_t *status)
     print_spool(status);
     print_tables(json_object_get(status, "tables"));
     print_doors(status);
+    print_files(status);
     print_log(status);
 }
 

@@ -36,9 +36,9 @@ const struct option_table agent_options = {
 
 /* ---- listeners ---- */
 
-static const char *const listener_kinds[] = {"http", "unix", "unix_datagram", "stdin"};
-static const char *const listener_keys[] = {"http", "unix", "unix_datagram", "stdin", "table",
-                                            "ack",  "mode", "owner",         "group"};
+static const char *const listener_kinds[] = {"http", "unix", "unix_datagram", "stdin", "tail"};
+static const char *const listener_keys[] = {"http",  "unix", "unix_datagram", "stdin", "tail",
+                                            "table", "ack",  "mode",          "owner", "group"};
 enum {
     LISTENER_KIND_COUNT = sizeof listener_kinds / sizeof listener_kinds[0],
     LISTENER_KEY_COUNT = sizeof listener_keys / sizeof listener_keys[0],
@@ -88,6 +88,8 @@ static const char *listener_mistake(const struct agent_listener *listener)
         return "wants the table that its events go to (table: clicks)";
     if (socket && listener->address[0] != '/')
         return "wants an absolute path for a unix socket";
+    if (strcmp(listener->kind, "tail") == 0 && listener->address[0] != '/')
+        return "wants an absolute path for the files to follow: /var/log/bidder/*.ndjson";
     if (standard && listener->address[0] != 0 && strcmp(listener->address, "true") != 0)
         return "stdin has no address: {stdin: true, table: clicks}";
     if (http && (listener->table[0] != 0 || socket_keys))
@@ -175,10 +177,26 @@ static bool parse_listener(struct arena *arena, const char *text, struct agent_l
     return true;
 }
 
+/* At commas outside of {a,b}. */
+static void split_listeners(struct option_names *out, const char *text, struct arena *arena)
+{
+    *out = (struct option_names){.names = arena_alloc(arena, strlen(text) + 1, sizeof *out->names)};
+    while (*text != 0) {
+        size_t len = 0;
+        for (size_t depth = 0; text[len] != 0 && (depth > 0 || text[len] != ','); len++) {
+            depth += text[len] == '{';
+            depth -= text[len] == '}' && depth > 0;
+        }
+        if (len > 0)
+            out->names[out->count++] = arena_copy_cstr(arena, slice_of(text, len));
+        text += len + (text[len] == ',');
+    }
+}
+
 int agent_config_set_listeners(struct agent_config *config, const char *text, struct error *err)
 {
     struct option_names names = {0};
-    option_names_split(&names, text, &config->arena);
+    split_listeners(&names, text, &config->arena);
     config->listener_count = 0;
     config->listeners = arena_alloc(&config->arena, names.count + 1, sizeof *config->listeners);
     for (size_t i = 0; i < names.count; i++) {
@@ -238,13 +256,29 @@ static const char *host_name_id(struct agent_config *config)
     return arena_copy_cstr(&config->arena, slice_cstr(host));
 }
 
-/* What is read once can't be read by two. */
+static bool are_kinds(const struct agent_listener *one, const struct agent_listener *other,
+                      const char *kind)
+{
+    return strcmp(one->kind, kind) == 0 && strcmp(other->kind, kind) == 0;
+}
+
+/* What is read once can't be read by two: a file that two patterns find would be. */
 static int check_listeners(const struct agent_config *config, struct error *err)
 {
-    size_t standard = 0;
-    for (size_t i = 0; i < config->listener_count; i++)
-        standard += strcmp(config->listeners[i].kind, "stdin") == 0;
-    return standard <= 1 ? OK : error_set(err, ERROR_INPUT, "listen: stdin is there twice");
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct agent_listener *one = &config->listeners[i];
+        for (size_t k = 0; k < i; k++) {
+            const struct agent_listener *other = &config->listeners[k];
+            if (are_kinds(one, other, "stdin"))
+                return error_set(err, ERROR_INPUT, "listen: stdin is there twice");
+            if (are_kinds(one, other, "tail") && strcmp(one->table, other->table) == 0)
+                return error_set(err, ERROR_INPUT,
+                                 "listen: two patterns for %s, %s and %s: write them as one, with "
+                                 "{a,b}",
+                                 one->table, other->address, one->address);
+        }
+    }
+    return OK;
 }
 
 int agent_config_finish(struct agent_config *config, struct error *err)

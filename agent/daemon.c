@@ -26,6 +26,7 @@
 #include "agent/source/source.h"
 #include "agent/status.h"
 #include "agent/tail/tail.h"
+#include "agent/trouble.h"
 #include "agent/view.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
@@ -33,7 +34,7 @@
 
 enum {
     STEP_WAIT_MS = 200,
-    STOP_STEP_WAIT_MS = 20,
+    BUSY_WAIT_MS = 20,
     DELIVERER_HANGS_MS = 15 * 60000, /* an upload of a large segment may take its time */
 };
 
@@ -43,6 +44,7 @@ struct daemon {
     bool is_reloaded;
     const struct mapping_set *mappings;
     const struct daemon_reload *reload;
+    const sigset_t *signals; /* blocked, for sigtimedwait */
     char host[256];
     struct agent_parts parts;
     struct capture *capture;
@@ -55,6 +57,7 @@ struct daemon {
     pthread_t deliverer;
     bool delivering;
     atomic_bool stopping;
+    int64_t notify_at_ms; /* monotonic; the main thread's: WATCHDOG=1 is due */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* guarded by lock */
@@ -62,24 +65,18 @@ struct daemon {
     bool drain;             /* somebody asked for the end */
     uint64_t flushes_asked; /* each: seal what is open now and announce it */
     uint64_t flushes_done;
-    int deliver_rc; /* the spool failed */
+    int deliver_rc; /* of the last step: the spool failed */
     char deliver_text[400];
     struct pipeline_backlog backlog;
     struct uploader_statistics uploads;
     struct roller_statistics rolls;
     struct freshness_statistics freshness;
     int64_t step_at_ms; /* monotonic: when the deliverer last came by */
+    bool delivered;     /* the deliverer has ended */
+    bool hurry;         /* somebody asked for the end again: no more steps */
 };
 
 /* ---- delivery ---- */
-
-static void wait_a_moment(struct daemon *daemon, int64_t ms)
-{
-    pthread_mutex_lock(&daemon->lock);
-    if (!daemon->stop && daemon->flushes_asked == daemon->flushes_done)
-        clock_condition_wait(&daemon->changed, &daemon->lock, ms);
-    pthread_mutex_unlock(&daemon->lock);
-}
 
 static bool all_delivered(const struct pipeline_backlog *backlog)
 {
@@ -89,6 +86,7 @@ static bool all_delivered(const struct pipeline_backlog *backlog)
 /* What is to be done in a step, taken before it, and what it came to. */
 struct delivery {
     bool stop;
+    bool hurry;
     bool sealing; /* a flush that has not sealed yet */
     uint64_t flushes_asked;
     struct pipeline_backlog backlog;
@@ -98,10 +96,20 @@ struct delivery {
 static struct delivery next_delivery(struct daemon *daemon, uint64_t flushes_sealed)
 {
     pthread_mutex_lock(&daemon->lock);
-    struct delivery out = {.stop = daemon->stop, .flushes_asked = daemon->flushes_asked};
+    struct delivery out = {
+        .stop = daemon->stop, .hurry = daemon->hurry, .flushes_asked = daemon->flushes_asked};
     pthread_mutex_unlock(&daemon->lock);
     out.sealing = out.flushes_asked > flushes_sealed;
     return out;
+}
+
+/* Shorter when something is wanted that this delivery did not know of. */
+static void wait_a_moment(struct daemon *daemon, const struct delivery *delivery, int64_t ms)
+{
+    pthread_mutex_lock(&daemon->lock);
+    if (daemon->stop == delivery->stop && daemon->flushes_asked == delivery->flushes_asked)
+        clock_condition_wait(&daemon->changed, &daemon->lock, ms);
+    pthread_mutex_unlock(&daemon->lock);
 }
 
 /* Names and a server's words need not be UTF-8, and text that was cut is not. */
@@ -115,7 +123,8 @@ static void note_delivery(struct daemon *daemon, const struct delivery *delivery
                           const struct error *err)
 {
     pthread_mutex_lock(&daemon->lock);
-    daemon->backlog = delivery->backlog;
+    if (rc == OK)
+        daemon->backlog = delivery->backlog;
     make_plain(daemon->backlog.last_failure);
     daemon->freshness = *freshness_borrow(delivery->freshness);
     daemon->uploads = *pipeline_uploader_statistics_borrow(daemon->parts.pipeline);
@@ -146,36 +155,52 @@ static int look_at_streams(struct daemon *daemon, struct delivery *delivery, str
     return rc;
 }
 
+/* One step, behind what must be mended before it. */
+static int take_step(struct daemon *daemon, struct trouble *trouble, struct delivery *delivery,
+                     struct error *err)
+{
+    int rc = trouble_mend(trouble, daemon->parts.spool, err);
+    if (rc == OK)
+        rc = pipeline_step(daemon->parts.pipeline, delivery->stop || delivery->sealing, err);
+    if (rc == OK)
+        rc = look_at_streams(daemon, delivery, err);
+    return rc;
+}
+
 /* Until told to stop, then until all is announced or the deadline passed. */
 static void *deliver(void *context)
 {
     struct daemon *daemon = context;
-    struct error err = {0};
     int64_t deadline_ms = INT64_MAX;
     uint64_t flushes_sealed = 0;
+    struct trouble trouble = {0};
     struct freshness *freshness = freshness_open();
-    for (int rc = OK; rc == OK;) {
+    for (bool done = false; !done;) {
         struct delivery delivery = next_delivery(daemon, flushes_sealed);
+        struct error err = {0};
         int64_t now_ms = clock_mono_ms(&clock_system);
         if (delivery.stop && deadline_ms == INT64_MAX)
             deadline_ms = now_ms + daemon->config->stop_deadline_ms;
-        rc = pipeline_step(daemon->parts.pipeline, delivery.stop || delivery.sealing, &err);
         delivery.freshness = freshness;
-        if (rc == OK)
-            rc = look_at_streams(daemon, &delivery, &err);
-        flushes_sealed = delivery.flushes_asked;
-        note_delivery(daemon, &delivery, rc, &err);
-        if (rc != OK)
-            log_event(LOG_LEVEL_ERROR, "daemon", "the spool failed, delivery stops", "error=\"%s\"",
-                      err.text);
-        if (delivery.stop && (all_delivered(&delivery.backlog) || now_ms >= deadline_ms))
-            break;
-        if (delivery.stop || delivery.backlog.unannounced > 0)
-            clock_sleep_ms(&clock_system, STOP_STEP_WAIT_MS);
-        else
-            wait_a_moment(daemon, STEP_WAIT_MS);
+        if (now_ms >= trouble.retry_at_ms && !delivery.hurry) {
+            int rc = take_step(daemon, &trouble, &delivery, &err);
+            trouble_note(&trouble, rc, &err, clock_mono_ms(&clock_system));
+            note_delivery(daemon, &delivery, rc, &err);
+            if (rc == OK)
+                flushes_sealed = delivery.flushes_asked;
+        }
+        bool well = trouble.failures == 0;
+        bool busy = well && !delivery.backlog.failing &&
+                    (delivery.stop || delivery.backlog.unannounced > 0);
+        done = delivery.hurry || (delivery.stop && ((well && all_delivered(&delivery.backlog)) ||
+                                                    now_ms >= deadline_ms));
+        if (!done)
+            wait_a_moment(daemon, &delivery, busy ? BUSY_WAIT_MS : STEP_WAIT_MS);
     }
     freshness_close(freshness);
+    pthread_mutex_lock(&daemon->lock);
+    daemon->delivered = true;
+    pthread_mutex_unlock(&daemon->lock);
     return NULL;
 }
 
@@ -269,8 +294,8 @@ static void ask_drain(void *context)
 
 static const struct source_ops *find_source(const char *kind)
 {
-    static const struct source_ops *const all[] = {&source_http, &source_unix,
-                                                   &source_unix_datagram, &source_stdin};
+    static const struct source_ops *const all[] = {
+        &source_http, &source_unix, &source_unix_datagram, &source_stdin, &source_tail};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (strcmp(all[i]->kind, kind) == 0)
             return all[i];
@@ -378,6 +403,62 @@ static int open_all(struct daemon *daemon, struct error *err)
     return rc;
 }
 
+/* Whether both ways are walked: to the durable answer, and from there to the store. A disk
+ * that takes none of its syncs back for so long holds the whole agent up. */
+static bool is_alive(struct daemon *daemon, int64_t now_ms, int64_t watchdog_ms)
+{
+    struct capture_statistics capture = {0};
+    pthread_mutex_lock(&daemon->lock);
+    bool delivers = now_ms - daemon->step_at_ms < DELIVERER_HANGS_MS;
+    pthread_mutex_unlock(&daemon->lock);
+    if (daemon->capture != NULL)
+        capture_statistics(daemon->capture, &capture);
+    bool captures = capture.busy_since_ms == 0 || now_ms - capture.busy_since_ms < watchdog_ms;
+    return delivers && captures;
+}
+
+/* For the main thread: waits for one of the signals; 0: a moment passed without. */
+static int next_signal(struct daemon *daemon, int64_t moment_ms)
+{
+    int64_t watchdog_ms = notify_watchdog_ms();
+    int64_t wait_ms = watchdog_ms > 0 && watchdog_ms < moment_ms ? watchdog_ms : moment_ms;
+    struct timespec wait = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L};
+    int number = sigtimedwait(daemon->signals, NULL, &wait);
+    int64_t now_ms = clock_mono_ms(&clock_system);
+    if (watchdog_ms > 0 && now_ms >= daemon->notify_at_ms &&
+        is_alive(daemon, now_ms, watchdog_ms)) {
+        daemon->notify_at_ms = now_ms + watchdog_ms;
+        notify_send("WATCHDOG=1");
+    }
+    return number > 0 ? number : 0;
+}
+
+static bool has_delivered(struct daemon *daemon)
+{
+    pthread_mutex_lock(&daemon->lock);
+    bool delivered = daemon->delivered;
+    pthread_mutex_unlock(&daemon->lock);
+    return delivered;
+}
+
+/* Asked for the end once more, it goes without delivering the rest: that stays in the spool. */
+static void wait_for_deliverer(struct daemon *daemon)
+{
+    while (daemon->delivering && !has_delivered(daemon)) {
+        int number = next_signal(daemon, BUSY_WAIT_MS);
+        if (number != SIGTERM && number != SIGINT)
+            continue;
+        log_event(LOG_LEVEL_WARN, "daemon", "asked again to stop, the rest stays in the spool",
+                  "signal=%d", number);
+        pthread_mutex_lock(&daemon->lock);
+        daemon->hurry = true;
+        pthread_cond_signal(&daemon->changed);
+        pthread_mutex_unlock(&daemon->lock);
+    }
+    if (daemon->delivering)
+        pthread_join(daemon->deliverer, NULL);
+}
+
 static void close_all(struct daemon *daemon)
 {
     atomic_store(&daemon->stopping, true);
@@ -394,8 +475,7 @@ static void close_all(struct daemon *daemon)
     daemon->stop = true;
     pthread_cond_signal(&daemon->changed);
     pthread_mutex_unlock(&daemon->lock);
-    if (daemon->delivering)
-        pthread_join(daemon->deliverer, NULL);
+    wait_for_deliverer(daemon);
     if (daemon->delivering && !all_delivered(&daemon->backlog))
         log_event(LOG_LEVEL_WARN, "daemon", "stopped before all was delivered, the rest stays",
                   "segments=%zu last_failure=\"%s\"", daemon->backlog.unannounced,
@@ -476,33 +556,14 @@ static bool all_sources_ended(const struct view_sources *sources)
     return sources->count > 0;
 }
 
-/* SIGTERM or SIGINT; the deliverer's end too, since an agent that delivers nothing should
- * be restarted by whoever watches it. */
-static int wait_for_end(struct daemon *daemon, const sigset_t *signals, struct error *err)
+static void wait_for_end(struct daemon *daemon)
 {
-    int64_t watchdog_ms = notify_watchdog_ms();
-    int64_t notify_at_ms = 0;
     for (;;) {
-        int64_t wait_ms = watchdog_ms > 0 && watchdog_ms < 1000 ? watchdog_ms : 1000;
-        struct timespec wait = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L};
-        int number = sigtimedwait(signals, NULL, &wait);
-        int64_t now_ms = clock_mono_ms(&clock_system);
+        int number = next_signal(daemon, 1000);
         if (number == SIGTERM || number == SIGINT || all_sources_ended(&daemon->sources))
-            return OK;
+            return;
         if (number == SIGHUP)
             reload(daemon);
-        pthread_mutex_lock(&daemon->lock);
-        int rc = daemon->deliver_rc;
-        bool alive = now_ms - daemon->step_at_ms < DELIVERER_HANGS_MS;
-        char text[sizeof daemon->deliver_text];
-        memcpy(text, daemon->deliver_text, sizeof text);
-        pthread_mutex_unlock(&daemon->lock);
-        if (rc != OK)
-            return error_set(err, (enum error_code)rc, "%s", text);
-        if (watchdog_ms > 0 && alive && now_ms >= notify_at_ms) {
-            notify_at_ms = now_ms + watchdog_ms;
-            notify_send("WATCHDOG=1");
-        }
     }
 }
 
@@ -521,12 +582,13 @@ static void raise_descriptor_limit(void)
 int daemon_run(const struct agent_config *config, const struct mapping_set *mappings,
                const struct daemon_reload *reload, struct error *err)
 {
+    sigset_t signals;
     struct daemon daemon = {.config = config,
                             .mappings = mappings,
                             .reload = reload,
+                            .signals = &signals,
                             .started_at_ms = clock_wall_ms(&clock_system),
                             .started_mono_ms = clock_mono_ms(&clock_system)};
-    sigset_t signals;
     raise_descriptor_limit();
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -543,7 +605,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
         log_event(LOG_LEVEL_INFO, "daemon", "ready", "version=%s agent_id=%s warehouse=%s",
                   BIDLAKE_VERSION, config->agent_id, config->warehouse);
         notify_send("READY=1");
-        rc = wait_for_end(&daemon, &signals, err);
+        wait_for_end(&daemon);
         notify_send("STOPPING=1");
         log_event(LOG_LEVEL_INFO, "daemon", "stopping", "deadline_ms=%lld",
                   (long long)config->stop_deadline_ms);

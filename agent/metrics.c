@@ -8,6 +8,7 @@
 
 #include "agent/process.h"
 #include "agent/status.h"
+#include "agent/tail/tail.h"
 #include "lib/base/memory.h"
 
 enum metric_id {
@@ -200,6 +201,21 @@ static void write_sources_line(struct buf *out, const struct source_line *lines,
     }
 }
 
+static void write_files(struct buf *out, const struct source_line *lines, size_t count)
+{
+    write_sources_line(out, lines, count, METRIC_FILES, offsetof(struct source_statistics, files));
+    write_sources_line(out, lines, count, METRIC_UNREAD,
+                       offsetof(struct source_statistics, unread_bytes));
+    const char *faults = head(out, METRIC_FILE_FAULTS);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t f = 0; f < SOURCE_FILE_FAULT_COUNT && strcmp(lines[i].kind, "tail") == 0; f++) {
+            put_source(out, faults, &lines[i]);
+            buf_printf(out, ",fault=\"%s\"} %" PRIu64 "\n", tail_fault_names[f],
+                       lines[i].statistics.file_faults[f]);
+        }
+    }
+}
+
 static void write_sources(struct buf *out, const struct view_sources *sources)
 {
     size_t count = sources->count;
@@ -222,6 +238,7 @@ static void write_sources(struct buf *out, const struct view_sources *sources)
     write_sources_line(out, lines, count, METRIC_MACROS,
                        offsetof(struct source_statistics, unresolved_macros));
     write_sources_line(out, lines, count, METRIC_KEYS, offsetof(struct source_statistics, keys));
+    write_files(out, lines, count);
     free(lines);
 }
 

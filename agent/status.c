@@ -15,6 +15,7 @@
 enum {
     DISK_FULL_BYTES = 16 << 20, /* of the file system: LMDB's next pages may not fit */
     STEP_SLOW_MS = 60000,
+    STATUS_FILES_MAX = 1000,
 };
 
 /* ---- checks ---- */
@@ -250,6 +251,50 @@ static json_t *sources_json(const struct view_sources *sources)
     return out;
 }
 
+struct file_lister {
+    json_t *out;
+    bool safe;     /* this time those that can be deleted */
+    uint64_t more; /* that there was no room for */
+};
+
+static void add_file(void *context, const struct source_file *file)
+{
+    struct file_lister *lister = context;
+    if (file->safe_to_delete != lister->safe)
+        return;
+    if (json_array_size(lister->out) >= STATUS_FILES_MAX) {
+        lister->more++;
+        return;
+    }
+    json_t *path = json_string(file->path);
+    json_t *entry = json_object();
+    json_object_set_new(entry, "path", path != NULL ? path : json_string("(not UTF-8)"));
+    json_object_set_new(entry, "table", json_string(file->table));
+    json_object_set_new(entry, "state", json_string(file->state));
+    set(entry, "size", file->size);
+    set(entry, "offset", file->offset);
+    set(entry, "lines", file->lines);
+    json_object_set_new(entry, "compressed", json_boolean(file->compressed));
+    json_object_set_new(entry, "safe_to_delete", json_boolean(file->safe_to_delete));
+    json_array_append_new(lister->out, entry);
+}
+
+/* First those that wait for something. */
+static json_t *files_json(const struct view_sources *sources, uint64_t *more)
+{
+    struct file_lister lister = {.out = json_array()};
+    for (int safe = 0; safe < 2; safe++) {
+        lister.safe = safe != 0;
+        for (size_t i = 0; i < sources->count; i++) {
+            const struct view_source *source = &sources->open[i];
+            if (source->ops->files != NULL)
+                source->ops->files(source->source, add_file, &lister);
+        }
+    }
+    *more = lister.more;
+    return lister.out;
+}
+
 /* Upper bound of the bucket that the share of all falls into, in ms; -1: nothing yet. */
 static double latency_ms(const struct capture_statistics *statistics, double share)
 {
@@ -315,6 +360,9 @@ void status_write(const struct agent_view *view, struct buf *out)
     json_object_set_new(status, "answers", answers_json(view));
     json_object_set_new(status, "tables", tables_json(view));
     json_object_set_new(status, "sources", sources_json(view->sources));
+    uint64_t more_files = 0;
+    json_object_set_new(status, "files", files_json(view->sources, &more_files));
+    set(status, "more_files", more_files);
     json_object_set_new(status, "log", troubles_json());
     put_json(status, out);
 }

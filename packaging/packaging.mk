@@ -72,8 +72,8 @@ package-check: all ## units, pages, completion, packaged configurations
 	@BUILD=$(BUILD) python3 -B tests/package/check.py
 
 package-test: ## the packages in a clean Debian that is booted: install, load, upgrade, purge (root)
-	@packaging/install-dependencies.sh build deb package
+	@packaging/install-dependencies.sh build deb package python
 	@packaging/deb.sh $(VERSION) build/deb
-	@python3 -B tests/package/boot.py --packages build/deb
+	@$(PYTHON) -B tests/package/boot.py --packages build/deb
 
 .PHONY: documents install deb package-check package-test

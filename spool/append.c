@@ -283,7 +283,7 @@ static int commit_group(struct spool *spool, MDB_txn *txn, struct error *err)
 {
     int rc = fault_point("spool.append.before_commit", err);
     if (rc != OK) {
-        mdb_txn_abort(txn);
+        store_end(spool, txn);
         store_fail(spool);
         return rc;
     }
@@ -329,8 +329,7 @@ static int write_group(struct spool *spool, const struct append_call *first, siz
                          err);
     if (rc == OK)
         return commit_group(spool, txn, err);
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc;
 }
 
@@ -351,8 +350,8 @@ static bool nudge(struct spool *spool)
         rc = store_put(spool, txn, DB_META, slice_cstr("nudge"), slice_cstr("x"), &err);
     if (rc == OK)
         rc = store_commit(spool, txn, &err);
-    else if (txn != NULL)
-        mdb_txn_abort(txn);
+    else
+        store_end(spool, txn);
     spool->nudged_txnid = info.me_last_txnid + (rc == OK ? 1 : 0);
     return rc == OK;
 }
@@ -567,13 +566,17 @@ int spool_append(struct spool *spool, const struct spool_batch *batches, size_t 
         .payload_crcs = few,
         .err = err,
     };
+    int rc = store_enter(spool, err); /* all of it goes by one epoch */
+    if (rc != OK)
+        return rc;
     if (batch_count > sizeof few / sizeof few[0])
         call.payload_crcs = memory_alloc(batch_count, sizeof *call.payload_crcs);
-    int rc = prepare(spool, &call, err);
+    rc = prepare(spool, &call, err);
     if (rc == OK) {
         queue_and_wait(spool, &call);
         rc = call.rc;
     }
+    store_leave(spool);
     if (call.payload_crcs != few)
         free(call.payload_crcs);
     return rc;
@@ -593,7 +596,6 @@ int spool_checkpoint_get(struct spool *spool, struct slice key, struct buf *out,
         if (buf_failed(out))
             rc = error_set(err, ERROR_LIMIT, "spool: a checkpoint of %zu bytes", value.len);
     }
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc;
 }

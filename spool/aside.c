@@ -12,6 +12,7 @@
 #include "spool/aside.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -100,6 +101,19 @@ void aside_close(struct spool *spool)
     memset(spool->dbi, 0, sizeof spool->dbi);
     memset(spool->epoch, 0, sizeof spool->epoch);
     segment_free_hints(spool);
+}
+
+void aside_forget_cached(const struct spool *spool)
+{
+    ASSERT(spool->env == NULL);
+    char *path = memory_printf("%s/data.mdb", spool->directory);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        /* An advice: where it isn't followed (tmpfs) the pages are all there is. */
+        errno = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        close(fd);
+    }
+    free(path);
 }
 
 int aside_move(struct spool *spool, const struct error *why, struct error *err)
@@ -232,8 +246,7 @@ int aside_verify(struct spool *spool, struct error *err)
             rc = store_get_stream(spool, txn, stream->name, &record, err);
         if (rc == OK)
             rc = find_newest(spool, txn, &record, &from, err);
-        if (txn != NULL)
-            mdb_txn_abort(txn);
+        store_end(spool, txn);
         while (rc == OK && again && from < stream->end)
             rc = verify_stream(spool, stream, from, &again, err);
     }

@@ -13,6 +13,9 @@ bool aside_was_here(const struct spool *spool);
 
 /* Closes the environment, so that it can be opened again. */
 void aside_close(struct spool *spool);
+/* Has the kernel forget what it holds of data.mdb: after a failed sync its pages may differ
+ * from the disk's, and count as written. Only while it is not mapped. */
+void aside_forget_cached(const struct spool *spool);
 /* Closes the environment and moves it to <spool>/set-aside/<time>/, never to be deleted by
  * us. `why` is logged with the streams that still read. */
 int aside_move(struct spool *spool, const struct error *why, struct error *err) MUST_USE;

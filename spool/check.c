@@ -157,8 +157,7 @@ int spool_check(struct spool *spool, spool_report *report, void *context, size_t
         rc = store_error(err, "spool: list streams", cause);
     if (cursor != NULL)
         mdb_cursor_close(cursor);
-    if (check.txn != NULL)
-        mdb_txn_abort(check.txn);
+    store_end(spool, check.txn);
     *damaged = check.damaged;
     return rc;
 }

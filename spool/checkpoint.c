@@ -47,7 +47,7 @@ int spool_checkpoint_next(struct spool *spool, struct slice prefix, struct slice
     }
     if (cursor != NULL)
         mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc;
 }
 
@@ -72,6 +72,6 @@ int spool_checkpoint_count(struct spool *spool, struct slice prefix, uint64_t *c
         rc = store_error(err, "spool: counting checkpoints", code);
     if (cursor != NULL)
         mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc;
 }

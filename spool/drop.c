@@ -245,8 +245,7 @@ static int lose_oldest(struct spool *spool, uint64_t bytes, int priority_max, bo
               (unsigned long long)lost.from, (unsigned long long)lost.to);
     rc = fault_point("spool.drop.committed", err);
 out:
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc == OK ? OK : error_wrap(err, "spool: drop the oldest");
 }
 

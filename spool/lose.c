@@ -291,8 +291,7 @@ int spool_lose(struct spool *spool, const char *stream, const struct spool_lost 
     if (rc == OK)
         rc = fault_point("spool.lose.committed", err);
 out:
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc == OK ? OK
                     : error_wrap(err, "lose [%llu, %llu) of %s", (unsigned long long)lost->from,
                                  (unsigned long long)lost->to, stream);

@@ -115,8 +115,7 @@ void spool_reader_close(struct spool_reader *reader)
     if (reader == NULL)
         return;
     range_close(&reader->walk);
-    if (reader->txn != NULL)
-        mdb_txn_abort(reader->txn);
+    store_end(reader->spool, reader->txn);
     atomic_fetch_sub(&reader->spool->reader_count, 1);
     free(reader);
 }

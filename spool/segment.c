@@ -174,8 +174,7 @@ int spool_seal(struct spool *spool, const char *name, const struct spool_seal_li
     if (rc == OK)
         rc = fault_point("spool.seal.committed", err);
 out:
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc == OK ? OK : error_wrap(err, "seal %s", name);
 }
 
@@ -259,8 +258,7 @@ int spool_list_streams(struct spool *spool, struct arena *arena, struct spool_st
         out->streams[i].lost_count = lost.count;
     }
 out:
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc;
 }
 
@@ -350,8 +348,7 @@ static int query_segments(struct spool *spool, const char *name, const struct se
         rc = store_get_stream(spool, txn, name, &stream, err);
     if (rc == OK)
         rc = list_segments(spool, txn, &stream, query, arena, out, count, err);
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc == OK ? OK : error_wrap(err, "segments of %s", name);
 }
 
@@ -518,8 +515,7 @@ int spool_list_pending(struct spool *spool, const char *name, size_t max, struct
         rc = find_pending(spool, txn, name, changes, &stream, 1, &query.from, &found, err);
     if (rc == OK && found > 0)
         rc = list_segments(spool, txn, &stream, &query, arena, out, count, err);
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc == OK ? OK : error_wrap(err, "segments of %s", name);
 }
 
@@ -533,8 +529,7 @@ int spool_count_pending(struct spool *spool, const char *name, size_t *count, st
     int rc = store_begin_read(spool, &txn, err);
     if (rc == OK)
         rc = find_pending(spool, txn, name, changes, &stream, SIZE_MAX, &first, count, err);
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc == OK ? OK : error_wrap(err, "segments of %s", name);
 }
 
@@ -598,8 +593,7 @@ int spool_update_segment(struct spool *spool, const struct spool_segment *segmen
         rc = fault_point("spool.update.committed", err);
     store_measure_sealed(spool);
 out:
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc == OK ? OK
                     : error_wrap(err, "update segment %llu of %s",
                                  (unsigned long long)segment->from, segment->stream);
@@ -623,7 +617,6 @@ int spool_schema_get(struct spool *spool, uint64_t schema_key, struct buf *out, 
         if (buf_failed(out))
             rc = error_set(err, ERROR_LIMIT, "spool: a schema of %zu bytes", value.len);
     }
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc;
 }

@@ -35,6 +35,7 @@ enum {
     EPOCH_LEAP_MS = 5000,
     EPOCH_SILENCE_MS = 86400000,
     AGENT_ID_MAX = 128,
+    REOPEN_WAIT_MS = 10000, /* a segment's encoding holds a reader for two seconds */
     ALLOCATOR_KEEPS = 2 << 20,
     LOCK_FILE_BYTES = 8192, /* what LMDB makes of it for its 126 readers */
 };
@@ -297,13 +298,14 @@ static int look(struct spool *spool, bool *fresh, struct error *err)
         if (rc == OK)
             atomic_store(&spool->live_bytes, store_live_bytes(spool, txn));
         cause = rc == OK ? mdb_txn_commit(txn) : MDB_SUCCESS; /* keeps the handles */
-        if (rc == OK)
+        if (rc == OK) {
             txn = NULL;
+            store_leave(spool);
+        }
         if (rc == OK && cause != MDB_SUCCESS)
             rc = store_error(err, "look into data.mdb", cause);
     }
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc;
 }
 
@@ -375,24 +377,28 @@ int spool_renew_epoch(struct spool *spool, struct error *err)
 {
     MDB_txn *txn = NULL;
     char before[sizeof spool->epoch];
-    memcpy(before, spool->epoch, sizeof before);
     ASSERT(!spool->read_only);
-    int rc = store_begin_write(spool, &txn, err);
+    int rc = store_enter(spool, err);
+    if (rc != OK)
+        return error_wrap(err, "a new epoch");
+    memcpy(before, spool->epoch, sizeof before);
+    rc = store_begin_write(spool, &txn, err);
     if (rc == OK)
         rc = make_epoch(spool, txn, err);
     if (rc == OK) {
         rc = store_commit(spool, txn, err);
         txn = NULL;
     }
-    if (txn != NULL)
-        mdb_txn_abort(txn);
-    if (rc != OK) {
+    store_end(spool, txn);
+    if (rc != OK)
         memcpy(spool->epoch, before, sizeof before);
+    else
+        show_epoch(spool);
+    store_leave(spool);
+    if (rc != OK)
         return error_wrap(err, "a new epoch");
-    }
-    show_epoch(spool);
     log_event(LOG_LEVEL_WARN, "spool", "began a new epoch: the clock leapt, or a day was silent",
-              "epoch=%s before=%s", spool->epoch, before);
+              "epoch=%s before=%s", spool_epoch_borrow(spool), before);
     return OK;
 }
 
@@ -486,8 +492,7 @@ static int recover(struct spool *spool, bool fresh, struct error *err)
     }
     if (rc == OK)
         rc = fault_point("spool.open.committed", err);
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     arena_free(&arena);
     return rc;
 }
@@ -586,6 +591,26 @@ static bool is_beyond_use(const struct spool *spool, int rc, const struct error 
            (rc == ERROR_IO && err->cause == EIO && !atomic_load(&spool->failed));
 }
 
+/* `ours`: an environment that doesn't read is set aside. */
+static int open_or_set_aside(struct spool *spool, bool ours, struct error *err)
+{
+    int rc = open_all(spool, err);
+    /* An EIO may be a moment's: what is set aside for it is missing, or taken twice. */
+    if (ours && rc == ERROR_IO && is_beyond_use(spool, rc, err)) {
+        log_event(LOG_LEVEL_WARN, "spool", "the spool did not open, once more", "error=\"%s\"",
+                  err->text);
+        aside_close(spool);
+        rc = open_all(spool, err);
+    }
+    if (ours && is_beyond_use(spool, rc, err)) {
+        struct error why = *err;
+        rc = aside_move(spool, &why, err);
+        if (rc == OK)
+            rc = open_all(spool, err);
+    }
+    return rc;
+}
+
 int spool_open(struct spool **out, const struct spool_options *options, struct error *err)
 {
     ASSERT(options->directory != NULL);
@@ -597,22 +622,8 @@ int spool_open(struct spool **out, const struct spool_options *options, struct e
     int rc = check_options(options, err);
     if (rc == OK && !spool->read_only)
         rc = prepare_directory(spool, err);
-    bool ready = rc == OK;
-    if (ready)
-        rc = open_all(spool, err);
-    /* An EIO may be a moment's: what is set aside for it is missing, or taken twice. */
-    if (ready && ours && rc == ERROR_IO && is_beyond_use(spool, rc, err)) {
-        log_event(LOG_LEVEL_WARN, "spool", "the spool did not open, once more", "error=\"%s\"",
-                  err->text);
-        aside_close(spool);
-        rc = open_all(spool, err);
-    }
-    if (ready && ours && is_beyond_use(spool, rc, err)) {
-        struct error why = *err;
-        rc = aside_move(spool, &why, err);
-        if (rc == OK)
-            rc = open_all(spool, err);
-    }
+    if (rc == OK)
+        rc = open_or_set_aside(spool, ours, err);
     if (rc != OK) {
         spool_close(spool);
         return error_wrap(err, "spool %s", options->directory);
@@ -621,6 +632,39 @@ int spool_open(struct spool **out, const struct spool_options *options, struct e
     store_measure_sealed(spool);
     spool->opened = !spool->read_only;
     *out = spool;
+    return OK;
+}
+
+bool spool_has_failed(const struct spool *spool)
+{
+    return atomic_load(&spool->failed) || atomic_load(&spool->shut);
+}
+
+int spool_reopen(struct spool *spool, const struct error *beyond_use, struct error *err)
+{
+    ASSERT(!spool->read_only);
+    store_fail(spool);
+    int rc = store_shut(spool, REOPEN_WAIT_MS, err);
+    if (rc != OK)
+        return error_wrap(err, "spool %s: open anew", spool->directory);
+    aside_close(spool);
+    aside_forget_cached(spool);
+    spool->closed_well = false;
+    spool->nudged_txnid = 0;
+    atomic_store(&spool->failed, false);
+    if (beyond_use != NULL)
+        rc = aside_move(spool, beyond_use, err);
+    if (rc == OK)
+        rc = open_or_set_aside(spool, true, err);
+    if (rc != OK) {
+        /* Shut as it is: without an environment nobody may come in. */
+        aside_close(spool);
+        store_fail(spool);
+        return error_wrap(err, "spool %s: open anew", spool->directory);
+    }
+    show_epoch(spool);
+    store_measure_sealed(spool);
+    store_let_in(spool);
     return OK;
 }
 
@@ -675,7 +719,7 @@ void spool_statistics(struct spool *spool, struct spool_statistics *out)
     /* Beside a writer the last commit is not ours: ask. On failure the last known stays. */
     if (spool->read_only && store_begin_read(spool, &txn, &err) == OK) {
         atomic_store(&spool->live_bytes, store_live_bytes(spool, txn));
-        mdb_txn_abort(txn);
+        store_end(spool, txn);
     }
     store_measure_sealed(spool);
     *out = (struct spool_statistics){

@@ -15,7 +15,11 @@
  *             drop_oldest only for what doesn't fit in half of it, or for a full disk.
  *             ERROR_CORRUPT: a block or record does not read back: it is named.
  *             ERROR_CONFLICT: another process has the spool open for writing.
- *             ERROR_IO after a failed sync: no more appends to this handle.
+ *             ERROR_IO: a write failed and its outcome is not known: what was handed in may
+ *             be found on the disk later, so it must not be handed in again unless its
+ *             checkpoint, read anew, says that it is not there.
+ *             ERROR_RETRY: nothing was done; after a failed write all are sent away so
+ *             until spool_reopen. Reads go on until then.
  */
 #ifndef SPOOL_SPOOL_H
 #define SPOOL_SPOOL_H
@@ -54,6 +58,16 @@ struct spool_options {
 int spool_open(struct spool **out, const struct spool_options *options, struct error *err) MUST_USE;
 void spool_close(struct spool *spool);
 
+/* A write failed, or the last spool_reopen did. */
+bool spool_has_failed(const struct spool *spool);
+/* What a new start would do, in this handle: closes the environment, has what was written
+ * last read from the disk (not from memory), recovers, makes a new epoch, sets aside what
+ * doesn't read. With beyond_use it is set aside for that reason in any case. All others are
+ * sent away with ERROR_RETRY meanwhile; the caller holds no spool_reader. Names come from
+ * spool_epoch_borrow again. After an error the spool stays shut: call it again, or close. */
+int spool_reopen(struct spool *spool, const struct error *beyond_use, struct error *err) MUST_USE;
+
+/* The name belongs to the spool and stays until it is closed; another pointer, another epoch. */
 const char *spool_epoch_borrow(const struct spool *spool);
 
 /* When an agent that runs on needs a new epoch: the wall clock leapt against the monotonic

@@ -57,11 +57,68 @@ int store_error(struct error *err, const char *what, int cause)
     return (int)err->code;
 }
 
+/* ---- the gate ---- */
+
+int store_enter(struct spool *spool, struct error *err)
+{
+    atomic_fetch_add(&spool->inside, 1);
+    if (!atomic_load(&spool->shut) ||
+        (pthread_equal(atomic_load(&spool->reopener), pthread_self()) && spool->env != NULL))
+        return OK;
+    atomic_fetch_sub(&spool->inside, 1);
+    return error_set(err, ERROR_RETRY, "spool: it is being opened anew after a failure");
+}
+
+void store_leave(struct spool *spool)
+{
+    unsigned before = atomic_fetch_sub(&spool->inside, 1);
+    ASSERT(before > 0);
+}
+
+int store_shut(struct spool *spool, int64_t wait_ms, struct error *err)
+{
+    if (atomic_load(&spool->shut))
+        return OK;
+    atomic_store(&spool->reopener, pthread_self());
+    atomic_store(&spool->shut, true);
+    for (int64_t waited_ms = 0; atomic_load(&spool->inside) > 0; waited_ms++) {
+        if (waited_ms >= wait_ms) {
+            atomic_store(&spool->shut, false);
+            return error_set(err, ERROR_RETRY, "spool: %u calls are still under way in it",
+                             atomic_load(&spool->inside));
+        }
+        clock_sleep_ms(&clock_system, 1);
+    }
+    return OK;
+}
+
+void store_let_in(struct spool *spool)
+{
+    atomic_store(&spool->shut, false);
+}
+
+/* ---- transactions ---- */
+
 int store_begin_read(struct spool *spool, MDB_txn **out, struct error *err)
 {
     *out = NULL;
+    int rc = store_enter(spool, err);
+    if (rc != OK)
+        return rc;
     int cause = mdb_txn_begin(spool->env, NULL, MDB_RDONLY, out);
-    return cause == MDB_SUCCESS ? OK : store_error(err, "spool: begin reading", cause);
+    if (cause == MDB_SUCCESS)
+        return OK;
+    *out = NULL;
+    store_leave(spool);
+    return store_error(err, "spool: begin reading", cause);
+}
+
+void store_end(struct spool *spool, MDB_txn *txn)
+{
+    if (txn == NULL)
+        return;
+    mdb_txn_abort(txn);
+    store_leave(spool);
 }
 
 int store_begin_write(struct spool *spool, MDB_txn **out, struct error *err)
@@ -70,13 +127,18 @@ int store_begin_write(struct spool *spool, MDB_txn **out, struct error *err)
     if (spool->read_only)
         return error_set(err, ERROR_INPUT, "spool: opened for reading only");
     if (atomic_load(&spool->failed))
-        return error_set(err, ERROR_IO,
-                         "spool: an earlier write failed, its outcome is not known: open it anew");
+        return error_set(err, ERROR_RETRY,
+                         "spool: an earlier write failed, it is to be opened anew");
+    int rc = store_enter(spool, err);
+    if (rc != OK)
+        return rc;
     int cause = mdb_txn_begin(spool->env, NULL, 0, out);
     if (cause == MDB_SUCCESS)
         return OK;
+    *out = NULL;
     if (cause == MDB_PANIC)
         store_fail(spool);
+    store_leave(spool);
     return store_error(err, "spool: begin writing", cause);
 }
 
@@ -93,11 +155,13 @@ int store_commit(struct spool *spool, MDB_txn *txn, struct error *err)
     if (cause == MDB_SUCCESS) {
         atomic_store(&spool->live_bytes, live);
         segment_committed(spool, txn_id);
+        store_leave(spool);
         return OK;
     }
     int rc = store_error(err, "spool: commit", cause);
     if (rc != ERROR_LIMIT)
         store_fail(spool);
+    store_leave(spool);
     return rc;
 }
 

@@ -6,7 +6,11 @@
  *          write transaction belongs to the thread that began it. Read transactions are
  *          not tied to threads (MDB_NOTLS).
  * Errors   a commit whose outcome is not known (failed sync, EIO, LMDB's panic) marks
- *          the handle: store_begin_write refuses from then on, reads go on.
+ *          the handle: store_begin_write refuses from then on, reads go on, until
+ *          spool_reopen.
+ * Gate     whoever is in a transaction, or looks at the environment, is counted in; the
+ *          environment is exchanged while nobody is, and who comes meanwhile is sent
+ *          away with ERROR_RETRY. Within, one may be counted in once more.
  */
 #ifndef SPOOL_STORE_H
 #define SPOOL_STORE_H
@@ -60,6 +64,9 @@ struct spool {
     MDB_dbi dbi[DB_COUNT];
 
     atomic_bool failed;
+    atomic_uint inside;         /* transactions and calls that are counted in */
+    atomic_bool shut;           /* the environment is being exchanged, or there is none */
+    _Atomic pthread_t reopener; /* written before shut: who may come in all the same */
     atomic_bool hints_noted;
     atomic_uint_fast64_t live_bytes; /* of data.mdb, as of the last commit */
     atomic_uint_fast64_t sealed_bytes;
@@ -90,8 +97,19 @@ struct spool {
 /* Names an LMDB result; the code is chosen from it. */
 int store_error(struct error *err, const char *what, int cause) MUST_USE;
 
+/* Counted in until store_leave; ERROR_RETRY: the spool is being opened anew. */
+int store_enter(struct spool *spool, struct error *err) MUST_USE;
+void store_leave(struct spool *spool);
+/* Nobody but the caller comes in any more, and nobody is in: ERROR_RETRY when somebody
+ * stays for wait_ms. Shut already is fine. */
+int store_shut(struct spool *spool, int64_t wait_ms, struct error *err) MUST_USE;
+void store_let_in(struct spool *spool);
+
+/* Both count the caller in; store_end or store_commit count it out. */
 int store_begin_read(struct spool *spool, MDB_txn **out, struct error *err) MUST_USE;
 int store_begin_write(struct spool *spool, MDB_txn **out, struct error *err) MUST_USE;
+/* Ends a transaction without a commit; NULL is fine. */
+void store_end(struct spool *spool, MDB_txn *txn);
 /* Takes the transaction, whatever comes of it. */
 int store_commit(struct spool *spool, MDB_txn *txn, struct error *err) MUST_USE;
 /* No more writes through this handle: the outcome of one is not known. */

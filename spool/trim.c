@@ -75,14 +75,14 @@ int trim_sweep(struct spool *spool, const char *name, uint64_t from, uint64_t to
         if (rc == OK)
             rc = trim_blocks(spool, txn, &stream, from, to, &more, err);
         if (rc != OK || stream.bytes == bytes) {
-            mdb_txn_abort(txn);
+            store_end(spool, txn);
             return rc;
         }
         rc = store_put_stream(spool, txn, &stream, err);
         if (rc == OK)
             rc = store_commit(spool, txn, err);
         else
-            mdb_txn_abort(txn);
+            store_end(spool, txn);
         if (rc == OK)
             rc = fault_point("spool.sweep.committed", err);
     }
@@ -192,8 +192,7 @@ int spool_trim(struct spool *spool, const char *name, uint64_t next, int64_t com
         rc = trim_sweep(spool, name, 0, next, err);
     store_measure_sealed(spool);
 out:
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc == OK ? OK : error_wrap(err, "trim %s to %llu", name, (unsigned long long)next);
 }
 
@@ -311,8 +310,7 @@ int trim_let_go_one(struct spool *spool, bool *found, struct error *err)
         rc = trim_sweep(spool, candidate.name, candidate.from, to, err);
     *found = rc == OK;
 out:
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+    store_end(spool, txn);
     return rc;
 }
 

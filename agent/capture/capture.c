@@ -49,6 +49,7 @@ int capture_open(struct capture **out, const struct capture_options *options, st
     clock_condition_init(&capture->changed);
     pthread_cond_init(&capture->idle, NULL);
     struct generation *generation = NULL;
+    capture->epoch = spool_epoch_borrow(options->spool);
     int rc = tables_make(capture, options->mappings, NULL, &generation, err);
     if (rc != OK) {
         capture->stopping = true;
@@ -144,6 +145,7 @@ void capture_statistics(struct capture *capture, struct capture_statistics *out)
     out->full = atomic_load(&capture->full);
     out->waiting_bytes = atomic_load(&capture->waiting_bytes);
     out->waiting_bytes_max = capture->options.open_bytes_max;
+    out->busy_since_ms = atomic_load(&capture->busy_since_ms);
 }
 
 void capture_table_statistics(struct capture *capture, size_t table,

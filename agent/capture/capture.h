@@ -154,6 +154,7 @@ struct capture_statistics {
     uint64_t waiting_bytes_max;
     uint64_t latency[CAPTURE_LATENCY_BUCKETS]; /* of cuts: from the first event to durable */
     int64_t latency_sum_us;
+    int64_t busy_since_ms; /* monotonic: a cut is on its way to the disk since; 0: none is */
 };
 void capture_statistics(struct capture *capture, struct capture_statistics *out);
 void capture_table_statistics(struct capture *capture, size_t table,

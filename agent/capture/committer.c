@@ -240,13 +240,37 @@ static void squeeze(struct capture *capture, const struct intake *intakes)
         atomic_store(&capture->squeezed_below, (int)lowest_priority(intakes) + 1);
 }
 
+/* By another epoch's names, or for the first time, the streams get theirs. capture.lock is
+ * held: a reload must not make names meanwhile. */
+static int follow_epoch(struct capture *capture, struct error *err)
+{
+    const char *epoch = spool_epoch_borrow(capture->options.spool);
+    if (epoch == capture->epoch)
+        return OK;
+    int rc = tables_name_streams(capture, err);
+    capture->epoch = rc == OK ? epoch : NULL;
+    return rc;
+}
+
+/* The spool may be opened anew, after a failure, between the names and the append. */
+static int append_named(struct capture *capture, struct intake *intakes, struct error *err)
+{
+    int rc = append_cut(capture, intakes, err);
+    if (rc != ERROR_INPUT || capture->epoch == spool_epoch_borrow(capture->options.spool))
+        return rc;
+    pthread_mutex_lock(&capture->lock);
+    rc = follow_epoch(capture, err);
+    pthread_mutex_unlock(&capture->lock);
+    return rc == OK ? append_cut(capture, intakes, err) : rc;
+}
+
 /* rc is that of the epoch: with an error the cut is refused. */
 static void commit_cut(struct capture *capture, struct intake *intakes, int64_t begun_us, int rc,
                        struct error *err)
 {
     size_t bytes = cut_bytes(intakes);
     if (rc == OK)
-        rc = append_cut(capture, intakes, err);
+        rc = append_named(capture, intakes, err);
     int64_t took_us = clock_mono_ns() / 1000 - begun_us;
     if (rc == ERROR_LIMIT)
         squeeze(capture, intakes);
@@ -275,20 +299,16 @@ static void commit_cut(struct capture *capture, struct intake *intakes, int64_t 
     answer(tickets, rc, err);
 }
 
-/* A new epoch, and with it new names for all streams. capture.lock is held: a reload must
- * not make names meanwhile. */
+/* A new epoch, and with it new names for all streams. capture.lock is held. */
 static int renew_epoch(struct capture *capture, struct error *err)
 {
     const struct clock *clock = capture->options.clock;
     if (spool_epoch_is_due(&capture->watch, clock_wall_ms(clock), clock_mono_ms(clock)))
         capture->epoch_is_due = true;
-    if (!capture->epoch_is_due)
-        return OK;
-    int rc = spool_renew_epoch(capture->options.spool, err);
+    int rc = capture->epoch_is_due ? spool_renew_epoch(capture->options.spool, err) : OK;
     if (rc == OK)
-        rc = tables_name_streams(capture, err);
-    capture->epoch_is_due = rc != OK;
-    return rc;
+        capture->epoch_is_due = false;
+    return rc == OK ? follow_epoch(capture, err) : rc;
 }
 
 /* When the next cut may be made; the commits are counted as if they came evenly, and those
@@ -337,12 +357,14 @@ void *commit_loop(void *context)
             break;
         int64_t begun_us = 0;
         cut(capture, &begun_us);
+        atomic_store(&capture->busy_since_ms, clock_mono_ms(&clock_system));
         capture->committing = true;
         struct intake *intakes = capture->intakes;
         struct error err = {0};
         int rc = renew_epoch(capture, &err);
         pthread_mutex_unlock(&capture->lock);
         commit_cut(capture, intakes, begun_us, rc, &err);
+        atomic_store(&capture->busy_since_ms, 0);
         pthread_mutex_lock(&capture->lock);
     }
     pthread_mutex_unlock(&capture->lock);

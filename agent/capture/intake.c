@@ -220,20 +220,20 @@ int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, str
     int rc = follow_generation(intake, err);
     if (rc != OK)
         return rc;
-    pthread_mutex_lock(&intake->lock);
-    const struct generation *generation = intake->set->generation;
-    ASSERT(table < generation->table_count);
-    rc = find_room(capture, generation->tables[table].mapping->priority, err);
+    /* The newest set is this thread's to change. */
+    struct lane_set *set = intake->set;
+    ASSERT(table < set->generation->table_count);
+    rc = find_room(capture, set->generation->tables[table].mapping->priority, err);
     if (rc != OK) {
-        intake->set->lanes[table].turned_away++;
-        pthread_mutex_unlock(&intake->lock);
+        atomic_fetch_add(&set->lanes[table].turned_away, 1);
         atomic_fetch_add(&capture->full, 1);
         return rc;
     }
+    pthread_mutex_lock(&intake->lock);
     intake->table = table;
     intake->ticket = ticket;
     intake->request_bytes = 0;
-    const struct lane *lane = &intake->set->lanes[table];
+    const struct lane *lane = &set->lanes[table];
     intake->mark = (struct mark){.full = lane->full,
                                  .len = lane->open.rows.len,
                                  .event_count = lane->open.event_count,

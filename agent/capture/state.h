@@ -65,7 +65,7 @@ struct lane {
     uint64_t received;
     uint64_t received_bytes;
     uint64_t refused[REFUSED_REASON_COUNT];
-    uint64_t turned_away;
+    _Atomic uint64_t turned_away; /* counted without the lock */
 };
 
 struct lane_set {
@@ -122,11 +122,13 @@ struct capture {
     /* The spool had no room: lower priorities are turned away until then (monotonic). */
     _Atomic int squeezed_below; /* enum priority */
     _Atomic int64_t squeezed_until_ms;
+    _Atomic int64_t busy_since_ms; /* monotonic: the committer's cut began; 0: it waits */
     pthread_t committer;
     /* the committer's own */
     struct spool_epoch_watch watch;
     bool epoch_is_due; /* also while making it fails */
     int64_t paid_ns;   /* monotonic: until then the commits made use up what a second may have */
+    const char *epoch; /* the spool's, by which the streams are named */
     struct spool_batch *batches;
     uint64_t *firsts;
     struct spool_checkpoint *checkpoints;

@@ -43,6 +43,17 @@ struct source_options {
 
 enum { SOURCE_ADDRESS_MAX = 128 };
 
+/* What kept a file from being read on; counted, and logged once a file. */
+enum source_file_fault {
+    FILE_UNREADABLE,
+    FILE_BINARY,
+    FILE_DAMAGED,   /* compressed data that is cut or corrupt */
+    FILE_TRUNCATED, /* taken from its beginning again */
+    FILE_REPLACED,  /* other content under the same inode: the same */
+    FILE_GONE,      /* before it was read to its end */
+    SOURCE_FILE_FAULT_COUNT
+};
+
 struct source_statistics {
     char address[SOURCE_ADDRESS_MAX]; /* where it listens; the port, when 0 was asked for */
     uint64_t requests;
@@ -50,9 +61,25 @@ struct source_statistics {
     uint64_t connections; /* open now */
     uint64_t answered[6]; /* by the status' first digit */
     uint64_t unresolved_macros;
-    uint64_t keys; /* Idempotency-Keys that are remembered */
-    bool ended;    /* nothing will ever come any more */
+    uint64_t keys;         /* Idempotency-Keys that are remembered */
+    bool ended;            /* nothing will ever come any more */
+    uint64_t files;        /* that are followed */
+    uint64_t unread_bytes; /* of plain files, beyond what is durable */
+    uint64_t file_faults[SOURCE_FILE_FAULT_COUNT];
 };
+
+/* A file that is followed. */
+struct source_file {
+    const char *path;
+    const char *table;
+    const char *state; /* "waiting", "reading", "copy", "finished", or a fault's name */
+    uint64_t size;
+    uint64_t offset; /* of the plain text: all before it is durable */
+    uint64_t lines;
+    bool compressed;
+    bool safe_to_delete; /* all of it is durable, and nobody seems to write it */
+};
+typedef void source_file_list(void *context, const struct source_file *file);
 
 struct source_ops {
     const char *kind; /* "http": the key in the configuration's `listen` */
@@ -64,6 +91,8 @@ struct source_ops {
     void (*pause)(struct event_source *source);
     void (*close)(struct event_source *source);
     void (*statistics)(struct event_source *source, struct source_statistics *out);
+    /* NULL where there are no files. */
+    void (*files)(struct event_source *source, source_file_list *list, void *context);
 };
 
 extern const struct source_ops source_http;

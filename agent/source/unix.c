@@ -4,7 +4,8 @@
  *
  * A connection has at most one ticket out. What it brought meanwhile stays in the kernel,
  * so a slow disk slows the sender down; nothing is dropped. Its bytes are kept until they
- * are durable: what the spool did not take is handed in again. With `ack: lines` the agent
+ * are durable: what the spool did not take is handed in again, unless a failed write leaves
+ * open whether it did. With `ack: lines` the agent
  * then writes back how many lines of this connection are settled, in decimal, a line each
  * time: durable, or, if they were no events, in dead_letters. Datagrams wait in the
  * kernel's queue in the same way; a sender that does not want to wait sees EAGAIN.
@@ -358,6 +359,23 @@ static void read_datagrams(struct event_source *source, struct connection *conne
 
 /* ---- the thread ---- */
 
+/* Whether what was offered is on the disk is not known: offered again it could be there twice.
+ * A stream's sender learns from its connection's end that this was not settled; of datagrams
+ * nobody waits to hear, the capture has counted them as rejected. */
+static void give_up(struct event_source *source, struct connection *connection)
+{
+    if (source->datagram) {
+        settle(connection);
+        advance(source, connection);
+        return;
+    }
+    log_event(LOG_LEVEL_WARN, "unix",
+              "a connection is closed: whether its last lines are durable "
+              "is not known",
+              "address=%s", source->options.address);
+    close_connection(source, connection);
+}
+
 static void take_finished(struct event_source *source)
 {
     uint64_t count = 0;
@@ -371,7 +389,9 @@ static void take_finished(struct event_source *source)
         struct connection *connection = finished;
         finished = connection->finished;
         connection->waiting = false;
-        if (connection->rc == OK) {
+        if (connection->rc == ERROR_IO) {
+            give_up(source, connection);
+        } else if (connection->rc == OK) {
             settle(connection);
             advance(source, connection);
         } else {

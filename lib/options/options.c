@@ -274,7 +274,7 @@ void options_print_help(const struct option_table *table)
         const struct option *option = &table->options[i];
         char flag[FLAG_MAX];
         flag_name(option, flag);
-        printf("  %-24s%s%s%s%s\n", flag, option->help, option->otherwise[0] != 0 ? " (" : "",
+        printf("  %-22s  %s%s%s%s\n", flag, option->help, option->otherwise[0] != 0 ? " (" : "",
                option->otherwise, option->otherwise[0] != 0 ? ")" : "");
     }
 }

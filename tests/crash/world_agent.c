@@ -35,17 +35,25 @@ static void attach_store(struct actor *actor)
     }
 }
 
-static int open_tables(struct agent_life *life, struct error *err)
+/* By the spool's epoch. */
+static int name_streams(struct agent_life *life, struct error *err)
 {
     struct world *world = life->actor->world;
     int rc = OK;
+    for (size_t i = 0; rc == OK && i < world->table_count; i++)
+        rc = stream_name_make(life->stream[i], "edge", spool_epoch_borrow(life->spool),
+                              world->table[i], err);
+    return rc;
+}
+
+static int open_tables(struct agent_life *life, struct error *err)
+{
+    struct world *world = life->actor->world;
+    int rc = name_streams(life, err);
     for (size_t i = 0; rc == OK && i < world->table_count; i++) {
         const struct mapping *mapping = &world->mapping[life->mapping][i];
         struct shred_options shred = {0};
         rc = shredder_open(&life->shredder[i], mapping, &shred, err);
-        if (rc == OK)
-            rc = stream_name_make(life->stream[i], "edge", spool_epoch_borrow(life->spool),
-                                  world->table[i], err);
         if (rc == OK)
             table_schema_encode(&mapping->schema, &life->schema[i]);
     }
@@ -177,22 +185,38 @@ static int take_turn(struct agent_life *life, struct error *err)
         bool flush = random_below(&world->random, 4) == 0;
         rc = pipeline_step(life->pipeline, flush || world->quiet, err);
     }
-    if (rc != OK && !actor->dead)
-        world_note(world, "agent %zu %s: %s", actor->number, append ? "append" : "step", err->text);
-    return rc;
+    return rc == OK ? OK : error_wrap(err, append ? "append" : "step");
 }
 
-/* Turns of a life until it dies or has had enough of them. A spool whose write failed is
- * to be opened anew. */
+/* A write of its spool failed: some agents end, the others open it anew in their lives, as the
+ * daemon does. False: the life is over. */
+static bool mend_spool(struct agent_life *life)
+{
+    struct actor *actor = life->actor;
+    struct world *world = actor->world;
+    struct error err;
+    if (!spool_has_failed(life->spool))
+        return true;
+    if (random_below(&world->random, 2) == 0)
+        return false;
+    int rc = spool_reopen(life->spool, NULL, &err);
+    world_note(world, "agent %zu opens its spool anew: %s", actor->number,
+               rc == OK ? "well" : err.text);
+    if (rc == OK)
+        rc = name_streams(life, &err);
+    return rc == OK || !actor->dead;
+}
+
+/* Turns of a life until it dies or has had enough of them. */
 static void take_turns(struct agent_life *life)
 {
     struct actor *actor = life->actor;
     struct world *world = actor->world;
-    int rc = OK;
     for (unsigned turn = 0;
-         !actor->dead && rc != ERROR_IO && (world->quiet || turn < AGENT_TURNS_MAX); turn++) {
+         !actor->dead && mend_spool(life) && (world->quiet || turn < AGENT_TURNS_MAX); turn++) {
         struct error err;
-        rc = take_turn(life, &err);
+        if (!spool_has_failed(life->spool) && take_turn(life, &err) != OK && !actor->dead)
+            world_note(world, "agent %zu: %s", actor->number, err.text);
         clock_sleep_ms(&actor->clock, 1 + (int64_t)random_below(&world->random, 400));
     }
 }

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines that lie somewhere already: standard input."""
+"""Lines that lie somewhere already: standard input, and files that grow and are rotated."""
+import concurrent.futures
 import gzip
 import json
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
+import sys
+import threading
 import unittest
 
 import lake
 from lake import DONE, USAGE, Lake, end, until
+from test_run import Agent
 
 
 class Case(unittest.TestCase):
@@ -146,5 +152,422 @@ class StandardInput(Case):
         self.assertEqual(self.ids(), {"a": 1})
 
 
+class Tail(Case):
+    """Files under logs/, followed by one agent."""
+
+    def setUp(self):
+        super().setUp()
+        self.logs = self.lake.path("logs")
+        os.makedirs(self.logs)
+        self.pattern = os.path.join(self.logs, "*")
+
+    def start(self, *arguments):
+        agent = Agent(self.lake, "--listen", f"tail:{self.pattern}?table=clicks,http:127.0.0.1:0",
+                      *arguments)
+        self.addCleanup(end, agent.process)
+        return agent
+
+    def file(self, name):
+        return os.path.join(self.logs, name)
+
+    def append(self, name, *pieces):
+        with open(self.file(name), "ab") as file:
+            file.write(b"".join(line(piece) if isinstance(piece, str) else piece
+                                for piece in pieces))
+
+    def status(self, agent):
+        text = agent.get("/v1/status", agent.operations)[1]
+        return {os.path.basename(file["path"]): file for file in json.loads(text)["files"]}
+
+    def until(self, agent, condition, what, seconds=20):
+        try:
+            until(condition, what, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.status(agent)}\n{agent.log()}") from error
+
+    def taken(self, agent, name, offset=None):
+        """Waits until all of the file, or so many bytes, are durable."""
+        def look():
+            size = os.stat(self.file(name)).st_size if offset is None else offset
+            file = self.status(agent).get(name)
+            return file and file["offset"] == size
+        self.until(agent, look, f"{name} taken")
+
+    def state(self, agent, name, state):
+        self.until(agent, lambda: self.status(agent).get(name, {}).get("state") == state,
+                   f"{name} {state}")
+
+    def expect(self, agent, names):
+        """All of them in the table, once, and nothing else."""
+        wanted = dict.fromkeys(names, 1)
+        agent.stop()
+        self.assertEqual(self.ids(), wanted, agent.log())
+
+    def fault(self, agent, fault):
+        text = agent.get("/metrics", agent.operations)[1].decode()
+        return int(re.search(rf'bidlake_tail_faults_total{{.*fault="{fault}"}} (\d+)', text)[1])
+
+    # -- growth ------------------------------------------------------------------------------
+
+    def test_growing_files(self):
+        """Old, new and late files; blank, bad and over-long lines; halves of lines."""
+        self.append("old.ndjson", "a", b"\n  \n", "b", b"bad\n", b'{"id":')
+        agent = self.start("--limits-event-bytes", "8KiB")
+        self.taken(agent, "old.ndjson", os.stat(self.file("old.ndjson")).st_size - 6)
+        self.append("old.ndjson", b'"c"}\r\n', "d")
+        self.append("late.ndjson", "e", b"x" * (3 << 20), b"\n", "f")
+        self.taken(agent, "old.ndjson")
+        self.taken(agent, "late.ndjson")
+        self.append("late.ndjson", b"y" * 20000)
+        self.taken(agent, "late.ndjson")  # its beginning says enough
+        self.append("late.ndjson", b"y" * 20000 + b"\n", "g")
+        self.taken(agent, "late.ndjson")
+        self.append("empty.ndjson")
+        self.state(agent, "empty.ndjson", "waiting")
+        self.expect(agent, "abcdefg")
+        letters = [(position, len(body)) for position, body in self.letters()]
+        self.assertEqual(letters, [(2, 4096), (4, 4096), (5, 3)])
+
+    def test_restart_goes_on(self):
+        """A restart neither repeats nor forgets; what was half a line then is one now."""
+        self.append("a.ndjson", "a", b"x" * 6000)
+        agent = self.start("--limits-event-bytes", "1KiB")
+        self.taken(agent, "a.ndjson", 12 + 6000)
+        agent.stop()
+        self.append("a.ndjson", b"x" * 10 + b"\n", "b", b'{"id":"')
+        agent = self.start("--limits-event-bytes", "1KiB")
+        self.taken(agent, "a.ndjson", os.stat(self.file("a.ndjson")).st_size - 7)
+        end(agent.process, signal.SIGKILL)
+        self.append("a.ndjson", b'c"}\n')
+        agent = self.start("--limits-event-bytes", "1KiB")
+        self.taken(agent, "a.ndjson")
+        self.expect(agent, "abc")
+        self.assertEqual([position for position, _ in self.letters()], [2])
+
+    # -- rotation ----------------------------------------------------------------------------
+
+    def test_rename(self):
+        """The old file to its end, also what is written to it after its new name came."""
+        self.append("a.log", "a", "b")
+        agent = self.start()
+        self.taken(agent, "a.log")
+        with open(self.file("a.log"), "ab") as old:
+            os.rename(self.file("a.log"), self.file("a.log.1"))
+            self.append("a.log", "c")
+            self.taken(agent, "a.log")
+            old.write(line("d") + line("e").rstrip())
+        self.taken(agent, "a.log")
+        self.taken(agent, "a.log.1")  # with its last line, which nobody will end any more
+        self.assertTrue(self.status(agent)["a.log.1"]["safe_to_delete"])
+        self.assertFalse(self.status(agent)["a.log"]["safe_to_delete"])
+        # Out of the pattern, and written to once more.
+        with open(self.file("a.log"), "ab") as old:
+            os.rename(self.file("a.log"), self.lake.path("gone.log"))
+            old.write(line("f"))
+        until(lambda: agent.metric("bidlake_capture_events_kept_total") == 6, "the last line")
+        self.expect(agent, "abcdef")
+
+    def test_copy_and_truncate(self):
+        """The copy holds what was taken already, and what was not."""
+        names = [f"n{n}" for n in range(300)]
+        self.append("a.log", *names[:100])
+        agent = self.start()
+        self.taken(agent, "a.log")
+        shutil.copyfile(self.file("a.log"), self.file("a.log.1"))
+        self.state(agent, "a.log.1", "copy")
+        os.truncate(self.file("a.log"), 0)
+        self.append("a.log", *names[100:150])
+        self.taken(agent, "a.log")
+        self.taken(agent, "a.log.1")
+        self.assertEqual(self.fault(agent, "truncated"), 1)
+        # Truncated and longer than before by the next look.
+        agent.process.send_signal(signal.SIGSTOP)
+        os.truncate(self.file("a.log"), 0)
+        self.append("a.log", *names[150:250])
+        agent.process.send_signal(signal.SIGCONT)
+        self.taken(agent, "a.log")
+        self.assertEqual(self.fault(agent, "replaced"), 1)
+        agent.stop()
+        # The rest of the old text is in the copy alone.
+        self.append("a.log", *names[250:])
+        os.rename(self.file("a.log.1"), self.file("a.log.2"))
+        shutil.copyfile(self.file("a.log"), self.file("a.log.1"))
+        os.truncate(self.file("a.log"), 0)
+        self.append("a.log", "last")
+        agent = self.start()
+        for name in ("a.log", "a.log.1", "a.log.2"):
+            self.taken(agent, name)
+        self.expect(agent, names + ["last"])
+
+    def test_compressed(self):
+        """Whole, and only what was not taken of them before they were compressed."""
+        names = [f"n{n}" for n in range(500)]
+        for name in ("old.log", "run.log"):
+            self.append(name, *(f"{name}-{n}" for n in names[:200]))
+        agent = self.start()
+        self.taken(agent, "run.log")
+        self.taken(agent, "old.log")
+        os.rename(self.file("run.log"), self.file("run.log.1"))
+        self.compress("run.log.1", "run.log.1.gz", gzip.compress)
+        self.state(agent, "run.log.1.gz", "finished")
+        agent.stop()
+        self.append("old.log", *(f"old.log-{n}" for n in names[200:]))
+        os.rename(self.file("old.log"), self.file("old.log.1"))
+        self.compress("old.log.1", "old.log.1.zst", self.zstd)
+        text = b"".join(line(f"new-{n}") for n in names)
+        self.write("new.gz", gzip.compress(text[:1000]) + gzip.compress(text[1000:-1]))
+        agent = self.start()
+        for name in ("old.log.1.zst", "new.gz", "run.log.1.gz"):
+            self.state(agent, name, "finished")
+            self.assertTrue(self.status(agent)[name]["safe_to_delete"])
+        # Once more, under another name.
+        os.rename(self.file("new.gz"), self.file("newer.gz"))
+        shutil.copyfile(self.file("newer.gz"), self.file("copy.gz"))
+        self.state(agent, "copy.gz", "copy")
+        self.expect(agent, [f"{name}-{n}" for name in ("old.log", "run.log", "new") for n in names
+                            if name != "run.log" or n in names[:200]])
+
+    def compress(self, name, to, how):
+        with open(self.file(name), "rb") as file:
+            self.write(to, how(file.read()))
+        os.remove(self.file(name))
+
+    def zstd(self, data):
+        return subprocess.run(["zstd", "-q", "-c"], input=data, stdout=subprocess.PIPE,
+                              check=True).stdout
+
+    def write(self, name, data):
+        """As it stands, and not since a moment ago."""
+        with open(self.file(name), "wb") as file:
+            file.write(data)
+        past = os.stat(self.file(name)).st_mtime - 10
+        os.utime(self.file(name), (past, past))
+
+    def test_same_inode_other_content(self):
+        """An inode that is given again is a new file, while the agent runs and while not."""
+        self.append("a.log", *(f"a{n}" for n in range(100)))
+        agent = self.start()
+        self.taken(agent, "a.log")
+        inode = os.stat(self.file("a.log")).st_ino
+        with open(self.file("a.log"), "r+b") as file:
+            file.write(b"".join(line(f"b{n}") for n in range(200)))
+        self.taken(agent, "a.log")
+        agent.stop()
+        with open(self.file("a.log"), "r+b") as file:
+            file.write(b"".join(line(f"c{n}") for n in range(300)))
+        self.assertEqual(os.stat(self.file("a.log")).st_ino, inode)
+        agent = self.start()
+        self.taken(agent, "a.log")
+        self.expect(agent, [f"a{n}" for n in range(100)] + [f"b{n}" for n in range(200)] +
+                    [f"c{n}" for n in range(300)])
+
+    # -- faults ------------------------------------------------------------------------------
+
+    def test_what_does_not_read(self):
+        """Each is counted and named once, and the others go on."""
+        os.symlink("/proc/self/mem", self.file("unreadable"))
+        self.write("binary", b"\x7fELF\x00\x01\x02" * 100)
+        whole = b"".join(line(f"d{n}") for n in range(3000))
+        damaged = gzip.compress(whole)
+        self.write("damaged.gz", damaged[:len(damaged) // 2])
+        os.mkfifo(self.file("pipe"))
+        os.mkdir(self.file("folder"))
+        agent = self.start()
+        self.append("fine", "a")
+        self.taken(agent, "fine")
+        for fault in ("unreadable", "binary", "damaged"):
+            until(lambda fault=fault: self.fault(agent, fault) == 1, f"{fault}\n{agent.log()}")
+        self.append("fine", "b")
+        self.append("binary", b"\x00")
+        self.taken(agent, "fine")
+        for fault in ("unreadable", "binary", "damaged"):
+            self.assertEqual(agent.log().count(f"fault={fault} "), 1, agent.log())
+        # What was cut was only being written.
+        self.write("damaged.gz", damaged)
+        self.state(agent, "damaged.gz", "finished")
+        agent.stop()
+        agent = self.start()
+        self.state(agent, "damaged.gz", "finished")
+        self.expect(agent, ["a", "b"] + [f"d{n}" for n in range(3000)])
+
+    def test_deleted_while_open(self):
+        self.append("a.log", "a")
+        agent = self.start()
+        self.taken(agent, "a.log")
+        agent.process.send_signal(signal.SIGSTOP)
+        with open(self.file("a.log"), "ab") as file:
+            file.write(line("b"))
+            os.remove(self.file("a.log"))
+            self.append("a.log", "c")
+            agent.process.send_signal(signal.SIGCONT)
+            self.taken(agent, "a.log")
+            file.write(line("d"))
+        self.until(agent, lambda: agent.metric("bidlake_capture_events_kept_total") == 4, "all events")
+        self.expect(agent, "abcd")
+
+    def test_full_spool_pauses_the_tail(self):
+        away = self.lake.warehouse + "-away"
+        agent = self.start("--spool-bytes", "16MiB", "--roll-age", "100ms")
+        os.rename(self.lake.warehouse, away)
+        self.lake.write("warehouse", "no folder: the store is away")
+        with open(self.file("a.log"), "wb") as file:
+            for n in range(1500):
+                file.write(json.dumps({"id": f"n{n}", "landing_page": "x" * 20000}).encode() + b"\n")
+        self.until(agent, lambda: agent.metric("bidlake_capture_requests_full_total") > 1 or
+                   "did not take them" in agent.log(), "a full spool")
+        self.assertGreater(agent.metric("bidlake_source_unread_bytes"), 0)
+        os.remove(self.lake.warehouse)
+        os.rename(away, self.lake.warehouse)
+
+        def drained():
+            self.lake.once()
+            return self.status(agent)["a.log"]["offset"] == os.stat(self.file("a.log")).st_size
+
+        until(drained, "room again", 60)
+        self.expect(agent, [f"n{n}" for n in range(1500)])
+
+    def test_many_files(self):
+        """Thousands that match: neither descriptors nor time go by their number."""
+        for n in range(2000):
+            self.append(f"{n:04}.log", f"n{n}")
+        agent = self.start()
+        self.until(agent, lambda: agent.metric("bidlake_capture_events_kept_total") == 2000, "all events")
+        self.append("0007.log", "late")
+        self.until(agent, lambda: agent.metric("bidlake_capture_events_kept_total") == 2001, "all events")
+        descriptors = len(os.listdir(f"/proc/{agent.process.pid}/fd"))
+        self.assertLess(descriptors, 300)
+        self.expect(agent, [f"n{n}" for n in range(2000)] + ["late"])
+
+    def test_patterns(self):
+        """What can't be followed is said before the start."""
+        for listen, words in (("tail:logs/*?table=clicks", "absolute path"),
+                              ("tail:/logs/*", "table"), ("tail:/logs/*?table=none", "none"),
+                              ("tail:/a/*?table=clicks&mode=0600", "unix"),
+                              ("tail:/a/*?table=clicks,tail:/b/*?table=clicks", "{a,b}")):
+            result = self.lake.agent("run", "--listen", listen, code=USAGE)
+            self.assertIn(words, result.err)
+        self.pattern = os.path.join(self.logs, "{a,b}?.log")
+        for name in ("a1.log", "b2.log", "c3.log", "a.log"):
+            self.append(name, name)
+        agent = self.start()
+        self.taken(agent, "a1.log")
+        self.taken(agent, "b2.log")
+        self.expect(agent, ["a1.log", "b2.log"])
+
+    # -- kills -------------------------------------------------------------------------------
+
+    def test_killed_while_files_rotate(self):
+        """BIDLAKE_TAIL_KILLS=50 in the long form."""
+        kills = int(os.environ.get("BIDLAKE_TAIL_KILLS", "5"))
+        rng = random.Random(int(os.environ.get("BIDLAKE_TAIL_SEED", "1")))
+        writer = Writer(self.logs, rng)
+        writer.start()
+        self.addCleanup(writer.stop)
+        for _ in range(kills):
+            agent = self.start()
+            before = agent.metric("bidlake_capture_events_kept_total")
+            wanted = rng.randrange(1, 3000)
+            until(lambda: agent.metric("bidlake_capture_events_kept_total") > before + wanted,
+                  f"events: {writer.wrong}\n{agent.log()}")
+            end(agent.process, signal.SIGKILL)
+            self.lake.once()
+        writer.stop()
+        agent = self.start()
+        until(lambda: all(file["safe_to_delete"] or file["state"] == "copy" or
+                          file["offset"] == file["size"] for file in self.status(agent).values()),
+              f"all taken: {self.status(agent)}", 40)
+        agent.stop()
+        found = self.ids()
+        self.assertEqual(writer.wrong, [])
+        self.assertEqual([name for name, count in found.items() if count > 1][:10], [])
+        self.assertEqual(sorted(writer.sent - found.keys())[:10], [], f"of {len(writer.sent)}")
+        self.assertEqual(sorted(found.keys() - writer.sent)[:10], [])
+
+
+class Writer(threading.Thread):
+    """Writes lines to two logs, which are rotated in all the ways that there are."""
+
+    def __init__(self, folder, rng):
+        super().__init__()
+        self.folder, self.rng = folder, rng
+        self.sent, self.wrong, self.stopping = set(), [], threading.Event()
+        self.rotations = 0
+
+    def run(self):
+        try:
+            while not self.stopping.is_set():
+                for name in ("renamed.log", "truncated.log"):
+                    self.write(os.path.join(self.folder, name))
+                if self.rng.random() < 0.05:
+                    self.rotate()
+                self.stopping.wait(0.002)
+        except OSError as error:
+            self.wrong.append(str(error))
+
+    def write(self, path):
+        names = [f"{len(self.sent) + n}" for n in range(self.rng.randrange(1, 40))]
+        data = b"".join(line(name) for name in names)
+        cut = self.rng.randrange(len(data))
+        with open(path, "ab", buffering=0) as file:
+            file.write(data[:cut])
+            file.write(data[cut:])
+        self.sent.update(names)
+
+    def rotate(self):
+        self.rotations += 1
+        to = os.path.join(self.folder, f"old-{self.rotations}")
+        log = os.path.join(self.folder, self.rng.choice(["renamed.log", "truncated.log"]))
+        if log.endswith("renamed.log"):
+            os.rename(log, to)
+        else:
+            shutil.copyfile(log, to)
+            os.truncate(log, 0)
+        if self.rng.random() < 0.5:
+            with open(to, "rb") as plain, gzip.open(to + ".gz", "wb", 1) as packed:
+                shutil.copyfileobj(plain, packed)
+            os.remove(to)
+
+    def stop(self):
+        self.stopping.set()
+        if self.is_alive():
+            self.join()
+
+
+
+def tests_in(suite):
+    for test in suite:
+        yield from tests_in(test) if isinstance(test, unittest.TestSuite) else [test]
+
+
+def main():
+    """Each test waits most of its time for what happens once a second: several at a time."""
+    program = unittest.TestProgram(exit=False, testRunner=Parallel())
+    sys.exit(not program.result.wasSuccessful())
+
+
+class Parallel:
+    def run(self, suite):
+        results, lock = unittest.TestResult(), threading.Lock()
+
+        def one(test):
+            result = unittest.TestResult()
+            test.run(result)
+            with lock:
+                results.testsRun += result.testsRun
+                results.errors += result.errors
+                results.failures += result.failures
+                results.skipped += result.skipped
+
+        with concurrent.futures.ThreadPoolExecutor(8) as workers:
+            list(workers.map(one, tests_in(suite)))
+        for kind, found in (("ERROR", results.errors), ("FAIL", results.failures)):
+            for test, text in found:
+                print(f"{kind}: {test}\n{text}", file=sys.stderr)
+        for test, why in results.skipped:
+            print(f"{test} ... skipped {why!r}", file=sys.stderr)
+        print(f"Ran {results.testsRun} tests", file=sys.stderr)
+        return results
+
+
 if __name__ == "__main__":
-    unittest.main()
+    main()

@@ -193,7 +193,7 @@ class Configuration(unittest.TestCase):
         """Who takes away a "#" must not find that the key has another name by now."""
         for name, command in (("agent", "check"), ("commit", "init")):
             text = read(ROOT, "etc", "bidlake", f"{name}.yaml")
-            opened = re.sub(r"^#(  \w|\w+:)", r"\1", text, flags=re.MULTILINE)
+            opened = re.sub(r"^#(  [-\w]|\w+:)", r"\1", text, flags=re.MULTILINE)
             self.assertNotEqual(text, opened)
             path = self.file(f"{name}.yaml", opened)
             run(program(name), command, "--config", path)

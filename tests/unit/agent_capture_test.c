@@ -550,28 +550,61 @@ static bool all_turned_away(struct bench *bench, struct intake *intake, size_t s
     return all;
 }
 
+/* A disk that hangs: the committer waits there until it is opened. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool open;
+} disk = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+
+static int hang(void *context, const char *name, struct error *err)
+{
+    (void)context;
+    (void)err;
+    pthread_mutex_lock(&disk.lock);
+    while (!disk.open && strcmp(name, "spool.append.before_commit") == 0)
+        pthread_cond_wait(&disk.changed, &disk.lock);
+    pthread_mutex_unlock(&disk.lock);
+    return OK;
+}
+
+static void open_disk(bool open)
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.open = open;
+    pthread_cond_signal(&disk.changed);
+    pthread_mutex_unlock(&disk.lock);
+}
+
 /* Bid requests come in thousands and clicks in tens, and it is clicks that are paid for: what
  * waits for a slow disk must not all be bid requests. */
 static void lower_priorities_wait_less(void **state)
 {
+    enum { WAITERS = 400 };
     (void)state;
+    static struct waiter waiters[WAITERS];
     struct bench bench;
-    struct intake *held = NULL;
     struct intake *intake = NULL;
-    struct waiter waiter;
     struct error err;
     size_t at[TABLES] = {0};
+    size_t count = 0;
     bench_open(&bench, 10000);
-    must(intake_open(&held, bench.capture, &err), &err);
+    size_t clicks = capture_find_table(bench.capture, slice_cstr("clicks"));
     must(intake_open(&intake, bench.capture, &err), &err);
-    waiter_init(&waiter);
-    /* Still being handed in, so nothing is cut meanwhile. */
-    must(intake_begin(held, 0, &waiter.ticket, &err), &err);
-    for (size_t step = 1; !all_turned_away(&bench, intake, step, at); step++)
-        event(held, "{\"id\":\"a name for an event\"}", true);
+    open_disk(false);
+    fault_install(hang, NULL);
+    for (; !all_turned_away(&bench, intake, count, at); count++) {
+        assert_true(count < WAITERS);
+        waiter_init(&waiters[count]);
+        must(intake_begin(intake, clicks, &waiters[count].ticket, &err), &err);
+        event(intake, "{\"id\":\"a name for an event\"}", true);
+        assert_true(intake_end(intake));
+    }
+    open_disk(true);
     assert_true(at[LOW] < at[NORMAL] && at[NORMAL] < at[HIGH]);
-    assert_true(intake_end(held));
-    assert_int_equal(waiter_wait(&waiter), OK);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(waiter_wait(&waiters[i]), OK);
+    fault_install(NULL, NULL);
     for (size_t i = 0; i < TABLES; i++)
         assert_true(admits(&bench, intake, tables[i]));
     struct capture_statistics statistics;
@@ -580,7 +613,6 @@ static void lower_priorities_wait_less(void **state)
     capture_table_statistics(bench.capture,
                              capture_find_table(bench.capture, slice_cstr("bid_requests")), &low);
     assert_true(low.turned_away > 0 && low.turned_away < statistics.full);
-    intake_close(held);
     intake_close(intake);
     bench_close(&bench);
 }

@@ -333,7 +333,7 @@ static void failed_sync_stops_appends_not_reads(void **state)
                      ERROR_IO);
     fault_install(NULL, NULL);
     assert_int_equal(append_to(fixture->spool, fixture->stream, 1, 0, 4, 100, 1, &first, &err),
-                     ERROR_IO);
+                     ERROR_RETRY);
     assert_int_equal(read_events(fixture->spool, fixture->stream, 0, UINT64_MAX, NULL), 8);
     fixture_close(fixture);
     fixture_open(fixture);

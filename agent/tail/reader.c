@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The window begins place_edge_len before the place, so that each look at a file also sees
+ * whether what was taken still stands there, and the places' checksums need nothing else.
+ *
+ * Of a plain file it is read anew each time, so nothing is kept of a file between looks. A
+ * compressed one is read through once, from its beginning up to the place that was sought.
+ */
+#include "agent/tail/reader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/tail/tail.h"
+#include "lib/base/assert.h"
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+
+enum {
+    WINDOW = 1 << 20,
+    ZSTD_WINDOW_LOG = 23, /* 8 MiB */
+    ROTATED_MS = 5000,    /* then a last line without a line end is one */
+    GONE_MS = 15000,      /* so long may somebody still write to a file without a name */
+    COMPRESSED_MS = 2000, /* unchanged for so long it is whole */
+    SHORT_MS = 3000,      /* the same for a beginning too short to be known */
+    AGAIN_MS = 10000,
+    RETRY_MIN_MS = 100,
+    RETRY_MAX_MS = 1000,
+};
+#define NAMED_COPY (1U << 31)
+
+/* ---- begin and end ---- */
+
+static void let_original_go(struct reader *reader)
+{
+    if (reader->original != NULL)
+        reader->original->busy = false;
+    reader->original = NULL;
+}
+
+static void seek_original(struct reader *reader, struct tail_file *original)
+{
+    let_original_go(reader);
+    reader->original = original;
+    if (original != NULL)
+        original->busy = true;
+}
+
+static void close_input(struct reader *reader)
+{
+    input_close(reader->input);
+    reader->input = NULL;
+    reader->ended = false;
+    reader->failed = false;
+    reader->from = 0;
+    buf_reset(&reader->window);
+}
+
+void reader_drop(struct reader *reader)
+{
+    struct files *files = reader->shared->files;
+    struct tail_file *file = reader->file;
+    ASSERT(!reader->waiting);
+    close_input(reader);
+    let_original_go(reader);
+    reader->file = NULL;
+    reader->retry_at_ms = 0;
+    file->busy = false;
+    if (file->state == TAIL_COPY || (file->state == TAIL_FAULTY && file->gone_at_ms != 0))
+        files_close_descriptor(files, file);
+    if (file->mtime_ns != reader->mtime_ns || file->size != reader->size)
+        files_queue(files, file);
+}
+
+void reader_free(struct reader *reader)
+{
+    if (reader->file != NULL)
+        reader_drop(reader);
+    buf_free(&reader->window);
+    reader->window = (struct buf){0};
+}
+
+void reader_begin(struct reader *reader, struct tail_file *file)
+{
+    ASSERT(reader->file == NULL && !file->busy);
+    reader->file = file;
+    reader->phase = PHASE_LOOK;
+    reader->below = UINT64_MAX;
+    reader->size = file->size;
+    reader->mtime_ns = file->mtime_ns;
+    reader->retry_ms = RETRY_MIN_MS;
+    file->busy = true;
+    file->look_at_ms = 0;
+}
+
+/* ---- handing in ---- */
+
+static struct slice window_lines(const struct reader *reader)
+{
+    size_t edge = place_edge_len(&reader->file->place);
+    return slice_of(reader->window.data + edge, reader->window.len - edge);
+}
+
+/* Whether there is anything to take. */
+static bool is_any(const struct reader *reader, bool last)
+{
+    struct line_sink sink = {.line_bytes_max = reader->shared->line_bytes_max,
+                             .place = reader->file->place.at};
+    return lines_any(&sink, window_lines(reader), last);
+}
+
+static void make_checkpoints(struct reader *reader)
+{
+    struct files *files = reader->shared->files;
+    size_t len = tail_file_key(files, reader->file, reader->keys[0]);
+    place_encode(&reader->next, reader->value);
+    reader->checkpoints[0] =
+        (struct spool_checkpoint){.key = slice_of(reader->keys[0], len),
+                                  .value = slice_of(reader->value, sizeof reader->value)};
+    reader->ticket.checkpoint_count = 1;
+    reader->ticket.checkpoints = reader->checkpoints;
+    if (reader->original == NULL || !reader->original->stored)
+        return;
+    len = tail_file_key(files, reader->original, reader->keys[1]);
+    reader->checkpoints[1] = (struct spool_checkpoint){.key = slice_of(reader->keys[1], len)};
+    reader->ticket.checkpoint_count = 2;
+}
+
+static void refuse(struct reader *reader, int64_t now_ms)
+{
+    reader->retry_at_ms = now_ms + reader->retry_ms;
+    reader->retry_ms = reader->retry_ms * 2 < RETRY_MAX_MS ? reader->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+static void offer(struct reader *reader, int64_t now_ms)
+{
+    struct reader_shared *shared = reader->shared;
+    struct tail_file *file = reader->file;
+    struct error err;
+    struct line_sink sink = {.intake = shared->intake,
+                             .source = file->path,
+                             .host = shared->host,
+                             .line_bytes_max = shared->line_bytes_max,
+                             .place = file->place.at};
+    reader->ticket.done = shared->done;
+    reader->retry_at_ms = 0;
+    reader->ticket.checkpoint_count = 0;
+    if (intake_begin(shared->intake, shared->table, &reader->ticket, &err) != OK) {
+        refuse(reader, now_ms);
+        return;
+    }
+    size_t taken = lines_take(&sink, window_lines(reader), reader->last);
+    reader->next = file->place;
+    place_advance(&reader->next, buf_slice(&reader->window), taken);
+    reader->next.at = sink.place;
+    reader->next.file_size = reader->size;
+    reader->next.ended = file->compressed && reader->ended && taken == window_lines(reader).len;
+    reader->next.stored_at_ms = clock_wall_ms(shared->files->clock);
+    make_checkpoints(reader);
+    reader->answered = false;
+    reader->waiting = true;
+    atomic_fetch_add(&shared->requests, 1);
+    atomic_fetch_add(&shared->bytes, taken);
+    bool waits = intake_end(shared->intake);
+    ASSERT(waits); /* for the place at least */
+}
+
+/* Keeps of the window what the place's edge needs. */
+static void drop_taken(struct reader *reader)
+{
+    struct buf *window = &reader->window;
+    uint64_t from = reader->file->place.offset - place_edge_len(&reader->file->place);
+    size_t gone = (size_t)(from - reader->from);
+    window->len -= gone;
+    memmove(window->data, window->data + gone, window->len);
+    reader->from = from;
+}
+
+void reader_answered(struct reader *reader, int64_t now_ms)
+{
+    struct files *files = reader->shared->files;
+    struct tail_file *file = reader->file;
+    reader->waiting = false;
+    if (reader->rc != OK) {
+        refuse(reader, now_ms);
+        return;
+    }
+    reader->retry_ms = RETRY_MIN_MS;
+    struct tail_file *original = reader->original;
+    let_original_go(reader);
+    files_settle(files, file, &reader->next, original);
+    if (!file->compressed) {
+        reader_drop(reader);
+        files_queue(files, file);
+        return;
+    }
+    drop_taken(reader);
+    if (!file->place.ended)
+        return;
+    files_set_state(files, file, TAIL_FINISHED, NULL);
+    reader_drop(reader);
+    files_close_descriptor(files, file);
+}
+
+/* ---- what a file is ---- */
+
+static void hold_copy(struct reader *reader, struct tail_file *original)
+{
+    struct tail_file *file = reader->file;
+    if ((file->named & NAMED_COPY) == 0)
+        log_event(LOG_LEVEL_INFO, "tail", "a file is a copy, it waits for the other's end",
+                  "file=\"%s\" of=\"%s\"", file->path,
+                  original->path != NULL ? original->path : "one that is gone");
+    file->named |= NAMED_COPY;
+    files_set_state(reader->shared->files, file, TAIL_COPY, original);
+    reader_drop(reader);
+}
+
+/* Its lines go on where the original's were taken up to. */
+static void take_over(struct reader *reader, struct tail_file *original)
+{
+    struct tail_file *file = reader->file;
+    log_event(LOG_LEVEL_INFO, "tail", "a file holds what was taken already, going on behind it",
+              "file=\"%s\" offset=%llu line=%llu", file->path,
+              (unsigned long long)original->place.offset,
+              (unsigned long long)original->place.at.line);
+    pthread_mutex_lock(&reader->shared->files->lock);
+    file->place = original->place;
+    file->place.ended = false;
+    file->dirty = true;
+    pthread_mutex_unlock(&reader->shared->files->lock);
+    files_set_state(reader->shared->files, file, TAIL_READ, NULL);
+    /* What somebody else still has to do with it stays. */
+    bool superseded = !original->queued && original->fd < 0;
+    seek_original(reader, superseded ? original : NULL);
+}
+
+/* JSON text has no control characters but these. */
+static bool is_binary(struct slice head)
+{
+    for (size_t i = 0; i < head.len; i++) {
+        uint8_t c = head.data[i];
+        if (c < 0x20 && c != '\t' && c != '\n' && c != '\r')
+            return true;
+    }
+    return false;
+}
+
+/* Somebody takes the first lines of such a text just now: only then can it be told. */
+static bool is_being_taken(const struct reader *reader, struct slice head)
+{
+    const struct reader_shared *shared = reader->shared;
+    for (size_t i = 0; i < shared->reader_count; i++) {
+        const struct reader *other = &shared->readers[i];
+        if (other == reader || other->file == NULL || other->from != 0)
+            continue;
+        size_t len = other->window.len < head.len ? other->window.len : head.len;
+        if (len > 0 && memcmp(other->window.data, head.data, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_odd(struct reader *reader, struct slice head, int64_t now_ms)
+{
+    if (is_binary(head)) {
+        reader->file->look_at_ms = 0;
+        files_fault(reader->shared->files, reader->file, FILE_BINARY,
+                    "there are control characters in its first KiB");
+    } else if (is_being_taken(reader, head)) {
+        reader->file->look_at_ms = now_ms;
+    } else {
+        return false;
+    }
+    reader_drop(reader);
+    return true;
+}
+
+/* A beginning of a few bytes may become anything: it gets a moment to grow. */
+static bool is_too_short(struct reader *reader, bool not_known, int64_t now_ms)
+{
+    if (!not_known || now_ms - reader->file->changed_at_ms >= SHORT_MS)
+        return false;
+    reader->file->look_at_ms = reader->file->changed_at_ms + SHORT_MS;
+    reader_drop(reader);
+    return true;
+}
+
+/* ---- plain files ---- */
+
+/* The number of bytes, as many as there are; -1 and a fault when it does not read. */
+static ssize_t read_at(struct reader *reader, uint8_t *to, size_t len, uint64_t offset,
+                       int64_t now_ms)
+{
+    size_t have = 0;
+    while (have < len) {
+        ssize_t got = pread(reader->file->fd, to + have, len - have, (off_t)(offset + have));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            files_fault(reader->shared->files, reader->file, FILE_UNREADABLE, strerror(errno));
+            reader->file->look_at_ms = now_ms + AGAIN_MS;
+            return -1;
+        }
+        if (got == 0)
+            break;
+        have += (size_t)got;
+    }
+    return (ssize_t)have;
+}
+
+/* False: it does not read. */
+static bool look_at_edge(struct reader *reader, const struct tail_place *place, int64_t now_ms,
+                         bool *stands)
+{
+    uint8_t edge[PLACE_EDGE];
+    size_t len = place_edge_len(place);
+    ssize_t got = read_at(reader, edge, len, place->offset - len, now_ms);
+    *stands = got >= 0 && place_edge_is(place, slice_of(edge, (size_t)got));
+    return got >= 0;
+}
+
+/* The same answers as identify_new. */
+static bool follow_original(struct reader *reader, struct tail_file *original, bool shorter,
+                            int64_t now_ms)
+{
+    if (shorter || tail_file_is_live(original)) {
+        hold_copy(reader, original);
+        return false;
+    }
+    if (original->busy) { /* another copy follows it just now */
+        reader->file->look_at_ms = now_ms;
+        reader_drop(reader);
+        return false;
+    }
+    take_over(reader, original);
+    return true;
+}
+
+/* True: its lines can be taken. False: the reader has let it go. */
+static bool identify_new(struct reader *reader, struct slice head, int64_t now_ms)
+{
+    struct files *files = reader->shared->files;
+    struct tail_file *file = reader->file;
+    uint64_t below = UINT64_MAX;
+    bool shorter = false;
+    bool not_known = false;
+    bool stands = false;
+    if (is_odd(reader, head, now_ms))
+        return false;
+    for (;;) {
+        struct tail_file *original =
+            files_find_original(files, file, head, file->size, below, &shorter, &not_known);
+        if (original == NULL)
+            break;
+        if (!shorter && !look_at_edge(reader, &original->place, now_ms, &stands)) {
+            reader_drop(reader);
+            return false;
+        }
+        if (shorter || stands)
+            return follow_original(reader, original, shorter, now_ms);
+        below = original->place.offset;
+    }
+    if (is_too_short(reader, not_known, now_ms))
+        return false;
+    files_set_state(files, file, TAIL_READ, NULL);
+    return true;
+}
+
+/* Whether it is the file that its place was taken in; else it is a new one. */
+static bool identify_plain(struct reader *reader, struct slice head, int64_t now_ms)
+{
+    struct files *files = reader->shared->files;
+    struct tail_file *file = reader->file;
+    bool stands = false;
+    files_set_compressed(files, file, false);
+    if (file->place.offset > 0) {
+        if (file->size >= file->place.offset &&
+            place_compare(&file->place, head, file->size) == PLACE_ALIKE &&
+            !look_at_edge(reader, &file->place, now_ms, &stands)) {
+            reader_drop(reader);
+            return false;
+        }
+        if (stands) {
+            files_set_state(files, file, TAIL_READ, NULL);
+            return true;
+        }
+        files_replace(files, file,
+                      file->size < file->place.offset ? FILE_TRUNCATED : FILE_REPLACED);
+    }
+    return identify_new(reader, head, now_ms);
+}
+
+/* False: there is none, or it is not where it was. */
+static bool read_window(struct reader *reader, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    size_t edge = place_edge_len(&file->place);
+    uint64_t left = file->size - file->place.offset;
+    size_t max = WINDOW;
+    for (;;) {
+        size_t want = left < max ? (size_t)left : max;
+        buf_reset(&reader->window);
+        reader->from = file->place.offset - edge;
+        bool room = buf_reserve(&reader->window, edge + want);
+        ASSERT(room);
+        ssize_t got = read_at(reader, reader->window.data, edge + want, reader->from, now_ms);
+        if (got < 0)
+            return false;
+        reader->window.len = (size_t)got;
+        struct slice stood = slice_of(reader->window.data, (size_t)got < edge ? (size_t)got : edge);
+        if (!place_edge_is(&file->place, stood)) {
+            files_replace(reader->shared->files, file,
+                          (size_t)got < edge ? FILE_TRUNCATED : FILE_REPLACED);
+            return false;
+        }
+        reader->ended = (uint64_t)got - edge == left;
+        if (reader->ended || is_any(reader, false) || max >= reader->shared->line_bytes_max)
+            return true;
+        max = reader->shared->line_bytes_max;
+    }
+}
+
+/* What is to come of a file that has nothing more for now. */
+static void leave_plain(struct reader *reader, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    bool rest = file->size > file->place.offset;
+    bool gone = file->gone_at_ms != 0;
+    int64_t quiet_ms =
+        gone && file->gone_at_ms > file->changed_at_ms ? file->gone_at_ms : file->changed_at_ms;
+    reader_drop(reader);
+    if (rest && tail_file_is_rotated(file) && now_ms - quiet_ms < ROTATED_MS)
+        file->look_at_ms = quiet_ms + ROTATED_MS;
+    else if (gone && now_ms - quiet_ms < GONE_MS)
+        file->look_at_ms = quiet_ms + GONE_MS;
+    else if (gone)
+        files_close_descriptor(reader->shared->files, file);
+}
+
+static void take_plain(struct reader *reader, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    if (!read_window(reader, now_ms)) {
+        reader_drop(reader);
+        if (file->state == TAIL_FRESH)
+            files_queue(reader->shared->files, file);
+        return;
+    }
+    int64_t quiet_ms =
+        file->gone_at_ms > file->changed_at_ms ? file->gone_at_ms : file->changed_at_ms;
+    reader->last = reader->ended && tail_file_is_rotated(file) && now_ms - quiet_ms >= ROTATED_MS;
+    if (is_any(reader, reader->last) || file->dirty)
+        offer(reader, now_ms);
+    else
+        leave_plain(reader, now_ms);
+}
+
+/* ---- compressed files ---- */
+
+/* One more piece of the plain text. */
+static void read_on(struct reader *reader)
+{
+    size_t n = 0;
+    bool room = buf_reserve(&reader->window, WINDOW);
+    ASSERT(room);
+    int rc = input_read(reader->input, reader->window.data + reader->window.len, WINDOW, &n,
+                        &reader->failure);
+    reader->window.len += n;
+    reader->ended = rc == OK && n == 0;
+    reader->failed = rc != OK;
+}
+
+static void begin_compressed(struct reader *reader, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    close_input(reader);
+    int fd = dup(file->fd);
+    if (fd < 0 || lseek(fd, 0, SEEK_SET) < 0) {
+        files_fault(reader->shared->files, file, FILE_UNREADABLE, strerror(errno));
+        file->look_at_ms = now_ms + AGAIN_MS;
+        if (fd >= 0)
+            close(fd);
+        reader_drop(reader);
+        return;
+    }
+    input_open_descriptor(&reader->input, fd, file->path, 0, ZSTD_WINDOW_LOG);
+    reader->phase = PHASE_HEAD;
+}
+
+static void fail_damaged(struct reader *reader)
+{
+    struct tail_file *file = reader->file;
+    files_fault(reader->shared->files, file, FILE_DAMAGED, reader->failure.text);
+    reader_drop(reader);
+    files_close_descriptor(reader->shared->files, file);
+}
+
+/* Its content is another one than before: from the beginning, as a new file. */
+static void begin_anew(struct reader *reader, enum source_file_fault why, int64_t now_ms)
+{
+    files_replace(reader->shared->files, reader->file, why);
+    files_set_compressed(reader->shared->files, reader->file, true);
+    begin_compressed(reader, now_ms);
+}
+
+/* The beginning is read: whose is it? */
+static void identify_compressed(struct reader *reader, int64_t now_ms)
+{
+    struct files *files = reader->shared->files;
+    struct tail_file *file = reader->file;
+    size_t len = reader->window.len < PLACE_EDGE ? reader->window.len : PLACE_EDGE;
+    struct slice head = slice_of(reader->window.data, len);
+    uint64_t text_len = reader->ended ? reader->window.len : UINT64_MAX;
+    bool shorter = false;
+    bool not_known = false;
+    reader->phase = PHASE_SEEK;
+    if (file->place.offset > 0) {
+        if (place_compare(&file->place, head, text_len) != PLACE_ALIKE) {
+            begin_anew(reader, FILE_REPLACED, now_ms);
+        } else if (file->place.ended && file->place.file_size == file->size) {
+            files_set_state(files, file, TAIL_FINISHED, NULL);
+            reader_drop(reader);
+            files_close_descriptor(files, file);
+        }
+        return;
+    }
+    if (is_odd(reader, head, now_ms))
+        return;
+    struct tail_file *original =
+        files_find_original(files, file, head, text_len, reader->below, &shorter, &not_known);
+    if (original != NULL && (shorter || tail_file_is_live(original))) {
+        hold_copy(reader, original);
+        return;
+    }
+    if (original != NULL && original->busy) {
+        file->look_at_ms = now_ms;
+        reader_drop(reader);
+        return;
+    }
+    seek_original(reader, original);
+    if (original != NULL)
+        return;
+    files_set_state(files, file, TAIL_READ, NULL);
+    reader->phase = PHASE_LINES;
+}
+
+static void seek(struct reader *reader, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    struct tail_file *original = reader->original;
+    const struct tail_place *place = original != NULL ? &original->place : &file->place;
+    uint64_t end = reader->from + reader->window.len;
+    size_t edge = place_edge_len(place);
+    if (end < place->offset && !reader->ended) {
+        if (reader->failed) {
+            fail_damaged(reader);
+            return;
+        }
+        size_t kept = reader->window.len < PLACE_EDGE ? reader->window.len : PLACE_EDGE;
+        memmove(reader->window.data, reader->window.data + reader->window.len - kept, kept);
+        reader->window.len = kept;
+        reader->from = end - kept;
+        read_on(reader);
+        return;
+    }
+    if (end < place->offset && original != NULL) {
+        hold_copy(reader, original);
+        return;
+    }
+    const uint8_t *at = reader->window.data + (place->offset - edge - reader->from);
+    bool stands = end >= place->offset && place_edge_is(place, slice_of(at, edge));
+    if (!stands && original == NULL) {
+        begin_anew(reader, end < place->offset ? FILE_TRUNCATED : FILE_REPLACED, now_ms);
+    } else if (!stands) {
+        reader->below = place->offset;
+        seek_original(reader, NULL);
+        begin_compressed(reader, now_ms);
+    } else {
+        if (original != NULL)
+            take_over(reader, original);
+        files_set_state(reader->shared->files, file, TAIL_READ, NULL);
+        drop_taken(reader);
+        reader->phase = PHASE_LINES;
+    }
+}
+
+static void take_compressed(struct reader *reader, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    size_t len = window_lines(reader).len;
+    bool any = is_any(reader, reader->ended);
+    reader->last = reader->ended;
+    if (!reader->ended && !reader->failed && (len < WINDOW || !any))
+        read_on(reader);
+    else if (any || reader->ended || file->dirty)
+        offer(reader, now_ms);
+    else
+        fail_damaged(reader);
+}
+
+/* ---- a step ---- */
+
+/* gzip or zstd by its first bytes; *sure false when there are too few of them. */
+static bool is_compressed(struct slice head, bool *sure)
+{
+    static const uint8_t gzip[] = {0x1f, 0x8b};
+    static const uint8_t zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
+    *sure = head.len >= sizeof zstd || (memcmp(head.data, gzip, head.len < 2 ? head.len : 2) != 0 &&
+                                        memcmp(head.data, zstd, head.len) != 0);
+    return head.len >= sizeof zstd &&
+           (memcmp(head.data, gzip, sizeof gzip) == 0 || memcmp(head.data, zstd, sizeof zstd) == 0);
+}
+
+static void look_at_compressed(struct reader *reader, bool known, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    if (!known) { /* to the one reader that does these */
+        files_set_compressed(reader->shared->files, file, true);
+        reader_drop(reader);
+        files_queue(reader->shared->files, file);
+    } else if (file->state == TAIL_FINISHED && file->place.file_size == file->size) {
+        reader_drop(reader);
+        files_close_descriptor(reader->shared->files, file);
+    } else if (now_ms - file->changed_at_ms < COMPRESSED_MS) {
+        file->look_at_ms = file->changed_at_ms + COMPRESSED_MS;
+        reader_drop(reader);
+    } else {
+        begin_compressed(reader, now_ms);
+    }
+}
+
+static void look(struct reader *reader, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    uint8_t bytes[PLACE_EDGE];
+    bool sure = true;
+    if (!files_ready(reader->shared->files, file, now_ms)) {
+        reader_drop(reader);
+        return;
+    }
+    reader->size = file->size;
+    reader->mtime_ns = file->mtime_ns;
+    if (file->state == TAIL_READ && !file->compressed && file->size >= file->place.offset) {
+        take_plain(reader, now_ms);
+        return;
+    }
+    ssize_t got = read_at(reader, bytes, sizeof bytes, 0, now_ms);
+    if (got <= 0) {
+        if (got == 0 && file->place.offset > 0)
+            files_replace(reader->shared->files, file, FILE_TRUNCATED);
+        leave_plain(reader, now_ms);
+        return;
+    }
+    struct slice head = slice_of(bytes, (size_t)got);
+    bool known = file->compressed;
+    if (is_compressed(head, &sure))
+        look_at_compressed(reader, known, now_ms);
+    else if (!sure)
+        leave_plain(reader, now_ms);
+    else if (identify_plain(reader, head, now_ms))
+        take_plain(reader, now_ms);
+}
+
+void reader_step(struct reader *reader, int64_t now_ms)
+{
+    if (reader->retry_at_ms != 0) {
+        offer(reader, now_ms);
+        return;
+    }
+    switch (reader->phase) {
+    case PHASE_LOOK:
+        look(reader, now_ms);
+        break;
+    case PHASE_HEAD:
+        if (reader->window.len < PLACE_EDGE && !reader->ended && !reader->failed)
+            read_on(reader);
+        else if (reader->window.len == 0 && reader->failed)
+            fail_damaged(reader);
+        else
+            identify_compressed(reader, now_ms);
+        break;
+    case PHASE_SEEK:
+        seek(reader, now_ms);
+        break;
+    case PHASE_LINES:
+        take_compressed(reader, now_ms);
+        break;
+    }
+}

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A disk whose syncs fail now and then, under a daemon that is fed from every kind of source.
+
+usage: sick_disk.py [--failures N] [--seed N] [--verbose]
+
+The feeders and their law are those of source_kills.py; the daemon runs under `strace -e inject=`.
+First each of SICK fails again and again, N times: the daemon must mend its spool in the process
+(close, open anew, verify, a new epoch) and go on; no HTTP connection may end without an answer.
+Then a sync fails and never works again: the daemon stays, refuses with 503 and says so at /readyz;
+SIGTERM ends it, and a start without the fault has all that was ever answered.
+"""
+import argparse
+import http.client
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+
+import source_kills
+from source_kills import Batches, Datagrams, Keyed, Kills, Pixel, Stream
+from lake import until
+import lake as programs
+
+# LMDB's data by fdatasync, its commit point by a pwrite to a second, O_DSYNC descriptor.
+SICK = ("fdatasync", "pwrite64")
+MENDED = 'msg="the spool is open again"'
+
+
+class Http:
+    """For HTTP feeders: while the daemon lives each request has an answer."""
+    unanswered = 0
+
+    def ask(self, *request):
+        heard = super().ask(*request)
+        if heard is None:
+            self.unanswered += 1
+        return heard
+
+
+class SickBatches(Http, Batches):
+    pass
+
+
+class SickKeyed(Http, Keyed):
+    pass
+
+
+class SickPixel(Http, Pixel):
+    pass
+
+
+class SickDatagrams(Datagrams):
+    """A batch of which nobody knows whether it is durable is not handed in again."""
+    whole = False
+
+
+FEEDERS = (SickBatches, SickKeyed, SickPixel, Stream, SickDatagrams)
+
+
+class Sick(Kills):
+    def __init__(self, options):
+        super().__init__(options)
+        self.healthy = self.agent.arguments
+
+    def injected(self, call, when):
+        return ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", self.lake.path("trace"), "-e",
+                f"trace={call}", "-e", f"inject={call}:error=EIO:when={when}", *self.healthy]
+
+    def ready(self):
+        port = re.search(r"kind=operations address=\S+:(\d+)", self.agent.log())[1]
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
+
+    def mends(self):
+        return self.agent.log().count(MENDED)
+
+    def each_goes_on(self):
+        before = {feeder: feeder.progress for feeder in self.feeders}
+        until(lambda: self.look() and all(feeder.progress > before[feeder]
+                                          for feeder in self.feeders), "each goes on", 60)
+
+    def fails_and_works(self, call):
+        """One process, however often the call fails; all feeders go on behind each time."""
+        self.agent.arguments = self.injected(call, f"{self.draw.randrange(40, 60)}+60")
+        self.revive()
+        self.each_goes_on()
+        for feeder in self.feeders:
+            feeder.unanswered = 0
+        for number in range(1, self.options.failures + 1):
+            until(lambda: self.look() and self.mends() >= number, f"failure {number} of {call}", 60)
+            self.each_goes_on()
+        until(lambda: self.look() and self.ready()[0] == 200, "ready", 30)
+        self.done[f"failures of {call} mended"] = self.mends()
+        for feeder in self.feeders:
+            assert not getattr(feeder, "unanswered", 0), \
+                f"{feeder.name}: {feeder.unanswered} requests without an answer"
+
+    def fails_for_ever(self):
+        self.agent.arguments = self.injected("fdatasync", f"{self.draw.randrange(20, 40)}+")
+        self.revive()
+        until(lambda: self.look() and "FAIL spool" in self.ready()[1], "it is not ready", 60)
+        before = [feeder.progress for feeder in self.feeders if not feeder.silent]
+        connection = http.client.HTTPConnection("127.0.0.1", self.feeders[0].port, timeout=30)
+        connection.request("POST", "/v1/events/clicks", '{"id":"refused"}')
+        answer = connection.getresponse()
+        assert answer.status == 503 and answer.headers["Retry-After"], answer.status
+        connection.close()
+        assert before == [feeder.progress for feeder in self.feeders if not feeder.silent], \
+            "something was answered without a disk"
+        self.done["lines of the log then"] = self.agent.log().count("\n")
+        self.agent.stop()
+
+    def run(self):
+        self.lake.init()
+        self.agent.arguments = self.healthy
+        self.revive()
+        for feeder in self.feeders:
+            feeder.start()
+        try:
+            for call in SICK:
+                self.agent.stop()
+                self.fails_and_works(call)
+            self.agent.stop()
+            self.fails_for_ever()
+            self.agent.arguments = self.healthy
+            self.revive()
+        finally:
+            for feeder in self.feeders:
+                feeder.stop()
+        self.settle()
+        # Nothing of it was so bad that it had to be given up.
+        assert not os.path.exists(f"{self.lake.spool}/set-aside"), "a spool was set aside"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--failures", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    options.only = None
+    source_kills.FEEDERS = FEEDERS
+    directory = os.environ.get("BIDLAKE_TEST_DIR") or "/dev/shm"
+    folder = tempfile.mkdtemp(prefix="bidlake-sick-", dir=directory)
+    os.environ["BIDLAKE_TEST_DIR"] = folder
+    programs.keep_programs(folder)
+    sick = Sick(options)
+    failure = None
+    try:
+        sick.run()
+    except Exception as error:
+        failure = error
+    finally:
+        sick.close()
+        if not os.environ.get("BIDLAKE_TEST_KEEP"):
+            shutil.rmtree(folder, ignore_errors=True)
+    if options.verbose or failure:
+        print(", ".join(f"{count} {what}" for what, count in sorted(sick.done.items())))
+    if failure:
+        print(f"FAILED sick disk, seed {options.seed}: {failure}")
+    mended = sum(count for what, count in sick.done.items() if what.endswith("mended"))
+    print(f"{mended} failed writes mended in the process, {int(failure is not None)} failed; "
+          f"seed {options.seed}")
+    return 1 if failure or mended < 2 * options.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
