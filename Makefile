@@ -9,6 +9,7 @@ SAN ?=
 # this table, and the link order comes from it.
 DEPS_lib/base :=
 DEPS_lib/json := lib/base
+DEPS_lib/http := lib/base
 DEPS_lib/yaml := lib/base
 DEPS_lib/options := lib/base lib/yaml
 DEPS_lib/schema := lib/base lib/json lib/yaml
@@ -23,7 +24,7 @@ DEPS_spool := lib/base
 DEPS_uploader := lib/base lib/json lib/schema lib/objstore lib/announce spool
 DEPS_agent/capture := lib/base lib/json lib/schema lib/row lib/shred lib/announce spool
 DEPS_agent/input := lib/base
-DEPS_agent/source := lib/base lib/json lib/schema lib/shred spool agent/capture
+DEPS_agent/source := lib/base lib/json lib/http lib/schema lib/shred spool agent/capture
 DEPS_agent/tail := lib/base lib/shred spool agent/capture agent/source agent/input
 DEPS_agent := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
 	lib/announce spool uploader agent/input agent/capture agent/source agent/tail
@@ -31,7 +32,7 @@ DEPS_agent/gen := lib/base
 DEPS_cloud/catalog := lib/base lib/iceberg lib/objstore
 DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
 	cloud/catalog
-MODULES := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
+MODULES := lib/base lib/json lib/http lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
 	lib/objstore lib/announce spool uploader agent/input agent/capture agent/source agent/tail agent agent/gen cloud/catalog cloud
 
 PROGRAMS := bidlake-agent bidlake-commit bidlake-table bidlake-gen

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * http.h: a small, strict HTTP/1.1 server for requests that are answered later.
+ *
+ * One epoll thread a server. A request's life, each step a call of the handler's:
+ *
+ *   begin     its head is whole and without fault
+ *   body      some of its body, as it comes, without chunk marks; any number of times
+ *   whole     all of it is there: answer now, or return without an answer, and once some
+ *             other thread has called http_resume,
+ *   resumed   answer now
+ *   end       the answer is sent, or the connection is gone
+ *
+ * An answer within begin or body is given before the rest is read: the connection ends with
+ * it. Between whole and resumed a request stays, whatever its connection does.
+ *
+ * Strict    What RFC 9112 calls invalid is refused with 400 and the connection closed; nothing
+ *           is mended: no bare CR or LF, no folded lines, no NUL, no two lengths, one Host.
+ * Bounds    head HTTP_HEAD_BYTES_MAX (414, 431), fields, chunk extensions, trailers; the body's
+ *           are the handler's. Connections: more are told 503. A head, a body, an answer and a
+ *           silent connection each have a deadline, from their beginning, however they dribble.
+ * Memory    a connection that is silent or waits holds its struct alone (HTTP_CONNECTION_SIZE).
+ * Threads   the handler is called on the server's thread. http_resume: any thread, once a
+ *           request. Open, pause, close: one thread; statistics: any.
+ */
+#ifndef LIB_HTTP_HTTP_H
+#define LIB_HTTP_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/error.h"
+#include "lib/base/slice.h"
+
+enum {
+    HTTP_HEAD_BYTES_MAX = 16 << 10,
+    HTTP_FIELDS_MAX = 100,
+    HTTP_CONNECTION_SIZE = 512,
+};
+
+struct http_field {
+    struct slice name;
+    struct slice value; /* without the blanks around it */
+};
+
+/* Slices lie in the head's bytes. */
+struct http_head {
+    struct slice method;
+    struct slice path;  /* percent-encoded, as it came; of http://host/path the path */
+    struct slice query; /* behind '?'; data NULL: there is none */
+    int minor;          /* 1 of HTTP/1.1 */
+    bool chunked;
+    bool has_length;
+    uint64_t length; /* UINT64_MAX: that or more */
+    bool keep_alive;
+    bool expects_continue;
+    size_t field_count;
+    struct http_field fields[HTTP_FIELDS_MAX];
+};
+
+/* The first field of that name, in any case; data NULL: there is none. */
+struct slice http_field(const struct http_head *head, const char *name);
+size_t http_field_count(const struct http_head *head, const char *name);
+
+/* "%41" becomes 'A', and with `plus` '+' a blank; what is no such triple stays. */
+void http_percent_decode(struct slice text, bool plus, struct buf *out);
+
+struct http_request {
+    const struct http_head *head; /* within begin, whole; else NULL */
+    void *user;                   /* the handler's */
+};
+
+struct http_answer {
+    unsigned status;
+    const char *type;   /* Content-Type */
+    const char *fields; /* more of the head, each with "\r\n"; NULL: none */
+    struct slice body;
+};
+
+struct http_handler {
+    void (*begin)(void *context, struct http_request *request);
+    void (*body)(void *context, struct http_request *request, struct slice bytes);
+    void (*whole)(void *context, struct http_request *request);
+    void (*resumed)(void *context, struct http_request *request);
+    void (*end)(void *context, struct http_request *request);
+    /* The body of an answer that the server itself gives: 400, 408, 414, 417, 431, 503, 505. */
+    void (*fault)(void *context, unsigned status, const char *text, struct buf *out);
+};
+
+struct http_server;
+
+struct http_options {
+    int listen_fd; /* taken over, also when open fails */
+    const struct http_handler *handler;
+    void *context;
+    unsigned connections_max;
+    int64_t idle_ms; /* a connection without a request, and an answer nobody reads */
+    int64_t head_ms; /* from the first byte of a head to its last */
+    int64_t body_ms; /* the same of a body */
+};
+
+int http_open(struct http_server **out, const struct http_options *options,
+              struct error *err) MUST_USE;
+/* Takes no new connections and closes the silent ones; each further answer is the last of its
+ * connection. */
+void http_pause(struct http_server *server);
+/* What was begun is answered, for CLOSE_MS at most; what waits is waited for. */
+void http_close(struct http_server *server);
+
+/* Within begin, body, whole, resumed, once. Copies what it needs. */
+void http_answer(struct http_request *request, const struct http_answer *answer);
+void http_resume(struct http_request *request);
+
+struct http_statistics {
+    uint64_t connections; /* open now */
+    uint64_t turned_away; /* beyond connections_max */
+    uint64_t timed_out;   /* heads, bodies and answers that took too long */
+    uint64_t answered[6]; /* by the status' first digit */
+};
+void http_statistics(const struct http_server *server, struct http_statistics *out);
+
+#endif
