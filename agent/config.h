@@ -49,6 +49,8 @@ struct agent_config {
     int64_t http_expanded_bytes;
     int64_t http_connections;
     int64_t http_idle_ms;
+    int64_t http_head_ms;
+    int64_t http_body_ms;
     const char *http_token_file;
     int64_t event_past_ms;
     int64_t event_future_ms;

@@ -327,23 +327,21 @@ static struct source_options source_options_of(struct daemon *daemon,
                                    .expanded_bytes_max = (size_t)config->http_expanded_bytes,
                                    .connections_max = (unsigned)config->http_connections,
                                    .event_bytes_max = (size_t)config->event_bytes_max,
-                                   .dedup_window_ms = config->dedup_window_ms,
-                                   .idle_seconds = (unsigned)(config->http_idle_ms / 1000)};
+                                   .dedup = daemon->sources.dedup,
+                                   .idle_ms = config->http_idle_ms,
+                                   .head_ms = config->http_head_ms,
+                                   .body_ms = config->http_body_ms};
 }
 
 static int open_sources(struct daemon *daemon, struct error *err)
 {
     const struct agent_config *config = daemon->config;
+    int rc = dedup_open(&daemon->sources.dedup, daemon->parts.spool, &clock_system,
+                        config->dedup_window_ms, DEDUP_KEYS_MAX, err);
     struct source_options options = source_options_of(daemon, config);
     daemon->sources.open = memory_alloc(config->listener_count + 1, sizeof *daemon->sources.open);
-    int rc = OK;
-    size_t https = 0;
     for (size_t i = 0; rc == OK && i < config->listener_count; i++) {
         const struct agent_listener *listener = &config->listeners[i];
-        https += strcmp(listener->kind, "http") == 0;
-        if (https > 1)
-            return error_set(err, ERROR_INPUT,
-                             "listen: one http listener at most: an Idempotency-Key holds for one");
         struct view_source *source = &daemon->sources.open[i];
         struct source_statistics statistics;
         options.address = listener->address;
@@ -468,6 +466,8 @@ static void close_all(struct daemon *daemon)
     for (size_t i = 0; i < daemon->sources.count; i++)
         daemon->sources.open[i].ops->close(daemon->sources.open[i].source);
     daemon->sources.count = 0;
+    dedup_close(daemon->sources.dedup);
+    daemon->sources.dedup = NULL;
     capture_close(daemon->capture);
     daemon->capture = NULL;
     pthread_mutex_unlock(&daemon->parts_lock);

@@ -237,7 +237,11 @@ static void write_sources(struct buf *out, const struct view_sources *sources)
                        offsetof(struct source_statistics, connections));
     write_sources_line(out, lines, count, METRIC_MACROS,
                        offsetof(struct source_statistics, unresolved_macros));
-    write_sources_line(out, lines, count, METRIC_KEYS, offsetof(struct source_statistics, keys));
+    write_sources_line(out, lines, count, METRIC_TURNED_AWAY,
+                       offsetof(struct source_statistics, turned_away));
+    write_sources_line(out, lines, count, METRIC_TIMED_OUT,
+                       offsetof(struct source_statistics, timed_out));
+    single(out, METRIC_KEYS, sources->dedup != NULL ? dedup_key_count(sources->dedup) : 0);
     write_files(out, lines, count);
     free(lines);
 }

@@ -28,6 +28,7 @@ struct view_source {
 struct view_sources {
     size_t count;
     struct view_source *open;
+    struct dedup *dedup;
 };
 
 struct agent_view { /* what is pointed at is borrowed */

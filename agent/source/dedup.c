@@ -23,9 +23,11 @@ struct dedup {
     const struct clock *clock;
     int64_t window_ms;
     uint64_t keys_max;
-    struct buf swept; /* the last order key that was taken along; the source's own */
     _Atomic uint64_t key_count;
-    atomic_bool rewind; /* a transaction failed: what it swept is there still */
+    atomic_bool rewind;         /* a transaction failed: what it swept is there still */
+    pthread_mutex_t sweep_lock; /* before `lock` */
+    /* guarded by sweep_lock */
+    struct buf swept; /* the last order key that was taken along */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct dedup_entry *slots[SLOTS]; /* under way, by name */
@@ -53,6 +55,7 @@ int dedup_open(struct dedup **out, struct spool *spool, const struct clock *cloc
     dedup->keys_max = keys_max;
     atomic_store(&dedup->key_count, count);
     pthread_mutex_init(&dedup->lock, NULL);
+    pthread_mutex_init(&dedup->sweep_lock, NULL);
     *out = dedup;
     return OK;
 }
@@ -64,6 +67,7 @@ void dedup_close(struct dedup *dedup)
     for (size_t i = 0; i < SLOTS; i++)
         ASSERT(dedup->slots[i] == NULL);
     pthread_mutex_destroy(&dedup->lock);
+    pthread_mutex_destroy(&dedup->sweep_lock);
     buf_free(&dedup->swept);
     free(dedup);
 }
@@ -74,8 +78,7 @@ static struct dedup_entry **slot_of(struct dedup *dedup, struct slice name)
 }
 
 /* Those who wait for the same name join it; true if there is one. */
-static bool follow(struct dedup *dedup, struct dedup_entry *entry,
-                   void (*suspend)(struct dedup_entry *entry))
+static bool follow(struct dedup *dedup, struct dedup_entry *entry)
 {
     struct slice name = buf_slice(&entry->name);
     pthread_mutex_lock(&dedup->lock);
@@ -84,7 +87,6 @@ static bool follow(struct dedup *dedup, struct dedup_entry *entry,
     while (first != NULL && !slice_equal(buf_slice(&first->name), name))
         first = first->next;
     if (first != NULL) {
-        suspend(entry);
         entry->next = first->followers;
         first->followers = entry;
     } else {
@@ -124,7 +126,7 @@ int dedup_begin(struct dedup *dedup, struct dedup_entry *entry, const struct ded
     buf_printf(&entry->name, "%s/", request->table);
     buf_put_slice(&entry->name, request->key);
     *outcome = DEDUP_FOLLOWS;
-    if (follow(dedup, entry, request->suspend))
+    if (follow(dedup, entry))
         return OK;
     /* Looked up behind the entry's place among those under way: one that was settled just
      * before is in the spool by now. */
@@ -222,7 +224,9 @@ int dedup_store(struct dedup *dedup, struct dedup_entry *entry, const struct ded
     int64_t expires_ms = now_ms + dedup->window_ms;
     size_t size = VALUE_HEAD + answer->errors.len;
     *count = 0;
+    pthread_mutex_lock(&dedup->sweep_lock);
     int rc = sweep(dedup, entry, now_ms, count, err);
+    pthread_mutex_unlock(&dedup->sweep_lock);
     if (rc != OK) {
         entry->removed = 0;
         atomic_store(&dedup->rewind, true);

@@ -12,7 +12,10 @@
  * so it also holds after a crash. Each stored answer takes two expired ones along; beyond
  * keys_max the oldest go before their time.
  *
- * Threads  begin, store: the source's. settle: the committer's.
+ * One for all http listeners of an agent: a sender that tries again may come to another one. A
+ * key holds for its table.
+ *
+ * Threads  begin, store: any source's. settle: the committer's.
  */
 #ifndef AGENT_SOURCE_DEDUP_H
 #define AGENT_SOURCE_DEDUP_H
@@ -23,10 +26,9 @@
 #include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/error.h"
+#include "agent/source/source.h"
 #include "lib/base/slice.h"
 #include "spool/spool.h"
-
-struct dedup;
 
 enum { DEDUP_KEY_MAX = 64, DEDUP_CHECKPOINTS = 6 };
 
@@ -49,10 +51,6 @@ struct dedup_entry {
 };
 void dedup_entry_free(struct dedup_entry *entry);
 
-int dedup_open(struct dedup **out, struct spool *spool, const struct clock *clock,
-               int64_t window_ms, uint64_t keys_max, struct error *err) MUST_USE;
-void dedup_close(struct dedup *dedup);
-
 enum dedup_outcome {
     DEDUP_FIRST,    /* take it */
     DEDUP_FOLLOWS,  /* the first is under way: settle gives this one back with it */
@@ -62,8 +60,6 @@ enum dedup_outcome {
 struct dedup_request {
     const char *table;
     struct slice key; /* 1 to DEDUP_KEY_MAX bytes */
-    /* Called for one that follows, before settle can give it back. */
-    void (*suspend)(struct dedup_entry *entry);
 };
 
 /* FIRST and ANSWERED, and an error: the entry is under way until it is settled. */
@@ -74,8 +70,6 @@ int dedup_begin(struct dedup *dedup, struct dedup_entry *entry, const struct ded
 /* The checkpoints that go with the first's events; they live in the entry. */
 int dedup_store(struct dedup *dedup, struct dedup_entry *entry, const struct dedup_answer *answer,
                 size_t *count, struct error *err) MUST_USE;
-
-uint64_t dedup_key_count(const struct dedup *dedup);
 
 /* The first is answered, or was not taken: it is under way no more. Returns its followers,
  * linked by next. */

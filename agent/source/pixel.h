@@ -6,10 +6,9 @@
 #ifndef AGENT_SOURCE_PIXEL_H
 #define AGENT_SOURCE_PIXEL_H
 
-#include <microhttpd.h>
-#include <stdatomic.h>
 #include <stdint.h>
 
+#include "agent/source/query.h"
 #include "lib/base/buf.h"
 #include "lib/base/slice.h"
 
@@ -17,10 +16,9 @@
  * make numbers of them. A macro that nobody filled in (${AUCTION_PRICE}, also
  * percent-encoded) is left out and counted. Of a name given twice the last wins, as in
  * any event. */
-struct slice pixel_event(struct MHD_Connection *connection, struct buf *out,
-                         _Atomic uint64_t *unresolved_macros);
+struct slice pixel_event(const struct query *query, struct buf *out, uint64_t *unresolved_macros);
 
-/* A transparent GIF of one pixel, never to be stored. The caller destroys it. */
-struct MHD_Response *pixel_response(void);
+/* A transparent GIF of one pixel. */
+extern const struct slice pixel_gif;
 
 #endif

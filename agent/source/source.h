@@ -21,6 +21,15 @@
 
 struct event_source;
 
+/* The answers to Idempotency-Keys, in the spool: see dedup.h. One for all listeners, opened
+ * before and closed after them. */
+struct dedup;
+enum { DEDUP_KEYS_MAX = 1000000 };
+int dedup_open(struct dedup **out, struct spool *spool, const struct clock *clock,
+               int64_t window_ms, uint64_t keys_max, struct error *err) MUST_USE;
+void dedup_close(struct dedup *dedup);
+uint64_t dedup_key_count(const struct dedup *dedup);
+
 struct source_options {
     struct capture *capture;   /* borrowed, as the next */
     struct spool *spool;       /* for what a source remembers: keys, places in files */
@@ -37,8 +46,10 @@ struct source_options {
     size_t body_bytes_max;     /* as sent */
     size_t expanded_bytes_max; /* after gzip or zstd */
     unsigned connections_max;
-    unsigned idle_seconds;
-    int64_t dedup_window_ms;
+    int64_t idle_ms; /* of a connection without a request */
+    int64_t head_ms; /* from the first byte of a request's head to its last */
+    int64_t body_ms;
+    struct dedup *dedup; /* borrowed */
 };
 
 enum { SOURCE_ADDRESS_MAX = 128 };
@@ -59,9 +70,10 @@ struct source_statistics {
     uint64_t requests;
     uint64_t bytes;       /* as sent */
     uint64_t connections; /* open now */
+    uint64_t turned_away; /* connections beyond the limit */
+    uint64_t timed_out;   /* requests and answers that took too long */
     uint64_t answered[6]; /* by the status' first digit */
     uint64_t unresolved_macros;
-    uint64_t keys;         /* Idempotency-Keys that are remembered */
     bool ended;            /* nothing will ever come any more */
     uint64_t files;        /* that are followed */
     uint64_t unread_bytes; /* of plain files, beyond what is durable */

@@ -41,6 +41,7 @@ enum {
     LINE_BLANKS_MAX = 4096,
     DATAGRAMS_MAX = 256, /* in one request */
     BUFFER_KEPT = 256 << 10,
+    FRESH_MS = 100, /* for the first bytes of who has just connected when the agent stops */
 };
 
 struct connection {
@@ -55,6 +56,7 @@ struct connection {
     uint64_t lines_more; /* when the request is */
     bool waiting;        /* its ticket is out */
     bool refused;        /* the spool did not take it: again in a moment */
+    bool fresh;          /* nothing has come yet */
     bool ended;          /* nothing more comes */
     bool skipping;       /* within a line that is too long */
     bool skipped;        /* the same, before what is offered */
@@ -75,6 +77,7 @@ struct event_source {
     bool listening;      /* epoll looks at it */
     bool no_fds;         /* accept failed: again in a moment */
     int64_t retry_at_ms; /* 0: nothing is to be tried again */
+    int64_t close_at_ms; /* 0: not closing */
     int epoll_fd;
     int wake_fd;
     pthread_t thread;
@@ -289,6 +292,7 @@ static void read_stream(struct event_source *source, struct connection *connecti
     if (got <= 0) {
         connection->ended = true;
     } else {
+        connection->fresh = false;
         connection->bytes.len += (size_t)got;
         atomic_fetch_add(&source->bytes, (uint64_t)got);
     }
@@ -300,6 +304,7 @@ static struct connection *add_connection(struct event_source *source, int fd)
     struct connection *connection = memory_alloc(1, sizeof *connection);
     connection->source = source;
     connection->fd = fd;
+    connection->fresh = !source->datagram;
     connection->ticket.done = on_durable;
     connection->next = source->connections;
     source->connections = connection;
@@ -462,20 +467,46 @@ static void dispatch(struct event_source *source, void *what)
         read_stream(source, what);
 }
 
+static bool any_fresh(const struct event_source *source)
+{
+    for (const struct connection *at = source->connections; at != NULL; at = at->next) {
+        if (at->fresh)
+            return true;
+    }
+    return false;
+}
+
+static bool is_done(struct event_source *source, int64_t now_ms)
+{
+    if (!atomic_load(&source->closing))
+        return false;
+    if (source->close_at_ms == 0)
+        source->close_at_ms = now_ms + FRESH_MS;
+    return !any(source, false) && (now_ms >= source->close_at_ms || !any_fresh(source));
+}
+
+/* -1: for ever */
+static int wait_ms_of(const struct event_source *source, int64_t now_ms)
+{
+    int64_t at_ms = source->retry_at_ms;
+    if (source->close_at_ms > now_ms && (at_ms == 0 || source->close_at_ms < at_ms))
+        at_ms = source->close_at_ms;
+    return at_ms == 0 ? -1 : at_ms > now_ms ? (int)(at_ms - now_ms) : 0;
+}
+
 static void *run(void *context)
 {
     struct event_source *source = context;
-    while (!atomic_load(&source->closing) || any(source, false)) {
+    for (;;) {
         struct epoll_event events[EVENTS_MAX];
         int64_t now_ms = clock_mono_ms(&clock_system);
+        if (is_done(source, now_ms))
+            break;
         if (!source->no_fds && !any(source, true))
             source->retry_at_ms = 0;
         else if (source->retry_at_ms == 0)
             source->retry_at_ms = now_ms + RETRY_MS;
-        int wait_ms = source->retry_at_ms == 0       ? -1
-                      : source->retry_at_ms > now_ms ? (int)(source->retry_at_ms - now_ms)
-                                                     : 0;
-        int count = epoll_wait(source->epoll_fd, events, EVENTS_MAX, wait_ms);
+        int count = epoll_wait(source->epoll_fd, events, EVENTS_MAX, wait_ms_of(source, now_ms));
         /* Connections last: taking what is finished may close some of them, so those are
          * not looked at in the same round. */
         bool finished = false;
@@ -505,11 +536,14 @@ static int clear_path(const char *path, const struct sockaddr_un *address, int t
         return errno == ENOENT ? OK : error_errno(err, "stat");
     if (!S_ISSOCK(status.st_mode))
         return error_set(err, ERROR_INPUT, "there is a file that is no socket");
-    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-    bool alive = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
-    if (fd >= 0)
-        close(fd);
-    if (alive)
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return error_errno(err, "socket");
+    /* Somebody who is too busy to answer (EAGAIN), or of another kind, listens, too. */
+    bool dead =
+        connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 && errno == ECONNREFUSED;
+    close(fd);
+    if (!dead)
         return error_set(err, ERROR_CONFLICT, "somebody listens there already");
     return unlink(path) == 0 ? OK : error_errno(err, "unlink");
 }

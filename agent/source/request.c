@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/source/request.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "agent/source/body.h"
+#include "agent/source/pixel.h"
+#include "lib/base/assert.h"
+#include "lib/base/log.h"
+
+enum { ERRORS_SHOWN = 10 };
+
+/* ---- answers ---- */
+
+static void send_text(struct request *request, unsigned status, struct slice text)
+{
+    const char *fields = NULL;
+    if (status == 503)
+        fields = "Retry-After: 1\r\n";
+    else if (status == 401)
+        fields = "WWW-Authenticate: Bearer\r\n";
+    else if (status == 405)
+        fields = request->pixel ? "Allow: GET\r\n" : "Allow: POST\r\n";
+    http_answer(request->http,
+                &(struct http_answer){
+                    .status = status, .type = "application/json", .fields = fields, .body = text});
+}
+
+void request_put_refusal(struct buf *out, const char *reason, const char *detail)
+{
+    buf_printf(out, "{\"accepted\":0,\"refused\":0,\"error\":\"%s\",\"detail\":\"%s\"}\n", reason,
+               detail);
+}
+
+void request_refuse(struct request *request, unsigned status, const char *reason,
+                    const char *detail)
+{
+    size_t len = 0;
+    request->status = status;
+    request->reason = reason;
+    for (; *detail != 0 && len < sizeof request->detail - 1; detail++) {
+        /* Ours or a library's words: what JSON minds becomes a blank. */
+        bool plain = (unsigned char)*detail >= 0x20 && *detail != '"' && *detail != '\\';
+        request->detail[len++] = plain ? *detail : ' ';
+    }
+    request->detail[len] = 0;
+}
+
+static void send_counts(struct request *request)
+{
+    static const char one[] = "{\"accepted\":1,\"refused\":0}\n";
+    const struct ticket *ticket = &request->ticket;
+    if (request->pixel && ticket->accepted > 0) {
+        http_answer(request->http, &(struct http_answer){.status = 200,
+                                                         .type = "image/gif",
+                                                         .fields = "Cache-Control: no-store\r\n",
+                                                         .body = pixel_gif});
+        return;
+    }
+    if (ticket->accepted == 1 && ticket->refused == 0) {
+        send_text(request, 200, slice_of(one, sizeof one - 1));
+        return;
+    }
+    struct buf text = {0};
+    buf_printf(&text, "{\"accepted\":%" PRIu32 ",\"refused\":%" PRIu32, ticket->accepted,
+               ticket->refused);
+    if (request->error_count > 0)
+        buf_printf(&text, ",\"errors\":[%s]", buf_cstr(&request->errors));
+    buf_put_cstr(&text, "}\n");
+    send_text(request,
+              ticket->refused == 0    ? 200
+              : ticket->accepted == 0 ? 400
+                                      : 207,
+              buf_slice(&text));
+    buf_free(&text);
+}
+
+void request_answer(struct request *request)
+{
+    if (request->status == 0 && request->rc != OK) {
+        char detail[sizeof request->detail];
+        memcpy(detail, request->detail, sizeof detail);
+        request_refuse(request, 503, "unavailable", detail[0] != 0 ? detail : "try again");
+    }
+    if (request->status == 0) {
+        send_counts(request);
+        return;
+    }
+    struct buf text = {0};
+    request_put_refusal(&text, request->reason, request->detail);
+    send_text(request, request->status, buf_slice(&text));
+    buf_free(&text);
+}
+
+/* ---- events ---- */
+
+/* $header.NAME and $query.NAME */
+static void lookup(void *context, enum source_kind kind, const char *name, struct slice *out)
+{
+    const struct request *request = context;
+    *out = kind == SOURCE_HEADER ? http_field(request->http->head, name)
+                                 : query_find(&request->source->query, name);
+}
+
+static void note_error(struct request *request, uint32_t line, uint32_t column, const char *reason,
+                       const char *text)
+{
+    if (request->error_count == ERRORS_SHOWN)
+        return;
+    buf_printf(&request->errors,
+               "%s{\"line\":%" PRIu32 ",\"column\":%" PRIu32 ",\"reason\":\"%s\",\"text\":\"%s\"}",
+               request->error_count > 0 ? "," : "", line, column, reason, text);
+    request->error_count++;
+}
+
+static void take_events(struct request *request, struct slice text)
+{
+    struct intake *intake = request->source->intake;
+    struct shred_context context = {.source_time_us = INT64_MIN,
+                                    .host = slice_cstr(request->source->options.host),
+                                    .partition = -1,
+                                    .offset = -1,
+                                    .lookup = lookup,
+                                    .lookup_context = request};
+    struct refusal refusal;
+    struct body body;
+    struct slice piece;
+    body_begin(&body, text);
+    bool last_fine = true;
+    while (body_next(&body, &piece)) {
+        last_fine = intake_event(intake, piece, &context, &refusal);
+        if (last_fine)
+            continue;
+        if (request->ticket.too_large)
+            return;
+        if (request->error_count == ERRORS_SHOWN)
+            continue; /* a place costs a walk over the body */
+        body_place(&body, piece, &refusal.line, &refusal.column);
+        note_error(request, refusal.line, refusal.column, refusal_reason_name(refusal.reason),
+                   refusal.text);
+    }
+    /* An array that was cut behind a whole event: the sender must hear of the rest. */
+    if ((body.unclosed && last_fine) || (body.form == BODY_LINES && request->ticket.accepted == 0 &&
+                                         request->ticket.refused == 0)) {
+        uint32_t line = 1;
+        uint32_t column = 1;
+        intake_refuse(intake, REFUSED_SYNTAX);
+        body_place(&body, slice_of(text.data + text.len, 0), &line, &column);
+        note_error(request, line, column, refusal_reason_name(REFUSED_SYNTAX),
+                   body.unclosed ? "the array is not closed" : "there is no event");
+    }
+}
+
+static struct request *request_of(struct dedup_entry *entry)
+{
+    return (struct request *)((char *)entry - offsetof(struct request, entry));
+}
+
+/* What the first of a key was answered, to those that came meanwhile. */
+static void answer_followers(struct request *first)
+{
+    if (!first->keyed)
+        return;
+    first->keyed = false;
+    struct dedup_entry *entry =
+        dedup_settle(first->source->options.dedup, &first->entry, first->rc == OK);
+    while (entry != NULL) {
+        struct request *request = request_of(entry);
+        entry = entry->next;
+        request->ticket.accepted = first->ticket.accepted;
+        request->ticket.refused = first->ticket.refused;
+        request->error_count = first->error_count;
+        buf_put_slice(&request->errors, buf_slice(&first->errors));
+        request->rc = first->rc;
+        request->status = first->status;
+        request->reason = first->reason;
+        memcpy(request->detail, first->detail, sizeof request->detail);
+        http_resume(request->http); /* the request may be gone behind this */
+    }
+}
+
+static void on_durable(struct ticket *ticket, int rc, const struct error *err)
+{
+    struct request *request = (struct request *)ticket;
+    request->rc = rc;
+    if (rc != OK)
+        snprintf(request->detail, sizeof request->detail, "%s", err->text);
+    answer_followers(request);
+    http_resume(request->http); /* the request may be gone behind this */
+}
+
+/* ---- Idempotency-Key ---- */
+
+/* DEDUP_FIRST also for a request without a key. */
+static enum dedup_outcome look_up_key(struct request *request)
+{
+    struct event_source *source = request->source;
+    struct dedup_request dedup = {
+        .table = capture_table_name_borrow(source->options.capture, request->table),
+        .key = http_field(request->http->head, "Idempotency-Key")};
+    struct dedup_answer answer = {.errors = {0}};
+    enum dedup_outcome outcome = DEDUP_FIRST;
+    struct error err;
+    if (dedup.key.data == NULL)
+        return DEDUP_FIRST;
+    if (dedup.key.len == 0 || dedup.key.len > DEDUP_KEY_MAX) {
+        request_refuse(request, 400, "bad_key", "Idempotency-Key: 1 to 64 bytes");
+        return DEDUP_FIRST;
+    }
+    int rc = dedup_begin(source->options.dedup, &request->entry, &dedup, &outcome, &answer, &err);
+    request->keyed = outcome != DEDUP_FOLLOWS;
+    if (rc != OK)
+        request_refuse(request, 503, "unavailable", err.text);
+    if (outcome == DEDUP_ANSWERED) {
+        request->ticket.accepted = answer.accepted;
+        request->ticket.refused = answer.refused;
+        request->error_count = answer.errors.len > 0;
+        buf_put_slice(&request->errors, buf_slice(&answer.errors));
+    }
+    buf_free(&answer.errors);
+    return outcome;
+}
+
+/* The answer goes with the events. */
+static void store_answer(struct request *request)
+{
+    struct dedup_answer answer = {.accepted = request->ticket.accepted,
+                                  .refused = request->ticket.refused,
+                                  .errors = request->errors};
+    struct error err;
+    if (!request->keyed)
+        return;
+    request->ticket.checkpoints = request->entry.checkpoints;
+    int rc = dedup_store(request->source->options.dedup, &request->entry, &answer,
+                         &request->ticket.checkpoint_count, &err);
+    if (rc != OK) {
+        request->ticket.checkpoint_count = 0;
+        log_event(LOG_LEVEL_WARN, "http", "an Idempotency-Key is not remembered", "error=\"%s\"",
+                  err.text);
+    }
+}
+
+static bool is_word(struct slice text, const char *word)
+{
+    return text.len == strlen(word) && strncasecmp((const char *)text.data, word, text.len) == 0;
+}
+
+/* The body as it is to be parsed; the status is set when there is none. */
+static struct slice plain_body(struct request *request)
+{
+    struct event_source *source = request->source;
+    const struct http_head *head = request->http->head;
+    struct slice encoding = http_field(head, "Content-Encoding");
+    struct slice sent = buf_slice(&request->body);
+    enum body_encoding kind = BODY_PLAIN;
+    if (http_field_count(head, "Content-Encoding") > 1)
+        encoding = slice_cstr("several");
+    if (is_word(encoding, "gzip") || is_word(encoding, "x-gzip"))
+        kind = BODY_GZIP;
+    else if (is_word(encoding, "zstd"))
+        kind = BODY_ZSTD;
+    else if (encoding.len > 0 && !is_word(encoding, "identity"))
+        request_refuse(request, 415, "unsupported_encoding",
+                       "Content-Encoding may be gzip, zstd or identity");
+    if (kind == BODY_PLAIN || request->status != 0)
+        return sent;
+    struct error err;
+    buf_reset(&source->expanded);
+    int rc =
+        body_expand(kind, sent, atomic_load(&source->expanded_bytes_max), &source->expanded, &err);
+    if (rc != OK)
+        request_refuse(request, rc == ERROR_LIMIT ? 413 : 400,
+                       rc == ERROR_LIMIT ? "too_large" : "bad_encoding", err.text);
+    return buf_slice(&source->expanded);
+}
+
+static void refuse_many(struct request *request)
+{
+    char detail[sizeof request->detail];
+    snprintf(
+        detail, sizeof detail,
+        "the events make more than %zu MiB of rows, which one transaction may hold: send fewer "
+        "in a request",
+        capture_request_bytes_max(request->source->options.capture) >> 20);
+    request_refuse(request, 413, "too_large", detail);
+}
+
+/* True when the ticket is out. */
+static bool hand_in(struct request *request, struct slice text)
+{
+    struct event_source *source = request->source;
+    struct error err;
+    if (intake_begin(source->intake, request->table, &request->ticket, &err) != OK) {
+        request_refuse(request, 503, "full", err.text);
+        return false;
+    }
+    take_events(request, text);
+    if (request->ticket.too_large)
+        refuse_many(request);
+    else
+        store_answer(request);
+    return intake_end(source->intake); /* the request may be gone behind this */
+}
+
+static struct slice read_pixel(struct request *request)
+{
+    struct event_source *source = request->source;
+    uint64_t unresolved = 0;
+    struct slice event = pixel_event(&source->query, &source->expanded, &unresolved);
+    atomic_fetch_add(&source->unresolved_macros, unresolved);
+    return event;
+}
+
+void request_take(struct request *request)
+{
+    struct event_source *source = request->source;
+    struct slice text = {0};
+    request->ticket.done = on_durable;
+    if (!query_decode(&source->query, request->http->head->query))
+        request_refuse(request, 400, "bad_request", "a query may have 256 parameters");
+    else
+        text = request->pixel ? read_pixel(request) : plain_body(request);
+    if (request->status != 0) {
+        request_answer(request);
+        return;
+    }
+    enum dedup_outcome outcome = look_up_key(request);
+    if (outcome == DEDUP_FOLLOWS)
+        return;
+    if (request->status == 0 && outcome == DEDUP_FIRST && hand_in(request, text))
+        return;
+    answer_followers(request);
+    request_answer(request);
+}
