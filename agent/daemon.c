@@ -34,6 +34,7 @@
 
 enum {
     STEP_WAIT_MS = 200,
+    STOP_MORE_MS = 60000, /* beyond stop.deadline: what is under way then is finished */
     BUSY_WAIT_MS = 20,
     DELIVERER_HANGS_MS = 15 * 60000, /* an upload of a large segment may take its time */
 };
@@ -606,7 +607,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
                   BIDLAKE_VERSION, config->agent_id, config->warehouse);
         notify_send("READY=1");
         wait_for_end(&daemon);
-        notify_send("STOPPING=1");
+        notify_stopping(config->stop_deadline_ms + STOP_MORE_MS);
         log_event(LOG_LEVEL_INFO, "daemon", "stopping", "deadline_ms=%lld",
                   (long long)config->stop_deadline_ms);
     }

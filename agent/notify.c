@@ -43,6 +43,13 @@ void notify_reloading(void)
     notify_send(text);
 }
 
+void notify_stopping(int64_t within_ms)
+{
+    char text[80];
+    snprintf(text, sizeof text, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, within_ms * 1000);
+    notify_send(text);
+}
+
 int64_t notify_watchdog_ms(void)
 {
     const char *us = getenv("WATCHDOG_USEC");

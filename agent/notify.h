@@ -11,10 +11,12 @@
 
 #include <stdint.h>
 
-/* "READY=1", "STOPPING=1", "WATCHDOG=1", "STATUS=..."; lines parted by '\n'. */
+/* "READY=1", "WATCHDOG=1", "STATUS=..."; lines parted by '\n'. */
 void notify_send(const char *state);
 /* "RELOADING=1" with the time that systemd wants beside it. */
 void notify_reloading(void);
+/* "STOPPING=1", and that it may take so long, whatever the unit's TimeoutStopSec= says. */
+void notify_stopping(int64_t within_ms);
 
 /* How often "WATCHDOG=1" is due: half of what systemd waits; 0: never. */
 int64_t notify_watchdog_ms(void);

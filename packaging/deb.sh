@@ -21,6 +21,7 @@ if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGES.md)
 fi
 export SOURCE_DATE_EPOCH
+unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES # of a make that calls us
 
 list() {
     git ls-files --cached --others --exclude-standard 2>/dev/null | while read -r name; do

@@ -537,7 +537,8 @@ columns:
             agent.process.send_signal(signal.SIGTERM)
             while (told := listener.recv(100)) == b"WATCHDOG=1":
                 pass
-            self.assertEqual(told, b"STOPPING=1")
+            # stop.deadline (10 s) and a minute: systemd must not kill what still delivers.
+            self.assertEqual(told, b"STOPPING=1\nEXTEND_TIMEOUT_USEC=70000000")
             agent.process.wait(timeout=20)
 
     def test_generator_sends_the_whole_funnel(self):

@@ -129,14 +129,42 @@ class Test:
         assert self.counted() == sum(found.values()), (self.counted(), sum(found.values()))
         self.guest.run("bidlake-table", "check", "clicks", *TABLE_FLAGS)
 
+    def drop_in(self, text):
+        """Settings over those of the agent's unit; None: as packaged."""
+        folder = self.guest.path("/etc/systemd/system", f"{AGENT}.d")
+        if text is None:
+            shutil.rmtree(folder)
+        else:
+            os.makedirs(folder)
+            with open(os.path.join(folder, "test.conf"), "w", encoding="utf-8") as file:
+                file.write(f"[Service]\n{text}\n")
+        self.guest.run("systemctl", "daemon-reload")
+        self.guest.run("systemctl", "restart", AGENT)
+
     def nothing_failed(self):
         failed = self.guest.run("systemctl", "list-units", "--failed", "--plain", "--no-legend")[1]
         assert "bidlake" not in failed, failed
 
+    def follow_the_readme(self):
+        """The commands that a newcomer is given, as they stand there."""
+        with open(os.path.join(TOP, "packaging", "README.md"), encoding="utf-8") as file:
+            block = file.read().split("```")[1]
+        lines = [line.split("  ")[0] for line in block.strip().splitlines() if line[0] != " "]
+        assert lines[0].startswith("apt install ./") and lines[1].startswith("curl "), lines
+        self.guest.run("sh", "-c", f"cd /opt/first && {lines[0]}".replace("install", "install -y"),
+                       env=QUIET)
+        said = subprocess.run(["nsenter", f"--net=/proc/{self.guest.leader}/ns/net", "sh", "-c",
+                               lines[1]], capture_output=True, text=True, check=True).stdout
+        assert json.loads(said) == {"accepted": 1, "refused": 0}, said
+        self.answered.add("c1")
+        for line in lines[2:-1]:
+            self.guest.run("sh", "-c", line)
+        until(lambda: self.guest.run("sh", "-c", lines[-1])[1].split()[-1] == "1", "1 is counted", 30)
+
     # -- steps, in their order ----------------------------------------------------------------
 
-    def test_installs_without_network(self):
-        self.install("/opt/first")
+    def test_installs_by_the_readme_without_network(self):
+        self.follow_the_readme()
         for unit in (AGENT, COMMIT, SOCKET):
             until(lambda: self.guest.show(unit, "ActiveState") == "active", f"{unit} is active", 20)
             assert self.guest.show(unit, "UnitFileState") == "enabled", unit
@@ -188,12 +216,7 @@ class Test:
         self.nothing_failed()
 
     def test_killed_and_hanging_agents_come_back(self):
-        folder = self.guest.path("/etc/systemd/system", f"{AGENT}.d")
-        os.makedirs(folder)
-        with open(os.path.join(folder, "test.conf"), "w", encoding="utf-8") as file:
-            file.write("[Service]\nWatchdogSec=5\n")
-        self.guest.run("systemctl", "daemon-reload")
-        self.guest.run("systemctl", "restart", AGENT)
+        self.drop_in("WatchdogSec=5")
         with Load(self, "kill") as load:
             for signal, cause in (("KILL", "signal"), ("STOP", "watchdog")):
                 before = int(self.guest.show(AGENT, "NRestarts"))
@@ -204,9 +227,7 @@ class Test:
                 assert f"result '{cause}'" in journal, journal
             report = load.end()
         assert "ConnectionRefusedError" not in report["errors"], report["errors"]
-        shutil.rmtree(folder)
-        self.guest.run("systemctl", "daemon-reload")
-        self.guest.run("systemctl", "restart", AGENT)
+        self.drop_in(None)
         self.all_in_table_once()
 
     def test_a_wrong_configuration_is_mended_in_place(self):
@@ -258,6 +279,7 @@ class Test:
         """The store is away, the spool holds events, senders go on: an upgrade keeps both."""
         os.mkdir(self.guest.path("/var/lib/bidlake/away"), 0o555) # root's: nothing can be put
         self.edit(CONFIG, "file:///var/lib/bidlake/warehouse", "file:///var/lib/bidlake/away")
+        self.edit(CONFIG, "#stop:\n#  deadline: 10s", "stop:\n  deadline: 4s")
         self.guest.run("systemctl", "restart", AGENT)
         with Load(self, "upgrade") as load:
             until(lambda: self.status()["tables"]["clicks"]["kept"] > 500, "events are kept")
@@ -272,6 +294,11 @@ class Test:
         with open(self.guest.path(CONFIG), encoding="utf-8") as file:
             assert "/var/lib/bidlake/away" in file.read(), "the edited configuration is lost"
         assert os.path.exists(self.guest.path(CONFIG + ".dpkg-dist"))
+        # A stop takes stop.deadline then, and systemd lets it.
+        self.drop_in("TimeoutStopSec=2")
+        self.guest.run("systemctl", "stop", SOCKET, AGENT)
+        assert self.guest.show(AGENT, "Result") == "success", self.journal()
+        self.drop_in(None)
         waiting = self.spooled()
         assert waiting >= len(report["answered"]), (waiting, len(report["answered"]))
 
