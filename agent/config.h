@@ -42,6 +42,7 @@ struct agent_config {
     int64_t roll_rows;
     int64_t roll_partition_bytes;
     int64_t announce_repeat_ms;
+    int64_t upload_bandwidth;
     int64_t event_bytes_max;
     int64_t deliver_deadline_ms;
     const char *operations; /* address of healthz, readyz, metrics */

@@ -451,6 +451,7 @@ static void wait_for_deliverer(struct daemon *daemon)
                   "signal=%d", number);
         pthread_mutex_lock(&daemon->lock);
         daemon->hurry = true;
+        pipeline_give_up_at(daemon->parts.pipeline, clock_mono_ms(&clock_system));
         pthread_cond_signal(&daemon->changed);
         pthread_mutex_unlock(&daemon->lock);
     }
@@ -474,6 +475,9 @@ static void close_all(struct daemon *daemon)
     pthread_mutex_unlock(&daemon->parts_lock);
     pthread_mutex_lock(&daemon->lock);
     daemon->stop = true;
+    if (daemon->parts.pipeline != NULL)
+        pipeline_give_up_at(daemon->parts.pipeline,
+                            clock_mono_ms(&clock_system) + daemon->config->stop_deadline_ms);
     pthread_cond_signal(&daemon->changed);
     pthread_mutex_unlock(&daemon->lock);
     wait_for_deliverer(daemon);

@@ -33,6 +33,7 @@ int agent_parts_open(struct agent_parts *parts, const struct agent_config *confi
                                                  .age_max_ms = config->roll_age_ms},
                                         .partition_bytes = (uint64_t)config->roll_partition_bytes,
                                         .announce_repeat_ms = config->announce_repeat_ms,
+                                        .upload_bandwidth = (uint64_t)config->upload_bandwidth,
                                         .seed = (uint64_t)clock_wall_us(&clock_system)};
     int rc = objstore_open(&parts->store, config->warehouse, NULL, err);
     if (rc == OK)

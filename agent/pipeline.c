@@ -56,7 +56,8 @@ int pipeline_open(struct pipeline **out, const struct pipeline_options *options,
                                         .seed = options->seed,
                                         .announce_repeat_ms = options->announce_repeat_ms,
                                         .receipt_poll_ms = options->receipt_poll_ms,
-                                        .retry_max_ms = options->retry_max_ms};
+                                        .retry_max_ms = options->retry_max_ms,
+                                        .bandwidth = options->upload_bandwidth};
     int rc = uploader_open(&pipeline->uploader, &uploader, err);
     if (rc != OK) {
         pipeline_close(pipeline);
@@ -78,6 +79,11 @@ void pipeline_close(struct pipeline *pipeline)
         free(stall);
     }
     free(pipeline);
+}
+
+void pipeline_give_up_at(struct pipeline *pipeline, int64_t mono_ms)
+{
+    uploader_give_up_at(pipeline->uploader, mono_ms);
 }
 
 /* ---- stalls ---- */

@@ -43,12 +43,15 @@ struct pipeline_options {
     int64_t announce_repeat_ms;
     int64_t receipt_poll_ms;
     int64_t retry_max_ms;
+    uint64_t upload_bandwidth; /* bytes a second; 0: no limit */
     uint64_t seed;
 };
 
 int pipeline_open(struct pipeline **out, const struct pipeline_options *options,
                   struct error *err) MUST_USE;
 void pipeline_close(struct pipeline *pipeline);
+/* Uploads that the bandwidth holds back fail from then on (monotonic). Any thread. */
+void pipeline_give_up_at(struct pipeline *pipeline, int64_t mono_ms);
 
 /* flush: seal whatever is open, whatever the policy says. Errors are the spool's;
  * a stream that fails is logged and waits, the others go on. */

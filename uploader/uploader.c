@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,8 +24,15 @@
 #include "lib/base/fault.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
+#include "uploader/pace.h"
 
-enum { CONTRACT_REFRESH_MS = 60000, RETRY_FIRST_MS = 200, NAMES_TRIED_MAX = 100, UPLOADS_MAX = 16 };
+enum {
+    CONTRACT_REFRESH_MS = 60000,
+    RETRY_FIRST_MS = 200,
+    NAMES_TRIED_MAX = 100,
+    UPLOADS_MAX = 16,
+    PACE_STEP_MS = 200
+};
 
 /* What one stream waits for. */
 struct watch {
@@ -54,6 +62,9 @@ struct uploader {
     struct watch *watches;
     struct contract_entry *contracts;
     struct uploader_statistics statistics;
+    struct pace pace;
+    size_t turn; /* steps */
+    _Atomic int64_t give_up_at_ms;
     char last_failure[400];
 };
 
@@ -72,6 +83,8 @@ int uploader_open(struct uploader **out, const struct uploader_options *options,
     if (uploader->options.retry_max_ms == 0)
         uploader->options.retry_max_ms = 60000;
     random_seed(&uploader->random, options->seed);
+    uploader->pace.bytes_per_second = options->bandwidth;
+    atomic_store(&uploader->give_up_at_ms, INT64_MAX);
     *out = uploader;
     return OK;
 }
@@ -264,6 +277,26 @@ static void note_taken_name(struct uploader *uploader, const char *stream, const
               "path=%s", path);
 }
 
+void uploader_give_up_at(struct uploader *uploader, int64_t mono_ms)
+{
+    atomic_store(&uploader->give_up_at_ms, mono_ms);
+}
+
+/* In steps, so that a stop need not wait for the whole of it. */
+static int wait_for_bandwidth(void *context, size_t bytes, struct error *err)
+{
+    struct uploader *uploader = context;
+    const struct clock *clock = uploader->options.clock;
+    int64_t now_ms = clock_mono_ms(clock);
+    int64_t until_ms = now_ms + pace_take(&uploader->pace, bytes, now_ms);
+    for (; now_ms < until_ms; now_ms = clock_mono_ms(clock)) {
+        if (now_ms >= atomic_load(&uploader->give_up_at_ms))
+            return error_set(err, ERROR_RETRY, "stopped before upload.bandwidth let it end");
+        clock_sleep_ms(clock, until_ms - now_ms < PACE_STEP_MS ? until_ms - now_ms : PACE_STEP_MS);
+    }
+    return OK;
+}
+
 /* Puts one file; when its name stands for other bytes already, under the next one.
  * *renamed says that file->path was changed. */
 static int put_file(struct uploader *uploader, const char *table, const char *local,
@@ -273,7 +306,10 @@ static int put_file(struct uploader *uploader, const char *table, const char *lo
     struct buf key = {0};
     int rc = ERROR_CONFLICT;
     for (int tries = 0; rc == ERROR_CONFLICT && tries < NAMES_TRIED_MAX; tries++) {
-        struct objstore_body body = {.file = local, .file_size = file->size};
+        struct objstore_body body = {.file = local,
+                                     .file_size = file->size,
+                                     .pace = wait_for_bandwidth,
+                                     .pace_context = uploader};
         buf_reset(&key);
         key_of_data_file(table, file->path, &key);
         rc = objstore_put(uploader->options.store, buf_cstr(&key), &body, file->crc32c,
@@ -639,7 +675,10 @@ static int upload_stream(struct uploader *uploader, const struct spool_stream *s
         rc = spool_list_pending(uploader->options.spool, stream->name, UPLOADS_MAX, &arena,
                                 &segments, &count, err);
         for (size_t i = 0; rc == OK && i < count; i++) {
-            if (segments[i].state == SEGMENT_BUILT)
+            /* The rest of the step is not held up by the bandwidth of a segment before. */
+            if (!pace_is_free(&uploader->pace, clock_mono_ms(uploader->options.clock)))
+                count = 0;
+            else if (segments[i].state == SEGMENT_BUILT)
                 rc = upload_segment(uploader, &segments[i], &arena, err);
             /* Not built, or its cache was gone: in order, so wait for the roller. */
             if (segments[i].state != SEGMENT_ANNOUNCED)
@@ -677,8 +716,10 @@ int uploader_step(struct uploader *uploader, struct error *err)
     struct arena arena = {0};
     struct spool_streams streams = {0};
     int rc = spool_list_streams(uploader->options.spool, &arena, &streams, err);
+    /* Another one first each time, or one would have all of the bandwidth. */
+    uploader->turn++;
     for (size_t i = 0; rc == OK && i < streams.count; i++)
-        step_stream(uploader, &streams.streams[i]);
+        step_stream(uploader, &streams.streams[(uploader->turn + i) % streams.count]);
     if (rc == OK)
         watches_sweep(uploader);
     arena_free(&arena);

@@ -43,6 +43,7 @@ struct uploader_options {
     int64_t announce_repeat_ms; /* 0: 5 minutes */
     int64_t receipt_poll_ms;    /* 0: 5 s: at most one look a stream in that time */
     int64_t retry_max_ms;       /* 0: 60 s: ceiling of the wait between tries */
+    uint64_t bandwidth;         /* of data files, bytes a second on average; 0: what it takes */
 };
 
 /* Counted since open. */
@@ -64,6 +65,10 @@ void uploader_close(struct uploader *uploader);
 
 /* One pass over all streams: receipts, then what is built, then repeats. */
 int uploader_step(struct uploader *uploader, struct error *err) MUST_USE;
+
+/* From that time of the monotonic clock on a put that is held back by the bandwidth fails, so
+ * that who stops need not wait for it. Any thread. */
+void uploader_give_up_at(struct uploader *uploader, int64_t mono_ms);
 
 /* Segments that are not announced yet; last is the newest failure's text, "" for none. */
 struct uploader_backlog {

@@ -43,11 +43,17 @@ enum put_condition {
 };
 
 /* Body: `file` (a path, read from offset 0 for `file_size` bytes; large ones go in
- * parts) or, when NULL, `bytes`. */
+ * parts) or, when NULL, `bytes`.
+ *
+ * A store calls `pace` (NULL: never) before it sends so many bytes more of the body, also when it
+ * sends them again. It may wait there, for the sake of others on the network; an error ends the
+ * put with it. */
 struct objstore_body {
     struct slice bytes;
     const char *file;
     uint64_t file_size;
+    int (*pace)(void *context, size_t bytes, struct error *err);
+    void *pace_context;
 };
 
 struct objstore_info {

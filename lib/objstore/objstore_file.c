@@ -231,7 +231,14 @@ static int object_open(struct file_store *store, const char *key, int *out,
 }
 
 /* Reads `size` bytes into `to` (a descriptor, or -1) and sums them. */
-static int stream_copy(int from, uint64_t size, int to, uint32_t *checksum, struct error *err)
+static int pace(const struct objstore_body *body, size_t bytes, struct error *err)
+{
+    return body == NULL || body->pace == NULL ? OK : body->pace(body->pace_context, bytes, err);
+}
+
+/* `paced`: the body whose bytes they are, or NULL. */
+static int stream_copy(int from, uint64_t size, int to, const struct objstore_body *paced,
+                       uint32_t *checksum, struct error *err)
 {
     int rc = OK;
     size_t cap = size < COPY_BYTES ? (size_t)size : COPY_BYTES;
@@ -249,7 +256,8 @@ static int stream_copy(int from, uint64_t size, int to, uint32_t *checksum, stru
         } else {
             *checksum = crc32c(*checksum, slice_of(bytes, (size_t)n));
             size -= (uint64_t)n;
-            if (to >= 0)
+            rc = pace(paced, (size_t)n, err);
+            if (rc == OK && to >= 0)
                 rc = file_write_all(to, slice_of(bytes, (size_t)n), err);
         }
     }
@@ -263,7 +271,7 @@ static int file_head(void *impl, const char *key, struct objstore_info *out, str
     int rc = object_open(impl, key, &fd, out, err);
     if (fd < 0)
         return rc;
-    rc = stream_copy(fd, out->size, -1, &out->crc32c, err);
+    rc = stream_copy(fd, out->size, -1, NULL, &out->crc32c, err);
     out->has_crc32c = rc == OK;
     close(fd);
     return rc;
@@ -356,7 +364,8 @@ static int body_write(const struct objstore_body *body, int to, uint32_t *checks
 {
     if (body->file == NULL) {
         *checksum = crc32c(0, body->bytes);
-        return file_write_all(to, body->bytes, err);
+        int paced = pace(body, body->bytes.len, err);
+        return paced == OK ? file_write_all(to, body->bytes, err) : paced;
     }
     int from = open(body->file, O_RDONLY | O_CLOEXEC);
     if (from < 0 && errno == ENOENT) {
@@ -366,7 +375,7 @@ static int body_write(const struct objstore_body *body, int to, uint32_t *checks
     }
     if (from < 0)
         return error_errno(err, body->file);
-    int rc = stream_copy(from, body->file_size, to, checksum, err);
+    int rc = stream_copy(from, body->file_size, to, body, checksum, err);
     close(from);
     return rc == OK ? OK : error_wrap(err, "%s", body->file);
 }

@@ -209,6 +209,8 @@ static int memory_put(void *impl, const char *key, const struct objstore_body *b
         rc = rc == OK ? OK : (int)err->code;
         bytes.len = rc == OK ? (size_t)body->file_size : 0;
     }
+    if (rc == OK && body->pace != NULL)
+        rc = body->pace(body->pace_context, bytes.len, err);
     if (rc == OK && crc32c(0, bytes) != checksum)
         rc = error_set(err, ERROR_CORRUPT, "the bytes don't have the checksum announced");
     if (rc == OK && fault == MEMORY_FAULT_LATE)

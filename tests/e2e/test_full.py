@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Too much at once, too little room: what is refused, what goes on, numbers that add up."""
 import contextlib
+import glob
 import json
+import random
 import signal
 import socket
 import threading
@@ -34,6 +36,27 @@ class Bounds(Case):
         agent.stop()
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {f"n{n}": 1 for n in range(2000)})
+
+
+class Neighbour(Case):
+    """What belongs to the bidder."""
+
+    def test_bandwidth(self):
+        """A slow upload holds up neither the answers nor the end; the rest goes later."""
+        draw = random.Random(1)
+        agent = self.start("--upload-bandwidth", "64KiB", "--stop-deadline", "500ms")
+        body = "".join(json.dumps({"id": f"n{n}", "campaign_id": draw.randbytes(700).hex()}) + "\n"
+                       for n in range(5000)).encode()
+        self.assertEqual(agent.post("clicks", body)[0], 200)
+        until(lambda: glob.glob(f"{self.lake.spool}/sealed/*.parquet"), "an upload under way")
+        self.assertEqual(agent.post("clicks", b'{"id":"later"}')[0], 200)
+        agent.stop()
+        self.assertIn("stopped before all was delivered", agent.log())
+        self.assertEqual(self.lake.inbox("clicks"), [])
+        self.start().stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"),
+                         {**{f"n{n}": 1 for n in range(5000)}, "later": 1})
 
 
 MINE = """

@@ -25,6 +25,7 @@ struct lake {
     struct objstore *other; /* the commit service's */
     struct uploader *uploader;
     enum memory_fault next_put; /* of a data file */
+    uint64_t bandwidth;
     size_t put_count;
     char puts[PUTS_MAX][OBJSTORE_KEY_MAX + 1];
 };
@@ -72,7 +73,8 @@ static void lake_open_parts(struct lake *lake)
                                         .clock = &lake->clock,
                                         .seed = 1,
                                         .announce_repeat_ms = REPEAT_MS,
-                                        .receipt_poll_ms = POLL_MS};
+                                        .receipt_poll_ms = POLL_MS,
+                                        .bandwidth = lake->bandwidth};
     must(uploader_open(&lake->uploader, &uploader, &err), &err);
 }
 
@@ -537,6 +539,31 @@ static void unanswered_announcement_is_repeated_oldest_first(void **state)
     lake_free(&lake);
 }
 
+/* The bidder's network is not ours: files go as fast as they may, whatever their number. */
+static void bandwidth_is_kept(void **state)
+{
+    enum { SEGMENTS = 10, FILE_BYTES = 11 /* "rows 0 to 3" at least */ };
+    (void)state;
+    struct lake lake;
+    lake_init(&lake);
+    uploader_close(lake.uploader);
+    spool_close(lake.fixture.spool);
+    lake.bandwidth = 2;
+    lake_open_parts(&lake);
+    for (size_t i = 0; i < SEGMENTS; i++)
+        add_segment(&lake, 3);
+    build(&lake);
+    int64_t start_ms = lake.now_ms;
+    step(&lake);
+    assert_int_equal(lake.put_count, 2); /* the others don't hold the step up */
+    for (; lake.put_count < 2 * SEGMENTS; lake.now_ms += 20)
+        step(&lake);
+    /* The last one is paid for by who comes next. */
+    assert_true(lake.now_ms - start_ms >= (SEGMENTS - 1) * FILE_BYTES * 1000 / 2 - 100);
+    assert_true(lake.now_ms - start_ms < SEGMENTS * 2 * FILE_BYTES * 1000 / 2);
+    lake_free(&lake);
+}
+
 /* A crash between the announcement and its note in the register: the next start puts the
  * same bytes under the same names, of the old epoch's stream. */
 static void restart_announces_what_the_register_does_not_know_of(void **state)
@@ -608,6 +635,7 @@ int main(void)
         cmocka_unit_test(missing_without_records_is_sent_back_too),
         cmocka_unit_test(stale_receipt_does_not_lose_what_was_put_again),
         cmocka_unit_test(unanswered_announcement_is_repeated_oldest_first),
+        cmocka_unit_test(bandwidth_is_kept),
         cmocka_unit_test(restart_announces_what_the_register_does_not_know_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

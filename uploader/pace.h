@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * pace.h: so many bytes a second, on average. Private to uploader/.
+ *
+ * What was sent is paid for with time before more is sent; a sender that was silent has saved
+ * up PACE_SAVED_MS of it, no more, so that it can't take the whole network for long.
+ */
+#ifndef UPLOADER_PACE_H
+#define UPLOADER_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { PACE_SAVED_MS = 100 };
+
+struct pace {
+    uint64_t bytes_per_second; /* 0: no limit */
+    int64_t paid_until_us;     /* monotonic */
+};
+
+/* Whether what was sent is paid for. */
+bool pace_is_free(const struct pace *pace, int64_t now_ms);
+/* Takes note of bytes that are about to go, and returns how long to wait before, in ms. */
+int64_t pace_take(struct pace *pace, uint64_t bytes, int64_t now_ms);
+
+#endif
