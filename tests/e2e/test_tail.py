@@ -520,12 +520,27 @@ class Writer(threading.Thread):
         if log.endswith("renamed.log"):
             os.rename(log, to)
         else:
-            shutil.copyfile(log, to)
+            self.copy(log, to, open)
             os.truncate(log, 0)
-        if self.rng.random() < 0.5:
-            with open(to, "rb") as plain, gzip.open(to + ".gz", "wb", 1) as packed:
-                shutil.copyfileobj(plain, packed)
+        self.stopping.wait(self.rng.choice([0, 0, 0.003, 0.3]))
+        fate = self.rng.randrange(6)
+        if fate < 3:
+            self.copy(to, to + ".gz", lambda path, mode: gzip.open(path, mode, 1))
+        elif fate == 3:
+            self.copy(to, to + ".bak", open)
+        if fate < 2 or fate == 3:
             os.remove(to)
+        if fate == 5:
+            os.rename(to, to + ".renamed")
+
+    def copy(self, source, to, how):
+        """In pieces, as an agent sees it that looks in between."""
+        with open(source, "rb") as data, how(to, "wb") as out:
+            while piece := data.read(self.rng.choice([500, 5000, 50000])):
+                out.write(piece)
+                out.flush()
+                if self.rng.random() < 0.2:
+                    self.stopping.wait(0.001)
 
     def stop(self):
         self.stopping.set()

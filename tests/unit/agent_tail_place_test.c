@@ -31,6 +31,14 @@ static struct tail_place place_at(size_t offset, size_t step)
     return place;
 }
 
+static void assert_same(const struct tail_place *one, const struct tail_place *other)
+{
+    uint8_t bytes[2][PLACE_SIZE];
+    place_encode(one, bytes[0]);
+    place_encode(other, bytes[1]);
+    assert_memory_equal(bytes[0], bytes[1], PLACE_SIZE);
+}
+
 static struct slice head_of(const uint8_t *bytes, size_t len)
 {
     return slice_of(bytes, len < PLACE_EDGE ? len : PLACE_EDGE);
@@ -48,7 +56,7 @@ static void steps_of_reading_make_no_difference(void **state)
             &whole, slice_of(text + offsets[i] - place_edge_len(&whole), place_edge_len(&whole))));
         for (size_t k = 0; k < sizeof steps / sizeof steps[0]; k++) {
             struct tail_place other = place_at(offsets[i], steps[k]);
-            assert_memory_equal(&whole, &other, sizeof whole);
+            assert_same(&whole, &other);
         }
     }
 }
@@ -118,7 +126,7 @@ static void encoding(void **state)
     place.path_crc32c = 99;
     place_encode(&place, bytes);
     assert_true(place_decode(slice_of(bytes, sizeof bytes), &back));
-    assert_memory_equal(&place, &back, sizeof place);
+    assert_same(&place, &back);
     assert_false(place_decode(slice_of(bytes, sizeof bytes - 1), &back));
     assert_int_equal(back.offset, 0);
     static const struct {
