@@ -299,6 +299,31 @@ class Tail(Case):
             self.taken(agent, name)
         self.expect(agent, names + ["last"])
 
+    def test_copy_in_the_making(self):
+        """Seen half, it must not be taken for a new file."""
+        names = [f"n{n}" for n in range(300)]
+        self.append("a.log", *names[:200])
+        agent = self.start()
+        self.taken(agent, "a.log")
+        self.append("a.log.1", *names[:100])
+        self.state(agent, "a.log.1", "copy")
+        self.append("a.log.1", *names[100:200], *names[200:250])
+        os.truncate(self.file("a.log"), 0)
+        self.append("a.log", *names[250:])
+        self.taken(agent, "a.log")
+        self.taken(agent, "a.log.1")
+        self.expect(agent, names)
+
+    def test_the_same_twice_at_first(self):
+        """Nothing is known yet of either: one is read, the other waits for that."""
+        names = [f"n{n}" for n in range(3000)]
+        for name in ("a.log", "b.log", "c.log"):
+            self.append(name, *names)
+        agent = self.start()
+        self.until(agent, lambda: sorted(file["state"] for file in self.status(agent).values()) ==
+                   ["copy", "copy", "reading"], "two copies")
+        self.expect(agent, names)
+
     def test_compressed(self):
         """Whole, and only what was not taken of them before they were compressed."""
         names = [f"n{n}" for n in range(500)]
