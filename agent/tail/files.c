@@ -140,13 +140,23 @@ static void wake_copies(struct files *files, const struct tail_file *original)
     }
 }
 
+void files_set_descriptor(struct files *files, struct tail_file *file, int fd)
+{
+    pthread_mutex_lock(&files->lock);
+    file->fd = fd;
+    pthread_mutex_unlock(&files->lock);
+    if (fd >= 0)
+        files->open_count++;
+    else
+        files->open_count--;
+}
+
 void files_close_descriptor(struct files *files, struct tail_file *file)
 {
     if (file->fd < 0)
         return;
     close(file->fd);
-    file->fd = -1;
-    files->open_count--;
+    files_set_descriptor(files, file, -1);
     if (!tail_file_is_live(file))
         wake_copies(files, file);
 }

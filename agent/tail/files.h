@@ -102,6 +102,7 @@ struct tail_file *files_next(struct files *files, bool compressed);
 
 /* Opens it if it isn't; false: it can't be, or is another one now. Updates its size. */
 bool files_ready(struct files *files, struct tail_file *file, int64_t now_ms);
+void files_set_descriptor(struct files *files, struct tail_file *file, int fd);
 void files_close_descriptor(struct files *files, struct tail_file *file);
 
 /* Its content is another now: the old place becomes a past entry. */

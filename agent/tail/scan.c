@@ -162,8 +162,7 @@ bool files_ready(struct files *files, struct tail_file *file, int64_t now_ms)
             close(fd); /* the next scan knows more */
             return false;
         }
-        file->fd = fd;
-        files->open_count++;
+        files_set_descriptor(files, file, fd);
     }
     if (fstat(file->fd, &info) < 0) {
         note_unreadable(files, file, errno, now_ms);
