@@ -123,30 +123,44 @@ static void print_checks(const json_t *status)
     }
 }
 
-static void print_spool(const json_t *status)
+static void print_answers(const json_t *status)
 {
-    char used[32];
-    char budget[32];
-    char unannounced[32];
-    char oldest[32];
-    char last[32];
-    printf("spool      %s of %s; %" PRId64 " segments to announce, the oldest event of them %s\n",
-           bytes_text(used, number_at(status, "spool", "bytes")),
-           bytes_text(budget, number_at(status, "spool", "bytes_max")),
-           number_at(status, "delivery", "unannounced"),
-           span_text(unannounced, number_at(status, "freshness", "oldest_unannounced_ms")));
-    printf("commits    latest after %s; the oldest event that is not committed %s; %" PRId64
-           " streams wait for one\n",
-           span_text(last, number_at(status, "freshness", "last_ms")),
-           span_text(oldest, number_at(status, "freshness", "oldest_ms")),
-           number_at(status, "delivery", "uncommitted"));
     const json_t *answers = json_object_get(status, "answers");
     double p99 = json_number_value(json_object_get(answers, "p99_ms"));
-    if (p99 >= 0)
+    if (p99 < 0)
+        puts("answers    none yet");
+    else
         printf("answers    durable within %g ms (half of them), %g ms (99 %%); %" PRId64
                " turned away\n",
                json_number_value(json_object_get(answers, "p50_ms")), p99,
                number_at(status, "answers", "turned_away"));
+}
+
+static void print_spool(const json_t *status)
+{
+    char used[32];
+    char budget[32];
+    printf("spool      %s of %s\n", bytes_text(used, number_at(status, "spool", "bytes")),
+           bytes_text(budget, number_at(status, "spool", "bytes_max")));
+}
+
+static void print_delivery(const json_t *status)
+{
+    char span[32];
+    int64_t unannounced_ms = number_at(status, "freshness", "oldest_unannounced_ms");
+    int64_t oldest_ms = number_at(status, "freshness", "oldest_ms");
+    int64_t last_ms = number_at(status, "freshness", "last_ms");
+    printf("uploads    segments that wait: %" PRId64, number_at(status, "delivery", "unannounced"));
+    if (unannounced_ms > 0)
+        printf("; the oldest event that is not uploaded came %s ago",
+               span_text(span, unannounced_ms));
+    printf("\ncommits    streams that wait: %" PRId64,
+           number_at(status, "delivery", "uncommitted"));
+    if (oldest_ms > 0)
+        printf("; the oldest event that is not committed came %s ago", span_text(span, oldest_ms));
+    if (last_ms >= 0)
+        printf("; the newest was in its table after %s", span_text(span, last_ms));
+    putchar('\n');
     const char *failure = text_at(json_object_get(status, "delivery"), "last_failure");
     if (failure[0] != 0)
         printf("last failure: %s\n", failure);
@@ -256,7 +270,9 @@ static void print_status(const json_t *status)
            span_text(uptime, json_integer_value(json_object_get(status, "uptime_ms"))),
            json_is_true(json_object_get(status, "ready")) ? "ready" : "not ready");
     print_checks(status);
+    print_answers(status);
     print_spool(status);
+    print_delivery(status);
     print_tables(json_object_get(status, "tables"));
     print_doors(status);
     print_files(status);

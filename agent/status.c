@@ -14,6 +14,7 @@
 
 enum {
     DISK_FULL_BYTES = 16 << 20, /* of the file system: LMDB's next pages may not fit */
+    LEAST_ROOM = 64 << 10,      /* with less of the budget left a small request is refused too */
     STEP_SLOW_MS = 60000,
     STATUS_FILES_MAX = 1000,
 };
@@ -32,37 +33,76 @@ static void set_check(struct status_check *check, enum check_state state, const 
     va_end(args);
 }
 
-static bool drops_oldest(const struct agent_view *view)
+/* The tables that are turned away now, "clicks, impressions", and the last one's reason;
+ * dead_letters are no table of senders. */
+struct turned_away {
+    size_t of;
+    size_t count;
+    char names[200];
+    struct error why;
+};
+
+static void find_turned_away(const struct agent_view *view, struct turned_away *out)
 {
-    return strcmp(view->config->spool_when_full, "drop_oldest") == 0;
+    struct error err;
+    size_t len = 0;
+    size_t count = view->capture != NULL ? capture_table_count(view->capture) : 0;
+    *out = (struct turned_away){0};
+    for (size_t i = 0; i < count; i++) {
+        const char *name = capture_table_name_borrow(view->capture, i);
+        if (strcmp(name, "dead_letters") == 0)
+            continue;
+        out->of++;
+        if (capture_room(view->capture, i, &err) == OK)
+            continue;
+        out->why = err;
+        int n = snprintf(out->names + len, sizeof out->names - len, "%s%s",
+                         out->count++ > 0 ? ", " : "", name);
+        len += n > 0 && (size_t)n < sizeof out->names - len ? (size_t)n : 0;
+    }
 }
 
-static uint64_t budget_left(const struct spool_statistics *spool)
-{
-    uint64_t used = spool->bytes_used + spool->bytes_reserve;
-    return used < spool->bytes_max ? spool->bytes_max - used : 0;
-}
-
-/* With drop_oldest a spent budget still takes events; a full disk does not. */
-static void check_room(const struct agent_view *view, struct status_check *check)
+/* What the doors say, and what they can't know: a disk that is smaller than the budget. */
+static void check_room(const struct agent_view *view, const struct turned_away *away,
+                       struct status_check *check)
 {
     struct spool_statistics spool = {0};
     spool_statistics(view->spool, &spool);
-    uint64_t left = budget_left(&spool);
+    uint64_t used = spool.bytes_used + spool.bytes_reserve;
+    uint64_t left = used < spool.bytes_max ? spool.bytes_max - used : 0;
     uint64_t disk = view_disk_free(view);
     if (disk < DISK_FULL_BYTES)
         set_check(check, CHECK_FAIL, "the disk under %s is full: %" PRIu64 " bytes are free",
                   view->config->spool_directory, disk);
-    else if (left == 0 && drops_oldest(view))
-        set_check(check, CHECK_WARN, "the spool's budget is spent: the oldest events are dropped");
-    else if (left == 0)
+    else if (away->count == away->of && away->of > 0)
+        set_check(check, CHECK_FAIL, "turned away: %s; %.150s", away->names, away->why.text);
+    else if (left < LEAST_ROOM && strcmp(view->config->spool_when_full, "refuse") == 0)
         set_check(check, CHECK_FAIL, "the spool's budget of %" PRIu64 " bytes is spent",
                   spool.bytes_max);
+    else if (away->count > 0)
+        set_check(check, CHECK_WARN, "turned away: %s; %.150s", away->names, away->why.text);
+    else if (left == 0)
+        set_check(check, CHECK_WARN, "the spool's budget is spent: the oldest events are dropped");
     else if (disk < left)
         set_check(check, CHECK_WARN,
                   "the disk under %s will be full before the budget is spent: %" PRIu64
                   " bytes are free, %" PRIu64 " of the budget are left",
                   view->config->spool_directory, disk, left);
+}
+
+/* Full for the moment only, so that what is turned away is no matter of room. */
+static bool check_intake(const struct agent_view *view, struct status_check *check)
+{
+    struct capture_statistics capture = {0};
+    if (view->capture == NULL)
+        return false;
+    capture_statistics(view->capture, &capture);
+    if (capture.waiting_bytes < capture.waiting_bytes_max)
+        return false;
+    set_check(check, CHECK_FAIL,
+              "%" PRIu64 " bytes wait for the disk, no more are taken before these",
+              capture.waiting_bytes);
+    return true;
 }
 
 static void check_store(const struct agent_view *view, struct status_check *check)
@@ -75,21 +115,10 @@ static void check_store(const struct agent_view *view, struct status_check *chec
                   view->step_age_ms / 1000);
 }
 
-static void check_intake(const struct agent_view *view, struct status_check *check)
-{
-    struct capture_statistics capture = {0};
-    if (view->capture == NULL)
-        return;
-    capture_statistics(view->capture, &capture);
-    if (capture.waiting_bytes >= capture.waiting_bytes_max)
-        set_check(check, CHECK_FAIL,
-                  "%" PRIu64 " bytes wait for the disk, no more are taken before these",
-                  capture.waiting_bytes);
-}
-
 bool status_checks(const struct agent_view *view, struct status_check out[STATUS_CHECKS])
 {
     static const char *const names[STATUS_CHECKS] = {"running", "spool", "room", "intake", "store"};
+    struct turned_away away = {0};
     bool ready = true;
     for (size_t i = 0; i < STATUS_CHECKS; i++)
         out[i] = (struct status_check){.name = names[i]};
@@ -97,8 +126,9 @@ bool status_checks(const struct agent_view *view, struct status_check out[STATUS
         set_check(&out[0], CHECK_FAIL, "the agent stops");
     if (view->deliver_rc != OK)
         set_check(&out[1], CHECK_FAIL, "%.390s", view->deliver_text);
-    check_room(view, &out[2]);
-    check_intake(view, &out[3]);
+    if (!check_intake(view, &out[3]))
+        find_turned_away(view, &away);
+    check_room(view, &away, &out[2]);
     check_store(view, &out[4]);
     for (size_t i = 0; i < STATUS_CHECKS; i++)
         ready = ready && out[i].state != CHECK_FAIL;

@@ -84,6 +84,8 @@ void capture_discard(struct capture *capture, struct generation *generation);
 size_t capture_find_table(const struct capture *capture, struct slice table);
 size_t capture_table_count(const struct capture *capture);
 const char *capture_table_name_borrow(const struct capture *capture, size_t table);
+/* Whether a request of this table would find room now: else ERROR_LIMIT, and why. */
+int capture_room(struct capture *capture, size_t table, struct error *err) MUST_USE;
 
 /* Lives in the source's request, from intake_end until `done` was called. */
 struct ticket {

@@ -208,6 +208,13 @@ static int find_room(struct capture *capture, enum priority priority, struct err
     return OK;
 }
 
+int capture_room(struct capture *capture, size_t table, struct error *err)
+{
+    const struct generation *generation = atomic_load(&capture->generation);
+    ASSERT(table < generation->table_count);
+    return find_room(capture, generation->tables[table].mapping->priority, err);
+}
+
 int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, struct error *err)
 {
     struct capture *capture = intake->capture;
