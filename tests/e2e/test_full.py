@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import json
+import os
 import random
 import signal
 import socket
@@ -36,6 +37,138 @@ class Bounds(Case):
         agent.stop()
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {f"n{n}": 1 for n in range(2000)})
+
+
+class Full(Case):
+    """The store is away until the spool is full; then it is back. Nobody is told anything, all
+    go on by themselves, and the numbers add up."""
+
+    COUNT, PAD, BATCH = 5000, 1000, 200
+
+    def setUp(self):
+        super().setUp()
+        self.back = threading.Event()
+        self.failures = []
+
+    def store_goes(self):
+        """A file in its place: no put can succeed."""
+        os.rename(self.lake.warehouse, self.lake.warehouse + ".away")
+        self.lake.write("warehouse", b"")
+
+    def store_returns(self):
+        os.remove(self.lake.warehouse)
+        os.rename(self.lake.warehouse + ".away", self.lake.warehouse)
+        self.back.set()
+
+    def batches(self, prefix):
+        events = lines(self.COUNT, prefix, self.PAD).splitlines(keepends=True)
+        return [b"".join(events[n:n + self.BATCH]) for n in range(0, self.COUNT, self.BATCH)]
+
+    def post_all(self, agent, table, prefix, note):
+        """Each batch until it is taken; 503 names the time to come again."""
+        connection = agent.connect()
+        for batch in self.batches(prefix):
+            while True:
+                connection.request("POST", f"/v1/events/{table}", batch)
+                answer = connection.getresponse()
+                text = answer.read()
+                note["status"].append(answer.status)
+                if answer.status == 200:
+                    break
+                if answer.status != 503 or answer.headers["Retry-After"] is None:
+                    self.failures.append((answer.status, text))
+                    return
+                note["full"].set()
+                time.sleep(0.02 if self.back.is_set() else 0.2)
+        connection.close()
+
+    def stream_all(self, path, prefix, note):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.connect(path)
+            sender = threading.Thread(target=lambda: [door.sendall(batch) for batch in
+                                                      self.batches(prefix)])
+            sender.start()
+            acked = b""
+            while not acked.endswith(b"%d\n" % self.COUNT):
+                acked = (acked + door.recv(4096))[-20:]
+                note["acked"] = int(acked.split()[-1])
+            sender.join()
+
+    def send_datagrams(self, path, prefix, note):
+        """One that is not taken is tried again: the kernel says so, it drops none."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+            door.connect(path)
+            door.setblocking(False)
+            for event in lines(self.COUNT, prefix, self.PAD).splitlines():
+                while True:
+                    try:
+                        door.send(event)
+                        break
+                    except BlockingIOError:
+                        note["waits"] += 1
+                        time.sleep(0.005)
+
+    def test_all_doors(self):
+        stream, datagram = self.lake.path("s.sock"), self.lake.path("d.sock")
+        tailed = self.lake.write("logs/events.ndjson", lines(self.COUNT, "t", self.PAD))
+        agent = self.start("--spool-bytes", "16MiB", "--listen",
+                           f"http:127.0.0.1:0,unix:{stream}?table=clicks&ack=lines,"
+                           f"unix_datagram:{datagram}?table=clicks,tail:{tailed}?table=clicks")
+        self.store_goes()
+        notes = {"status": [], "full": threading.Event(), "acked": 0, "waits": 0}
+        threads = [threading.Thread(target=self.post_all, args=(agent, "clicks", "h", notes)),
+                   threading.Thread(target=self.stream_all, args=(stream, "s", notes)),
+                   threading.Thread(target=self.send_datagrams, args=(datagram, "d", notes))]
+        for thread in threads:
+            thread.start()
+        kept = "bidlake_capture_events_kept_total"
+        # All stand still: refused, not read, not taken from the kernel.
+        until(lambda: notes["full"].is_set() and notes["waits"] > 20, "the spool full")
+        until(lambda: self.stands_still(agent, notes, kept), "all doors to stand still")
+        self.assertLess(agent.metric(kept), 4 * self.COUNT)
+        self.assertGreater(agent.metric("bidlake_capture_requests_full_total"), 0)
+        self.assertIn(b"FAIL room", agent.get("/readyz", agent.operations)[1])
+        self.store_returns()
+        for thread in threads:
+            thread.join(60)
+            self.assertFalse(thread.is_alive(), notes)
+        self.assertEqual(self.failures, [])
+        self.assertGreater(notes["status"].count(503), 0)
+        until(lambda: agent.metric(kept) == 4 * self.COUNT, "all doors to be through")
+        received = agent.metric("bidlake_capture_events_received_total")
+        refused = agent.metric("bidlake_capture_events_refused_total")
+        waiting = agent.metric("bidlake_capture_events_waiting")
+        self.assertEqual(received, 4 * self.COUNT + refused + waiting)
+        agent.stop()
+        self.start("--spool-bytes", "16MiB").stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"),
+                         {f"{door}{n}": 1 for door in "hsdt" for n in range(self.COUNT)})
+
+    last = None
+
+    def stands_still(self, agent, notes, kept):
+        """The same as a moment ago, though each door has somebody who waits."""
+        now = (agent.metric(kept), notes["acked"])
+        before, self.last = self.last, now
+        time.sleep(0.3)
+        return now == before
+
+    def test_bid_requests_before_clicks(self):
+        """The end of the budget is for what is paid for."""
+        agent = self.start("--spool-bytes", "16MiB")
+        self.store_goes()
+        body = lines(100, "r", 1000).replace(b'"site_domain"', b'"site":{},"cur"')
+        until(lambda: agent.post("bid_requests", body)[0] == 503, "bid requests to be refused")
+        self.assertEqual(agent.post("clicks", lines(10))[0], 200)
+        self.assertIn("higher priority", agent.post("bid_requests", body)[1]["detail"])
+        self.assertEqual(agent.post("clicks", lines(10, "m"))[0], 200)
+        self.store_returns()
+        until(lambda: agent.post("bid_requests", body)[0] == 200, "bid requests to be taken again")
+        full = "bidlake_capture_requests_full_total"
+        self.assertEqual(agent.metric(full + '{table="clicks"}'), 0)
+        self.assertGreater(agent.metric(full + '{table="bid_requests"}'), 0)
+        agent.stop()
 
 
 class Neighbour(Case):
