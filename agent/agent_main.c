@@ -13,6 +13,7 @@
 #include "lib/base/fault.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
+#include "lib/base/owner.h"
 
 static void print_help(FILE *out)
 {
@@ -114,19 +115,26 @@ static int run_command(const char *name, const struct command_line *line)
         const char *name;
         int (*run)(const struct command_line *line);
         bool takes_arguments;
+        bool opens_spool; /* by hand, maybe as root, where a service of another user lives */
     } commands[] = {
-        {"run", command_run, false},      {"status", command_status, false},
-        {"flush", command_flush, false},  {"drain", command_drain, false},
-        {"ingest", command_ingest, true}, {"check", command_check, false},
-        {"spool", command_spool, false},
+        {"run", command_run, false, false},     {"status", command_status, false, false},
+        {"flush", command_flush, false, false}, {"drain", command_drain, false, false},
+        {"ingest", command_ingest, true, true}, {"check", command_check, false, true},
+        {"spool", command_spool, false, true},
     };
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        struct error err;
         if (strcmp(name, commands[i].name) != 0)
             continue;
-        if (commands[i].takes_arguments || line->argument_count == 0)
-            return commands[i].run(line);
-        fprintf(stderr, "bidlake-agent: unexpected argument %s\n", line->arguments[0]);
-        return EXIT_USAGE;
+        if (!commands[i].takes_arguments && line->argument_count > 0) {
+            fprintf(stderr, "bidlake-agent: unexpected argument %s\n", line->arguments[0]);
+            return EXIT_USAGE;
+        }
+        if (commands[i].opens_spool && owner_become(line->config.spool_directory, &err) != OK) {
+            fprintf(stderr, "bidlake-agent: %s\n", err.text);
+            return EXIT_FAILED;
+        }
+        return commands[i].run(line);
     }
     fprintf(stderr, "bidlake-agent: unknown command %.100s; known are", name);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)

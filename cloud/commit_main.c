@@ -67,7 +67,9 @@ static int run_one(const char *command, const struct config *config,
     struct commit_report report = {0};
     int64_t at_ms = clock_wall_ms(&clock_system);
     int64_t start_ms = clock_mono_ms(&clock_system);
-    int rc = service_open(&service, config, err);
+    int rc = service_become_owner(config, err);
+    if (rc == OK)
+        rc = service_open(&service, config, err);
     bool opened = rc == OK;
     if (rc == OK && strcmp(command, "init") == 0)
         rc = run_init(&service, config, mappings, &report, err);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/owner.h"
+
 #define OPTION(kind, field, key, otherwise, min, max, help)                                        \
     {OPTION_##kind, offsetof(struct config, field), key, otherwise, min, max, help},
 static const struct option rows[] = {
@@ -90,6 +92,14 @@ void config_print_help(void)
 }
 
 /* ---- what it configures ---- */
+
+int service_become_owner(const struct config *config, struct error *err)
+{
+    static const char sqlite[] = "sqlite:";
+    if (strncmp(config->catalog_spec, sqlite, sizeof sqlite - 1) != 0)
+        return OK;
+    return owner_become(config->catalog_spec + sizeof sqlite - 1, err);
+}
 
 int service_open(struct service *out, const struct config *config, struct error *err)
 {

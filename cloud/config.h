@@ -60,6 +60,8 @@ struct service {
     struct catalog *catalog;
     struct committer committer;
 };
+/* For root who does by hand what the service does: see owner.h. Before service_open. */
+int service_become_owner(const struct config *config, struct error *err) MUST_USE;
 int service_open(struct service *out, const struct config *config, struct error *err) MUST_USE;
 void service_close(struct service *service);
 

@@ -62,7 +62,9 @@ static int run(const struct command *command, struct config *config, struct erro
     err->text[0] = 0;
     config->catalog_must_exist = true; /* looking must not make one where a volume is missing */
     config->catalog_only_read = !config->skip;
-    int rc = service_open(&service, config, err);
+    int rc = config->skip ? service_become_owner(config, err) : OK;
+    if (rc == OK)
+        rc = service_open(&service, config, err);
     if (rc == ERROR_INPUT) /* a warehouse or catalog of a kind that nobody knows */
         status = EXIT_USAGE;
     if (rc == OK && command == NULL)

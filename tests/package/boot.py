@@ -173,6 +173,26 @@ class Test:
         self.edit("/etc/bidlake/commit.yaml", "interval: 10s", "interval: 1s")
         self.guest.run("systemctl", "restart", COMMIT)
 
+    def test_root_by_hand_leaves_nothing_of_root(self):
+        """`check` and `init` before the services ever ran: these must be able to start then."""
+        self.guest.run("systemctl", "stop", SOCKET, AGENT, COMMIT)
+        state = self.guest.path("/var/lib/bidlake")
+        until(lambda: self.main_pid(AGENT) is None, "the agent has ended")
+        shutil.rmtree(state)
+        self.answered.discard("c1")
+        uid = int(self.guest.run("id", "-u", "bidlake")[1])
+        for name in ("", "warehouse"):
+            os.mkdir(os.path.join(state, name), 0o750)
+            os.chown(os.path.join(state, name), uid, uid)
+        self.guest.run("bidlake-agent", "check", "--config", CONFIG)
+        self.guest.run("bidlake-commit", "init", *TABLE_FLAGS)
+        self.guest.run("bidlake-table", "ls", *TABLE_FLAGS)
+        owners = {path: os.stat(path).st_uid for path in
+                  glob.glob(f"{state}/**", recursive=True, include_hidden=True)}
+        assert len(owners) > 10 and set(owners.values()) == {uid}, owners
+        self.guest.run("systemctl", "start", AGENT, COMMIT)
+        self.guest.run("bidlake-agent", "status", "--ready")
+
     def test_sandbox_is_on(self):
         for unit in (AGENT, COMMIT):
             pid = until(lambda: self.main_pid(unit), f"a process of {unit}")
@@ -303,7 +323,7 @@ class Test:
         assert waiting >= len(report["answered"]), (waiting, len(report["answered"]))
 
     def spooled(self):
-        streams = json.loads(self.guest.run("bidlake-agent", "spool", "--json", "--config",
+        streams = json.loads(self.guest.run("bidlake-agent", "spool", "--json", "--quiet", "--config",
                                             CONFIG)[1])["streams"]
         return sum(stream["end"] - stream["next"] for stream in streams)
 
