@@ -134,6 +134,22 @@ class Page(Case):
         self.assertEqual([url for url in self.browser.requests() if not url.startswith(origin)], [])
         agent.stop()
 
+    def test_files_that_are_followed(self):
+        """Who cleans up must see what is not read yet."""
+        path = self.lake.write("logs/clicks.log", '{"id":"a"}\n{"id":"b"}\n{"id":"half')
+        agent = self.start("--listen", f"http:127.0.0.1:0,tail:{path}?table=clicks")
+        self.open(agent)
+        self.see("#files", "clicks.log")
+        self.see("#files", "22 B")
+        self.see("#files", "no")
+        for width, scheme in ((1280, "dark"), (360, "light")):
+            self.browser.look(width, 740, scheme)
+            self.turns(0.3)
+            self.assertEqual(self.browser.run("document.documentElement.scrollWidth"), width)
+            self.assertEqual(self.browser.run(PALE)[1], [])
+            self.browser.photograph(f"{PICTURES}/files-{width}.png")
+        agent.stop()
+
     def test_outage_and_return(self):
         """Who looks at it in the night must not take old figures for those of now."""
         agent = self.start("--roll-age", "1h")
