@@ -34,6 +34,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import lake as programs  # noqa: E402
 from kill_soak import Program  # noqa: E402
 from lake import Lake, end, until  # noqa: E402
+from rotating import Rotating, all_taken  # noqa: E402
 
 PAUSE = 0.004  # between two requests of a feeder: two cores are shared with the agent
 
@@ -304,7 +305,52 @@ class Datagrams(UnixFeeder):
             self.close()
 
 
-FEEDERS = (Batches, Keyed, Pixel, Stream, Datagrams)
+class Tail(Feeder):
+    """Files that are rotated while they are written; nothing is answered, and all must be there."""
+    name = "tail"
+    repeats = True
+    whole = False
+    operations = None
+    heard = 0
+
+    def __init__(self, lake, seed):
+        super().__init__(lake, seed)
+        self.logs = Rotating(lake.path("logs"), self.draw, self.stopping.wait)
+
+    def listen(self):
+        return f"tail:{self.logs.folder}/*?table=clicks"
+
+    def agent_started(self, agent_log):
+        self.operations = int(re.search(r"kind=operations address=\S+:(\d+)", agent_log)[1])
+
+    def feed(self):
+        for log in ("renamed.log", "truncated.log"):
+            self.logs.write(log, self.unit(self.names(self.draw.randrange(1, 30))))
+        if self.draw.random() < 0.03:
+            self.logs.rotate()
+        if self.draw.random() < 0.1:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self.hear(sum(file["offset"] for file in self.status()))
+
+    def hear(self, taken):
+        """Something was taken since."""
+        self.progress += taken != self.heard
+        self.heard = taken
+
+    def status(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.operations, timeout=30)
+        connection.request("GET", "/v1/status")
+        text = connection.getresponse().read()
+        connection.close()
+        return json.loads(text)["files"]
+
+    def finish(self):
+        until(lambda: all_taken(self.status()), "all files taken", 60)
+        for names in self.units:
+            self.answer(names)
+
+
+FEEDERS = (Batches, Keyed, Pixel, Stream, Datagrams, Tail)
 
 
 class Kills:

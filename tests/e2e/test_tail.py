@@ -15,6 +15,7 @@ import unittest
 
 import lake
 from lake import DONE, USAGE, Lake, end, until
+from rotating import Rotating, all_taken
 from test_run import Agent
 
 
@@ -498,9 +499,7 @@ class Tail(Case):
             self.lake.once()
         writer.stop()
         agent = self.start()
-        until(lambda: all(file["safe_to_delete"] or file["state"] == "copy" or
-                          file["offset"] == file["size"] for file in self.status(agent).values()),
-              f"all taken: {self.status(agent)}", 40)
+        self.until(agent, lambda: all_taken(self.status(agent).values()), "all taken", 40)
         agent.stop()
         found = self.ids()
         self.assertEqual(writer.wrong, [])
@@ -510,68 +509,28 @@ class Tail(Case):
 
 
 class Writer(threading.Thread):
-    """Writes lines to two logs, which are rotated in all the ways that there are."""
-
     def __init__(self, folder, rng):
         super().__init__()
-        self.folder, self.rng = folder, rng
         self.sent, self.wrong, self.stopping = set(), [], threading.Event()
-        self.rotations = 0
+        self.rng, self.logs = rng, Rotating(folder, rng, self.stopping.wait)
 
     def run(self):
         try:
             while not self.stopping.is_set():
                 for name in ("renamed.log", "truncated.log"):
-                    self.write(os.path.join(self.folder, name))
+                    ids = [f"{len(self.sent) + n}" for n in range(self.rng.randrange(1, 40))]
+                    self.logs.write(name, ids)
+                    self.sent.update(ids)
                 if self.rng.random() < 0.05:
-                    self.rotate()
+                    self.logs.rotate()
                 self.stopping.wait(0.002)
         except OSError as error:
             self.wrong.append(str(error))
-
-    def write(self, path):
-        names = [f"{len(self.sent) + n}" for n in range(self.rng.randrange(1, 40))]
-        data = b"".join(line(name) for name in names)
-        cut = self.rng.randrange(len(data))
-        with open(path, "ab", buffering=0) as file:
-            file.write(data[:cut])
-            file.write(data[cut:])
-        self.sent.update(names)
-
-    def rotate(self):
-        self.rotations += 1
-        to = os.path.join(self.folder, f"old-{self.rotations}")
-        log = os.path.join(self.folder, self.rng.choice(["renamed.log", "truncated.log"]))
-        if log.endswith("renamed.log"):
-            os.rename(log, to)
-        else:
-            self.copy(log, to, open)
-            os.truncate(log, 0)
-        self.stopping.wait(self.rng.choice([0, 0, 0.003, 0.3]))
-        fate = self.rng.randrange(6)
-        if fate < 3:
-            self.copy(to, to + ".gz", lambda path, mode: gzip.open(path, mode, 1))
-        elif fate == 3:
-            self.copy(to, to + ".bak", open)
-        if fate < 2 or fate == 3:
-            os.remove(to)
-        if fate == 5:
-            os.rename(to, to + ".renamed")
-
-    def copy(self, source, to, how):
-        """In pieces, as an agent sees it that looks in between."""
-        with open(source, "rb") as data, how(to, "wb") as out:
-            while piece := data.read(self.rng.choice([500, 5000, 50000])):
-                out.write(piece)
-                out.flush()
-                if self.rng.random() < 0.2:
-                    self.stopping.wait(0.001)
 
     def stop(self):
         self.stopping.set()
         if self.is_alive():
             self.join()
-
 
 
 def tests_in(suite):

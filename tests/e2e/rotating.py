@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log files that grow and are rotated, in all the ways that there are."""
+import gzip
+import json
+import os
+
+
+class Rotating:
+    """Two logs in a folder. `rng` draws what happens, `pause` takes the seconds between."""
+
+    def __init__(self, folder, rng, pause):
+        self.folder, self.rng, self.pause = folder, rng, pause
+        self.rotations = 0
+        os.makedirs(folder, exist_ok=True)
+
+    def write(self, name, ids):
+        """A line an event, one of them in two writes."""
+        data = b"".join(json.dumps({"id": i}).encode() + b"\n" for i in ids)
+        cut = self.rng.randrange(len(data))
+        with open(os.path.join(self.folder, name), "ab", buffering=0) as file:
+            file.write(data[:cut])
+            file.write(data[cut:])
+
+    def rotate(self):
+        self.rotations += 1
+        to = os.path.join(self.folder, f"old-{self.rotations}")
+        log = os.path.join(self.folder, self.rng.choice(["renamed.log", "truncated.log"]))
+        if log.endswith("renamed.log"):
+            os.rename(log, to)
+        else:
+            self.copy(log, to, open)
+            os.truncate(log, 0)
+        self.pause(self.rng.choice([0, 0, 0.003, 0.3]))
+        fate = self.rng.randrange(6)
+        if fate < 3:
+            self.copy(to, to + ".gz", lambda path, mode: gzip.open(path, mode, 1))
+        elif fate == 3:
+            self.copy(to, to + ".bak", open)
+        if fate < 2 or fate == 3:
+            os.remove(to)
+        if fate == 5:
+            os.rename(to, to + ".renamed")
+
+    def copy(self, source, to, how):
+        """In pieces, as an agent sees it that looks in between."""
+        with open(source, "rb") as data, how(to, "wb") as out:
+            while piece := data.read(self.rng.choice([500, 5000, 50000])):
+                out.write(piece)
+                out.flush()
+                if self.rng.random() < 0.2:
+                    self.pause(0.001)
+
+
+def all_taken(files):
+    """Of what /v1/status says of them."""
+    return all(file["state"] in ("copy", "finished") or
+               (not file["compressed"] and file["offset"] == file["size"]) for file in files)
