@@ -205,18 +205,30 @@ static int relieve_pressure(struct pipeline *pipeline, struct error *err)
     return spool_let_go(pipeline->options.spool, room, err);
 }
 
+/* A disk without room for one thing may have some for the next, and what is uploaded and
+ * committed makes room: the step goes on, the first such failure is its outcome. */
+static int without_room(int rc, const struct error *err, struct error *full)
+{
+    if (rc != ERROR_LIMIT)
+        return rc;
+    if (full->code == OK)
+        *full = *err;
+    return OK;
+}
+
 int pipeline_step(struct pipeline *pipeline, bool flush, struct error *err)
 {
     struct arena arena = {0};
     struct spool_streams streams = {0};
+    struct error full = {0};
     int64_t now_ms = clock_mono_ms(pipeline->options.clock);
     int64_t wall_ms = clock_wall_ms(pipeline->options.clock);
-    int rc = relieve_pressure(pipeline, err);
+    int rc = without_room(relieve_pressure(pipeline, err), err, &full);
     if (rc == OK)
         rc = spool_list_streams(pipeline->options.spool, &arena, &streams, err);
     for (size_t i = 0; rc == OK && i < streams.count; i++) {
         const struct spool_stream *stream = &streams.streams[i];
-        rc = seal_stream(pipeline, stream, flush, wall_ms, err);
+        rc = without_room(seal_stream(pipeline, stream, flush, wall_ms, err), err, &full);
         if (rc == OK && !stalled(pipeline, stream->name, now_ms))
             build_stream(pipeline, stream->name, now_ms);
     }
@@ -225,6 +237,10 @@ int pipeline_step(struct pipeline *pipeline, bool flush, struct error *err)
     if (rc == OK)
         rc = uploader_step(pipeline->uploader, err);
     pipeline->upload_ns += clock_thread_cpu_ns() - start_ns;
+    if (rc == OK && full.code != OK) {
+        *err = full;
+        return ERROR_LIMIT;
+    }
     return rc;
 }
 

@@ -92,7 +92,7 @@ class Feeder:
     # -- for the test --
 
     def start(self):
-        self.thread = threading.Thread(target=self.run, name=self.name)
+        self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
         self.thread.start()
 
     def run(self):
@@ -105,7 +105,7 @@ class Feeder:
 
     def stop(self):
         self.stopping.set()
-        self.thread.join(timeout=60)
+        self.thread.join(timeout=20)
         assert not self.thread.is_alive(), f"{self.name} hears nothing"
 
     def hold(self, found):
@@ -131,6 +131,7 @@ class HttpFeeder(Feeder):
     """Keeps its connection as long as the agent lives."""
     port = None
     connection = None
+    refusals = 0
 
     def agent_started(self, agent_log):
         self.port = int(re.search(r"kind=http address=\S+:(\d+)", agent_log)[1])
@@ -143,6 +144,7 @@ class HttpFeeder(Feeder):
         try:
             self.connection.request(method, path, body, headers or {})
             answer = self.connection.getresponse()
+            self.refusals += answer.status == 503
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):
             self.close()
@@ -385,7 +387,7 @@ class Kills:
             feeder.agent_started(self.agent.log())
 
     def life(self):
-        """From ready to killed: every feeder was heard in between."""
+        """From ready to killed, and ready again: every feeder was heard in between."""
         before = {feeder: feeder.progress for feeder in self.feeders}
         until(lambda: self.look() and all(feeder.progress > before[feeder]
                                           for feeder in self.feeders), "each feeder is heard", 30)
@@ -400,6 +402,7 @@ class Kills:
             self.done["kills at start"] += 1
         if self.options.verbose:
             print({feeder.name: feeder.progress for feeder in self.feeders}, flush=True)
+        self.revive()
 
     def run(self):
         self.lake.init()
@@ -409,7 +412,6 @@ class Kills:
         try:
             for _ in range(self.options.kills):
                 self.life()
-                self.revive()
         finally:
             for feeder in self.feeders:
                 feeder.stop()
