@@ -31,7 +31,15 @@ enum {
     RETRY_FIRST_MS = 200,
     NAMES_TRIED_MAX = 100,
     UPLOADS_MAX = 16,
-    PACE_STEP_MS = 200
+    PACE_STEP_MS = 200,
+    SAID_AGAIN_MS = 300000,
+};
+
+/* Something that failed and is tried again; all zero: it works. */
+struct retry {
+    unsigned failures; /* since it worked */
+    int64_t since_ms;  /* monotonic: the first of them; the last that was logged */
+    int64_t said_at_ms;
 };
 
 /* What one stream waits for. */
@@ -39,13 +47,13 @@ struct watch {
     struct watch *next;
     char *stream;
     int64_t retry_at_ms; /* monotonic; before it nothing is put */
-    unsigned failures;
+    struct retry upload;
+    struct retry receipt;
     int64_t receipt_at_ms; /* monotonic; the next look */
     int64_t rebuild_at_ms; /* monotonic; before it no segment is built a third time */
     int64_t receipt_ms;    /* the store's clock: the receipt that sent a segment back last */
     bool seen;             /* in this step's list of streams */
     bool alarmed;          /* an impossible receipt was logged */
-    bool deaf;             /* its receipt could not be read last */
 };
 
 struct contract_entry {
@@ -155,26 +163,52 @@ static void watches_sweep(struct uploader *uploader)
     }
 }
 
-/* Full jitter: anything between nothing and a ceiling that doubles. */
-static void watch_failed(struct uploader *uploader, struct watch *watch, const char *what,
-                         const struct error *err)
+/* Full jitter: anything between nothing and a ceiling that doubles. Two thousand agents whose
+ * store comes back must not come all at once. */
+static int64_t jitter_ms(struct uploader *uploader, unsigned failures, const struct error *err)
 {
     int64_t ceiling = RETRY_FIRST_MS;
-    for (unsigned i = 0; i < watch->failures && ceiling < uploader->options.retry_max_ms; i++)
+    for (unsigned i = 0; i < failures && ceiling < uploader->options.retry_max_ms; i++)
         ceiling *= 2;
     if (ceiling > uploader->options.retry_max_ms)
         ceiling = uploader->options.retry_max_ms;
     /* A person must act: no use in hurry. */
-    int64_t wait = err->code == ERROR_DENIED || err->code == ERROR_INPUT
-                       ? ceiling
-                       : (int64_t)random_below(&uploader->random, (uint64_t)ceiling + 1);
-    watch->failures++;
-    watch->retry_at_ms = clock_mono_ms(uploader->options.clock) + wait;
+    return err->code == ERROR_DENIED || err->code == ERROR_INPUT
+               ? ceiling
+               : (int64_t)random_below(&uploader->random, (uint64_t)ceiling + 1);
+}
+
+/* Returns how long to wait. Said when it begins, then once in SAID_AGAIN_MS: a store is away for
+ * hours, and streams are many. */
+static int64_t retry_failed(struct uploader *uploader, struct retry *retry, const char *what,
+                            const char *stream, const struct error *err)
+{
+    int64_t now_ms = clock_mono_ms(uploader->options.clock);
+    int64_t wait = jitter_ms(uploader, retry->failures, err);
+    bool say = retry->failures == 0 || now_ms - retry->said_at_ms >= SAID_AGAIN_MS;
+    if (retry->failures == 0)
+        retry->since_ms = now_ms;
+    retry->failures++;
     uploader->statistics.failures++;
     snprintf(uploader->last_failure, sizeof uploader->last_failure, "%s", err->text);
+    if (!say)
+        return wait;
+    retry->said_at_ms = now_ms;
     log_event(err->code == ERROR_RETRY ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "uploader",
-              "step failed, will try again", "step=%s stream=%s wait_ms=%lld error=\"%s\"", what,
-              watch->stream, (long long)wait, err->text);
+              "step failed, will try again",
+              "step=%s stream=%s wait_ms=%lld failures=%u since_ms=%lld error=\"%s\"", what, stream,
+              (long long)wait, retry->failures, (long long)(now_ms - retry->since_ms), err->text);
+    return wait;
+}
+
+static void retry_worked(const struct uploader *uploader, struct retry *retry, const char *what,
+                         const char *stream)
+{
+    if (retry->failures > 0)
+        log_event(LOG_LEVEL_INFO, "uploader", "step works again",
+                  "step=%s stream=%s failures=%u after_ms=%lld", what, stream, retry->failures,
+                  (long long)(clock_mono_ms(uploader->options.clock) - retry->since_ms));
+    *retry = (struct retry){0};
 }
 
 /* ---- contracts ---- */
@@ -700,15 +734,17 @@ static void step_stream(struct uploader *uploader, const struct spool_stream *st
     if (stream->announced > stream->next && now_ms >= watch->receipt_at_ms) {
         watch->receipt_at_ms = now_ms + uploader->options.receipt_poll_ms;
         /* A receipt is only a hint: one that can't be read doesn't hold uploads up. */
-        watch->deaf = read_receipt(uploader, watch, stream, &err) != OK;
-        if (watch->deaf)
-            watch_failed(uploader, watch, "receipt", &err);
+        if (read_receipt(uploader, watch, stream, &err) != OK)
+            watch->receipt_at_ms +=
+                retry_failed(uploader, &watch->receipt, "receipt", stream->name, &err);
+        else
+            retry_worked(uploader, &watch->receipt, "receipt", stream->name);
     }
-    if (upload_stream(uploader, stream, &err) != OK) {
-        watch_failed(uploader, watch, "upload", &err);
-        return;
-    }
-    watch->failures = 0;
+    if (upload_stream(uploader, stream, &err) != OK)
+        watch->retry_at_ms = clock_mono_ms(uploader->options.clock) +
+                             retry_failed(uploader, &watch->upload, "upload", stream->name, &err);
+    else
+        retry_worked(uploader, &watch->upload, "upload", stream->name);
 }
 
 int uploader_step(struct uploader *uploader, struct error *err)
@@ -732,7 +768,7 @@ int uploader_backlog(struct uploader *uploader, const struct spool_streams *stre
     *out = (struct uploader_backlog){0};
     memcpy(out->last_failure, uploader->last_failure, sizeof out->last_failure);
     for (const struct watch *watch = uploader->watches; watch != NULL; watch = watch->next)
-        out->failing = out->failing || watch->failures > 0 || watch->deaf;
+        out->failing = out->failing || watch->upload.failures + watch->receipt.failures > 0;
     int rc = OK;
     for (size_t i = 0; rc == OK && i < streams->count; i++) {
         size_t count = 0;

@@ -26,6 +26,8 @@ struct lake {
     struct uploader *uploader;
     enum memory_fault next_put; /* of a data file */
     uint64_t bandwidth;
+    bool away;         /* nothing is put */
+    size_t away_count; /* tries meanwhile */
     size_t put_count;
     char puts[PUTS_MAX][OBJSTORE_KEY_MAX + 1];
 };
@@ -51,6 +53,10 @@ static enum memory_fault on_operation(void *context, enum memory_operation opera
     struct lake *lake = context;
     if (operation != MEMORY_PUT)
         return MEMORY_FAULT_NONE;
+    if (lake->away) {
+        lake->away_count++;
+        return MEMORY_FAULT_BEFORE;
+    }
     assert_true(lake->put_count < PUTS_MAX);
     snprintf(lake->puts[lake->put_count++], sizeof lake->puts[0], "%s", key);
     enum memory_fault fault = lake->next_put;
@@ -276,6 +282,49 @@ static void failed_put_holds_the_stream_until_its_time(void **state)
     lake.now_ms += 60000;
     step(&lake);
     assert_int_equal(listed(&lake, &arena, 2)[1].state, SEGMENT_ANNOUNCED);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* A store that is away for hours is asked now and then, not hammered, and 2,000 agents do not
+ * come back in step: each waits by its own seed. Then all goes out, oldest first. */
+static void store_away_for_hours_is_asked_now_and_then(void **state)
+{
+    (void)state;
+    enum { STEP_MS = 200, HOURS_MS = 3 * 3600000 };
+    struct lake lake;
+    struct arena arena = {0};
+    struct error err;
+    struct uploader_backlog backlog;
+    struct spool_streams streams = {0};
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    add_segment(&lake, 4);
+    build(&lake);
+    lake.away = true;
+    for (int64_t ms = 0; ms < HOURS_MS; ms += STEP_MS) {
+        lake.now_ms += STEP_MS;
+        step(&lake);
+    }
+    /* Half a minute on the average. */
+    assert_in_range(lake.away_count, 180, 720);
+    must(spool_list_streams(lake.fixture.spool, &arena, &streams, &err), &err);
+    must(uploader_backlog(lake.uploader, &streams, &backlog, &err), &err);
+    assert_true(backlog.failing);
+    assert_int_equal(backlog.unannounced, 2);
+    lake.away = false;
+    for (int64_t ms = 0; ms <= 60000; ms += STEP_MS) {
+        lake.now_ms += STEP_MS;
+        step(&lake);
+    }
+    assert_int_equal(listed(&lake, &arena, 2)[1].state, SEGMENT_ANNOUNCED);
+    assert_int_equal(lake.put_count, 4);
+    char key[OBJSTORE_KEY_MAX + 1];
+    data_key(&lake, 0, 3, 1, key);
+    assert_string_equal(lake.puts[0], key);
+    must(spool_list_streams(lake.fixture.spool, &arena, &streams, &err), &err);
+    must(uploader_backlog(lake.uploader, &streams, &backlog, &err), &err);
+    assert_false(backlog.failing);
     arena_free(&arena);
     lake_free(&lake);
 }
@@ -624,6 +673,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_go_before_their_announcement_and_segments_in_order),
         cmocka_unit_test(failed_put_holds_the_stream_until_its_time),
+        cmocka_unit_test(store_away_for_hours_is_asked_now_and_then),
         cmocka_unit_test(same_bytes_under_the_name_are_ours),
         cmocka_unit_test(taken_name_gives_the_next_n),
         cmocka_unit_test(cache_that_is_gone_or_damaged_is_built_again),
