@@ -19,6 +19,7 @@
 #include "agent/flow.h"
 #include "agent/freshness.h"
 #include "agent/metrics.h"
+#include "agent/neighbour.h"
 #include "agent/notify.h"
 #include "agent/operations.h"
 #include "agent/parts.h"
@@ -176,6 +177,8 @@ static void *deliver(void *context)
     uint64_t flushes_sealed = 0;
     struct trouble trouble = {0};
     struct freshness *freshness = freshness_open();
+    pthread_setname_np(pthread_self(), "deliverer");
+    neighbour_stand_back(daemon->config);
     for (bool done = false; !done;) {
         struct delivery delivery = next_delivery(daemon, flushes_sealed);
         struct error err = {0};

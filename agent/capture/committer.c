@@ -347,6 +347,7 @@ static void wait_for_company(struct capture *capture)
 void *commit_loop(void *context)
 {
     struct capture *capture = context;
+    pthread_setname_np(pthread_self(), "committer");
     pthread_mutex_lock(&capture->lock);
     for (;;) {
         while (!atomic_load(&capture->asked) && !capture->stopping)

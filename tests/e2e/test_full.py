@@ -5,12 +5,15 @@ import glob
 import json
 import os
 import random
+import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 import unittest
 
+import lake
 from lake import until
 from test_run import Case
 
@@ -174,6 +177,56 @@ class Full(Case):
 
 class Neighbour(Case):
     """What belongs to the bidder."""
+
+    def threads(self, agent):
+        """By name: nice, and the numbers of times it woke up and was put to sleep."""
+        found = {}
+        for path in glob.glob(f"/proc/{agent.process.pid}/task/*"):
+            with open(f"{path}/stat", encoding="utf-8") as text:
+                name, rest = re.match(r"\d+ \((.*)\) (.*)", text.read(), re.DOTALL).groups()
+            with open(f"{path}/status", encoding="utf-8") as text:
+                switches = re.findall(r"voluntary_ctxt_switches:\s+(\d+)", text.read())
+            fields = rest.split()
+            found[name] = (int(fields[16]), int(switches[0]), int(os.path.basename(path)))
+        return found
+
+    def test_background_stands_back(self):
+        """Who answers is as quick as ever; who rolls and uploads lets all others go first."""
+        agent = self.start("--background-nice", "7", "--background-io", "idle")
+        threads = self.threads(agent)
+        base = os.getpriority(os.PRIO_PROCESS, 0)
+        self.assertEqual(threads["committer"][0], base)
+        self.assertEqual(threads["deliverer"][0], min(base + 7, 19))
+        told = subprocess.run(["ionice", "-p", str(threads["deliverer"][2])], check=True,
+                              capture_output=True).stdout
+        self.assertIn(b"idle", told)
+        agent.stop()
+
+    def test_idle(self):
+        """Nothing to do costs nothing: a few looks a second, no processor time, no disk."""
+        agent = self.start("--roll-age", "60s")
+        pid = agent.process.pid
+
+        def used():
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as text:
+                ticks = sum(map(int, text.read().rsplit(")", 1)[1].split()[11:13]))
+            with open(f"/proc/{pid}/io", encoding="utf-8") as text:
+                written = int(re.search(r"wchar: (\d+)", text.read())[1])
+            return ticks, written, sum(wakes for _, wakes, _ in self.threads(agent).values())
+
+        start, before = time.monotonic(), used()
+        time.sleep(2)
+        seconds, after = time.monotonic() - start, used()
+        self.assertLess((after[2] - before[2]) / seconds, 20)
+        self.assertEqual(after[1], before[1])
+        self.assertLessEqual(after[0] - before[0], 2)
+        with open(f"/proc/{pid}/status", encoding="utf-8") as text:
+            anonymous = int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
+        with open(os.path.join(lake.BUILD, "bidlake-agent"), "rb") as program:
+            sanitized = re.search(b"__[at]san_init", program.read())
+        if not sanitized:
+            self.assertLess(anonymous, 16 << 10)
+        agent.stop()
 
     def test_bandwidth(self):
         """A slow upload holds up neither the answers nor the end; the rest goes later."""
