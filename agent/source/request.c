@@ -83,7 +83,8 @@ void request_answer(struct request *request)
     if (request->status == 0 && request->rc != OK) {
         char detail[sizeof request->detail];
         memcpy(detail, request->detail, sizeof detail);
-        request_refuse(request, 503, "unavailable", detail[0] != 0 ? detail : "try again");
+        request_refuse(request, 503, request->rc == ERROR_LIMIT ? "full" : "unavailable",
+                       detail[0] != 0 ? detail : "try again");
     }
     if (request->status == 0) {
         send_counts(request);

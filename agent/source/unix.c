@@ -34,7 +34,7 @@
 #include "lib/base/memory.h"
 
 enum {
-    BACKLOG = 256,
+    BACKLOG = 4096,
     EVENTS_MAX = 64,
     READ_BYTES = 64 << 10,
     RETRY_MS = 100,
@@ -619,6 +619,7 @@ static int start_thread(struct event_source *source, struct error *err)
         watch_listener(source, true);
     int failed = pthread_create(&source->thread, NULL, run, source);
     ASSERT(failed == 0);
+    pthread_setname_np(source->thread, "unix");
     source->running = true;
     return OK;
 }

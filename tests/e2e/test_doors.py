@@ -1,9 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The doors under attack: what is no request, what two readers would read differently, what never
 ends. The daemon lives, says what is wrong, and takes nothing that it did not answer."""
+import contextlib
+import gzip
+import http.client
+import json
+import os
+import re
+import resource
+import select
 import socket
+import struct
+import threading
 import unittest
 
+import lake
+from lake import end, until
 from test_run import Case
 
 HEAD = b"POST /v1/events/clicks HTTP/1.1\r\nHost: x\r\n"
@@ -79,19 +91,86 @@ SPLIT = {
 }
 
 
-class Requests(Case):
+def drain(connection):
+    """All that comes until the other side closes."""
+    answer = b""
+    try:
+        while got := connection.recv(65536):
+            answer += got
+    except ConnectionResetError:
+        pass
+    return answer
+
+
+def answers_of(data):
+    """Status, fields and body of each answer in these bytes, which must be nothing else."""
+    found = []
+    while data:
+        head, mark, data = data.partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        if not mark or not re.fullmatch(rb"HTTP/1\.1 [1-5]\d\d [A-Za-z -]+", lines[0]):
+            raise AssertionError(f"no answer: {head[:200]}")
+        fields = dict(line.split(b": ", 1) for line in lines[1:])
+        fields = {name.decode().lower(): value.decode() for name, value in fields.items()}
+        length = int(fields.get("content-length", 0))
+        if len(data) < length:
+            raise AssertionError(f"cut: {head[:200]}")
+        found.append((int(lines[0].split(b" ")[1]), fields, data[:length]))
+        data = data[length:]
+    return found
+
+
+def statuses(data):
+    return [status for status, _, _ in answers_of(data)]
+
+
+class Doors(Case):
+    def open(self, agent):
+        connection = socket.create_connection(("127.0.0.1", agent.port), timeout=20 * lake.PATIENCE)
+        self.addCleanup(connection.close)
+        return connection
+
     def exchange(self, agent, data):
         """All that comes back for these bytes, until the agent closes the connection."""
-        with socket.create_connection(("127.0.0.1", agent.port), timeout=20) as connection:
-            answer = b""
+        with contextlib.closing(self.open(agent)) as connection:
             try:
                 connection.sendall(data)
-                while got := connection.recv(65536):
-                    answer += got
-            except ConnectionResetError:
+            except (BrokenPipeError, ConnectionResetError):
                 pass
-            return answer
+            return drain(connection)
 
+    def refusal(self, answer, status, error):
+        """Each refusal says in JSON what is wrong; returns that text."""
+        self.assertEqual((answer[0], answer[1]["content-type"]), (status, "application/json"))
+        said = json.loads(answer[2])
+        self.assertEqual((said["accepted"], said["error"]), (0, error))
+        return said["detail"]
+
+    def in_table(self, agent, expected):
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), expected)
+
+    def rests(self, agent, name="http"):
+        """The thread is woken by nothing: a loop that finds no work would show here."""
+        def switches():
+            for task in os.listdir(f"/proc/{agent.process.pid}/task"):
+                with open(f"/proc/{agent.process.pid}/task/{task}/status", encoding="ascii") as text:
+                    found = text.read()
+                if re.search(rf"Name:\t{name}\n", found):
+                    return re.findall(r"ctxt_switches:\t(\d+)", found)
+            raise AssertionError(f"there is no thread {name}")
+
+        seen = []
+
+        def three_alike():
+            seen.append(switches())
+            return len(seen) > 10 and seen[-1] == seen[-10]
+
+        until(three_alike, f"{name} rests")
+
+
+class Requests(Doors):
     def test_requests_of_which_the_end_is_in_doubt(self):
         """Behind a proxy a stranger could hide a request in another one's body."""
         agent = self.start()
@@ -106,6 +185,553 @@ class Requests(Case):
         answer = self.exchange(agent, fine + HIDDEN.replace(b"Host", b"Connection: close\r\nHost"))
         self.assertEqual((answer.count(b" 200 OK"), agent.metric(KEPT)), (2, 2))
         agent.stop()
+
+    def test_what_is_fine_if_odd(self):
+        """Senders are of all ages; what is valid is answered as such."""
+        agent = self.start()
+        close = b"Connection: close\r\n"
+        plain = PLAIN.replace(b"Host", close + b"Host")
+        get = b"GET /px/clicks?id=p HTTP/1.1\r\nHost: x\r\n" + close + b"\r\n"
+        cases = {
+            "HTTP/1.0": (PLAIN.replace(b"1.1", b"1.0").replace(b"Host: x\r\n", b""), [200]),
+            "HTTP/1.2": (plain.replace(b"1.1", b"1.2"), [200]),
+            "HTTP/2.0": (PLAIN.replace(b"1.1", b"2.0"), [505]),
+            "an absolute URI": (plain.replace(b" /", b" http://x:80/", 1), [200]),
+            "an encoded name": (plain.replace(b"clicks", b"%63lick%73"), [200]),
+            "an encoded NUL": (plain.replace(b"clicks", b"clicks%00"), [404]),
+            "dots": (plain.replace(b"events/", b"events/../events/"), [404]),
+            "encoded dots": (plain.replace(b"events/", b"events/%2e%2e/events/"), [404]),
+            "two slashes": (plain.replace(b"/events", b"//events"), [404]),
+            "a slash behind": (plain.replace(b"clicks", b"clicks/"), [404]),
+            "empty lines before": (b"\r\n\r\n" + plain, [200]),
+            "zeros before a length": (plain.replace(b": 10", b": 0010"), [200]),
+            "blanks about a value": (plain.replace(b": 10", b": \t10 \t"), [200]),
+            "other letters": (plain.replace(b"Content-Length", b"cONTENT-lENGTH"), [200]),
+            "extensions, trailers": (CHUNKED.replace(b"Host", close + b"Host") + b'a;x="y"\r\n' +
+                                     EVENT + b"\r\n0;z\r\nX: y\r\n\r\n", [200]),
+            "HEAD": (plain.replace(b"POST", b"HEAD"), [405]),
+            "OPTIONS": (plain.replace(b"POST", b"OPTIONS"), [405]),
+            "PUT": (plain.replace(b"POST", b"PUT"), [405]),
+            "OPTIONS *": (get.replace(b"GET /px/clicks?id=p", b"OPTIONS *"), [404]),
+            "POST of a pixel": (get.replace(b"GET", b"POST"), [405]),
+            "body in a GET": (get.replace(b"Host", b"Content-Length: 10\r\nHost") + EVENT, [200]),
+            "256 parameters": (get.replace(b"id=p", b"id=p" + b"&x=y" * 255), [200]),
+            "257 parameters": (get.replace(b"id=p", b"id=p" + b"&x=y" * 256), [400]),
+            "another expectation": (PLAIN.replace(b"Host", b"Expect: x\r\nHost"), [417]),
+            "in advance, in vain": (PLAIN.replace(b"Host", b"Expect: 100-continue\r\nHost")
+                                    .replace(b"clicks", b"nothing")[:-10], [404]),
+            "three at once": (PLAIN + PLAIN.replace(EVENT, b'{"id":"b"}') + plain, [200] * 3),
+            "good, bad, good": (PLAIN + PLAIN.replace(EVENT, b"nonsense!!") +
+                                PLAIN.replace(b"clicks", b"nothing") + plain, [200, 400, 404, 200]),
+            "behind the last": (plain + HIDDEN, [200]),
+        }
+        for name, (data, expected) in cases.items():
+            with self.subTest(name):
+                answer = self.exchange(agent, data)
+                if b" HEAD" in b" " + data[:5]:
+                    self.assertTrue(answer.endswith(b"\r\n\r\n"))
+                    answer = re.sub(rb"Content-Length: \d+", b"Content-Length: 0", answer)
+                self.assertEqual(statuses(answer), expected)
+        with self.subTest("100-continue"):
+            connection = self.open(agent)
+            connection.sendall(PLAIN.replace(b"Host", b"Expect: 100-continue\r\nHost")[:-10])
+            self.assertEqual(connection.recv(100), b"HTTP/1.1 100 Continue\r\n\r\n")
+            connection.sendall(EVENT)
+            self.assertEqual(statuses(connection.recv(4096)), [200])
+        with self.subTest("HTTP/1.0 that stays"):
+            connection = self.open(agent)
+            for _ in range(2):
+                connection.sendall(PLAIN.replace(b"1.1", b"1.0\r\nConnection: Keep-Alive"))
+                answer = answers_of(connection.recv(4096))[0]
+                self.assertEqual((answer[0], answer[1]["connection"]), (200, "keep-alive"))
+        with self.subTest("byte by byte"):
+            connection = self.open(agent)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for data in (PLAIN, CHUNKED + b"a\r\n" + EVENT + END):
+                for at in range(len(data)):
+                    connection.sendall(data[at:at + 1])
+                self.assertEqual(statuses(connection.recv(4096)), [200])
+        self.rests(agent)
+        agent.stop()
+
+    def test_bad_input_is_named(self):
+        """Whoever is refused must learn what of it, where, and by which limit."""
+        token = self.lake.write("token", "s3cret\n")
+        agent = self.start("--http-token-file", token, "--http-body-bytes", "4KiB",
+                           "--http-expanded-bytes", "8KiB", "--limits-event-bytes", "1KiB")
+        head = HEAD.replace(b"Host", b"Authorization: Bearer s3cret\r\nConnection: close\r\nHost")
+
+        def post(body, more=b"", start=head):
+            data = start + more + b"Content-Length: %d\r\n\r\n" % len(body) + body
+            return answers_of(self.exchange(agent, data))[0]
+
+        def events(answer, status, counts, places):
+            said = json.loads(answer[2])
+            self.assertEqual((answer[0], said["accepted"], said["refused"]), (status, *counts))
+            self.assertEqual([(error["line"], error["column"], error["reason"])
+                              for error in said["errors"]], places)
+
+        gzipped, long = b"Content-Encoding: gzip\r\n", b'{"id":"%s"}' % (b"x" * 1100)
+        events(post(b'{"id":}'), 400, (0, 1), [(1, 7, "syntax")])
+        events(post(EVENT + b"\n\n  [1]\n"), 207, (1, 1), [(3, 3, "no_object")])
+        events(post(b'[{"id":"b"},\n {"ix":1}]'), 207, (1, 1), [(2, 2, "required")])
+        events(post(EVENT + b"\n" + long), 207, (1, 1), [(2, 1, "size")])
+        said = self.refusal(post(EVENT, start=head.replace(b"clicks", b"nothing")), 404,
+                            "no_such_table")
+        self.assertIn("configuration", said)
+        self.assertIn("4096", self.refusal(post(b" " * 4097), 413, "too_large"))
+        chunked = head + b"Transfer-Encoding: chunked\r\n\r\n1001\r\n" + b" " * 4097 + END
+        self.assertIn("4096", self.refusal(answers_of(self.exchange(agent, chunked))[0], 413,
+                                           "too_large"))
+        large = gzip.compress(b" " * 9000)
+        self.assertIn("8192", self.refusal(post(large, gzipped), 413, "too_large"))
+        self.refusal(post(EVENT, b"X: " + b"y" * 17000 + b"\r\n"), 431, "too_large")
+        self.refusal(post(EVENT, b"X: y\r\n" * 99), 431, "too_large")
+        self.refusal(post(EVENT, start=head.replace(b"clicks", b"x" * 17000)), 414, "too_large")
+        self.refusal(post(EVENT, b"Content-Encoding: br\r\n"), 415, "unsupported_encoding")
+        self.refusal(post(EVENT, gzipped * 2), 415, "unsupported_encoding")
+        self.refusal(post(EVENT, gzipped), 400, "bad_encoding")
+        for words in (b"s3creT", b"s3cre", b"s3crett", b"", b"S3CRET"):
+            answer = post(EVENT, start=head.replace(b"s3cret", words))
+            self.refusal(answer, 401, "unauthorized")
+            self.assertEqual(answer[1]["www-authenticate"], "Bearer")
+        self.refusal(post(EVENT, start=head.replace(b"Bearer", b"Basic")), 401, "unauthorized")
+        self.assertEqual(post(EVENT, start=head.replace(b"Bearer", b"bearer"))[0], 200)
+        self.refusal(post(EVENT, b"Idempotency-Key: " + b"k" * 65 + b"\r\n"), 400, "bad_key")
+        law = [agent.metric(f"bidlake_capture_events_{name}_total")
+               for name in ("received", "kept", "refused")]
+        self.assertEqual(law, [8, 4, 4])
+        self.in_table(agent, {"a": 3, "b": 1})
+
+    def test_token_file(self):
+        """An empty file must not mean that nobody is asked; a new one holds after a reload."""
+        for content in ("", "\n", "x" * 300):
+            token = self.lake.write("token", content)
+            result = self.lake.agent("run", "--listen", "http:127.0.0.1:0", "--http-token-file", token)
+            self.assertNotEqual(result.code, lake.DONE)
+            self.assertIn("token", result.err)
+
+    def test_full_is_told(self):
+        agent = self.start("--spool-bytes", "16MiB", "--roll-age", "1h")
+        os.rename(self.lake.warehouse, self.lake.path("away"))
+        self.lake.write("warehouse", "")
+        lines = b"".join(b'{"id":"%d","landing_page":"%s"}\n' % (n, b"x" * 900) for n in range(1000))
+        data = HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(lines) + lines
+        answer = until(lambda: (got := answers_of(self.exchange(agent, data))[0])[0] != 200 and got,
+                       "full")
+        self.refusal(answer, 503, "full")
+        self.assertGreater(int(answer[1]["retry-after"]), 0)
+        os.remove(self.lake.warehouse)
+        os.rename(self.lake.path("away"), self.lake.warehouse)
+
+    def test_several_listeners(self):
+        """A sender that tries again may come to another one: its key holds there, too."""
+        agent = self.start("--listen", "http:127.0.0.1:0,http:127.0.0.1:0")
+        first, second = map(int, re.findall(r"kind=http address=\S+:(\d+)", agent.log()))
+        key = {"Idempotency-Key": "k"}
+        agent.port = first
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}\nx\n', key)[0], 207)
+        agent.port = second
+        self.assertEqual(agent.post("clicks", b'{"id":"other"}', key)[0], 207)
+        self.assertEqual(agent.post("clicks", b'{"id":"b"}')[0], 200)
+        # Both at once: the one waits for the other's answer.
+        answers = []
+
+        def send(port, name):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+                for n in range(100):
+                    answers.append(agent.post("clicks", json.dumps({"id": f"n{n}-{name}"}),
+                                              {"Idempotency-Key": f"n{n}"}, connection)[0])
+
+        senders = [threading.Thread(target=send, args=(port, port)) for port in (first, second)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        self.assertEqual(answers, [200] * 200)
+        self.assertEqual(agent.metric(KEPT), 102)
+        self.assertEqual(agent.metric("bidlake_source_keys"), 101)
+        agent.stop()
+
+
+class Compressed(Doors):
+    def send(self, agent, body, encoding):
+        data = (HEAD + b"Connection: close\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n"
+                % (encoding, len(body)) + body)
+        return answers_of(self.exchange(agent, data))[0]
+
+    @staticmethod
+    def frame(*blocks, window_log=20):
+        """A zstd frame of (kind, size, bytes), without a checksum."""
+        out = b"\x28\xb5\x2f\xfd\x00" + bytes([(window_log - 10) << 3])
+        for at, (kind, size, data) in enumerate(blocks):
+            out += struct.pack("<I", size << 3 | kind << 1 | (at == len(blocks) - 1))[:3] + data
+        return out
+
+    def test_bombs(self):
+        """A few KiB that become gigabytes must take neither memory nor the others' time."""
+        agent = self.start("--http-expanded-bytes", "1MiB")
+        raw, rle = 0, 1
+        event = (raw, len(EVENT), EVENT)
+        spaces = [(rle, 128 << 10, b" ")] * 8192
+        skipped = b"\x50\x2a\x4d\x18" + struct.pack("<I", 5) + b"hello"
+        inner = gzip.compress(gzip.compress(EVENT))
+        gigabyte = gzip.compress(b" " * (1 << 24)) * 64
+        cases = {
+            "gzip, 1000 to 1": (gzip.compress(b" " * (64 << 20)), b"gzip", 413),
+            "gzip, many members": (gigabyte, b"gzip", 413),
+            "zstd, a GiB": (self.frame(*spaces), b"zstd", 413),
+            "zstd, a window of 128 MiB": (self.frame(event, window_log=27), b"zstd", 400),
+            "zstd, a window of 8 MiB": (self.frame(event, window_log=23), b"zstd", 200),
+            "zstd, frames": (self.frame(event) + skipped + self.frame(event), b"zstd", 400),
+            "zstd, frames and a line end": (self.frame(event, (raw, 1, b"\n")) + skipped +
+                                            self.frame(event), b"zstd", 200),
+            "gzip in gzip": (inner, b"gzip", 400),
+            "gzip, garbage behind": (gzip.compress(EVENT) + b"garbage", b"gzip", 400),
+            "gzip, empty": (gzip.compress(b""), b"gzip", 400),
+            "nothing": (b"", b"gzip", 400),
+            "zstd, nothing": (b"", b"zstd", 400),
+            "gzip as zstd": (gzip.compress(EVENT), b"zstd", 400),
+            "X-GZIP": (gzip.compress(EVENT), b"X-GZIP", 200),
+        }
+        for name, (body, encoding, status) in cases.items():
+            with self.subTest(name):
+                self.assertEqual(self.send(agent, body, encoding)[0], status)
+        with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
+            anonymous = int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
+        if not os.environ.get("TSAN_OPTIONS"):  # sanitizers have memory of their own
+            self.assertLess(anonymous, 40 << 10)
+        self.in_table(agent, {"a": 4})
+
+    def test_cut_and_damaged(self):
+        """What was cut on the way is no event, wherever it was cut; a flipped bit makes no other."""
+        agent = self.start()
+        frame = self.frame((0, len(EVENT), EVENT))
+        taken = 0
+        for encoding, body in ((b"gzip", gzip.compress(EVENT)), (b"zstd", frame)):
+            for at in range(len(body)):
+                self.assertEqual(self.send(agent, body[:at], encoding)[0], 400, (encoding, at))
+        body = gzip.compress(EVENT)
+        for bit in range(len(body) * 8):
+            wrong = bytearray(body)
+            wrong[bit // 8] ^= 1 << bit % 8
+            status = self.send(agent, wrong, b"gzip")[0]
+            self.assertIn(status, (200, 400))
+            taken += status == 200
+        self.assertLess(taken, 70)  # of the header, which no checksum covers
+        self.in_table(agent, {"a": taken})
+
+
+class Slow(Doors):
+    TIMEOUTS = "bidlake_source_timeouts_total"
+
+    def dribble(self, connections, data, answered):
+        """One byte of `data` after the other, the last one again and again."""
+        at = 0
+        while True:
+            gone = 0
+            for connection in connections:
+                try:
+                    connection.send(data[min(at, len(data) - 1):][:1])
+                except OSError:
+                    gone += 1
+            at += 1
+            if gone == len(connections) or answered.wait(0.02):
+                return
+
+    def test_dribblers_are_ended(self):
+        """A byte now and then must not hold a connection for ever, nor hold up the others."""
+        agent = self.start("--http-head-time", "700ms", "--http-body-time", "700ms")
+        heads = [self.open(agent) for _ in range(20)]
+        bodies = [self.open(agent) for _ in range(20)]
+        chunks = [self.open(agent) for _ in range(20)]
+        for connection in bodies:
+            connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
+        for connection in chunks:
+            connection.sendall(CHUNKED)
+        done = threading.Event()
+        senders = [threading.Thread(target=self.dribble, args=how) for how in
+                   ((heads, HEAD + b"X: y", done), (bodies, b"{", done), (chunks, b"1\r\n{\r\n1;x", done))]
+        for sender in senders:
+            sender.start()
+        try:
+            with contextlib.closing(agent.connect()) as connection:
+                while agent.metric(self.TIMEOUTS) < 60:
+                    self.assertEqual(agent.post("clicks", EVENT, None, connection)[0], 200)
+                for one in heads + bodies + chunks:
+                    status, _, body = answers_of(drain(one))[0]
+                    self.assertEqual((status, json.loads(body)["error"]), (408, "timeout"))
+        finally:
+            done.set()
+            for sender in senders:
+                sender.join()
+        until(lambda: agent.metric("bidlake_source_connections") == 0, "all are closed")
+        self.rests(agent)
+        agent.stop()
+
+    def test_slow_but_whole(self):
+        """The negative control: who is done in time is served, as slowly as he likes."""
+        agent = self.start()
+        connection = self.open(agent)
+        for at in range(0, len(PLAIN), 7):
+            connection.sendall(PLAIN[at:at + 7])
+            agent.metric(KEPT)
+        self.assertEqual(statuses(connection.recv(4096)), [200])
+        agent.stop()
+
+    def test_half_open(self):
+        """Peers that vanish, hang up half or reset: their connections go, their events do not."""
+        agent = self.start("--http-idle", "1s")
+        silent = [self.open(agent) for _ in range(5)]
+        half = self.open(agent)
+        half.sendall(PLAIN)
+        half.shutdown(socket.SHUT_WR)
+        self.assertEqual(statuses(drain(half)), [200])
+        cut = self.open(agent)
+        cut.sendall(HEAD + b"Content-Length: 100\r\n\r\n" + EVENT)
+        cut.shutdown(socket.SHUT_WR)
+        self.assertEqual(drain(cut), b"")
+        for n in range(20):
+            reset = self.open(agent)
+            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset.sendall(PLAIN if n % 2 else PLAIN[:-1])
+            reset.close()
+        for connection in silent:
+            self.assertEqual(drain(connection), b"")  # after http.idle, without a word
+        until(lambda: agent.metric("bidlake_source_connections") == 0, "all are closed")
+        kept = agent.metric(KEPT)
+        self.assertGreaterEqual(kept, 1)
+        self.rests(agent)
+        self.in_table(agent, {"a": int(kept)})
+
+    def test_answers_nobody_reads(self):
+        """Who asks and does not listen fills his own window, not the agent's memory."""
+        agent = self.start("--http-idle", "1s")
+        connection = self.open(agent)
+        body = b"x\n" * 20
+        request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        connection.settimeout(0.2)
+        try:
+            for _ in range(20000):
+                connection.sendall(request * 20)
+        except (TimeoutError, OSError):
+            pass
+        self.assertEqual(agent.post("clicks", EVENT)[0], 200)
+        until(lambda: agent.metric(self.TIMEOUTS) == 1, "it is given up")
+        agent.stop()
+
+
+class Many(Doors):
+    def test_more_than_the_limit(self):
+        """Beyond the limit one is told so; who goes makes room; those that are there are served."""
+        agent = self.start("--http-connections", "20")
+        held = [self.open(agent) for _ in range(20)]
+        until(lambda: agent.metric("bidlake_source_connections") == 20, "20 connections")
+        for _ in range(5):
+            with contextlib.closing(self.open(agent)) as connection:
+                answer = answers_of(drain(connection))[0]
+            self.assertIn("connections", self.refusal(answer, 503, "full"))
+            self.assertEqual(answer[1]["retry-after"], "1")
+        self.assertEqual(agent.metric("bidlake_source_connections_refused_total"), 5)
+        held[0].sendall(PLAIN)
+        self.assertEqual(statuses(held[0].recv(4096)), [200])
+        held.pop().close()
+        until(lambda: agent.metric("bidlake_source_connections") < 20, "room")
+        self.assertEqual(agent.post("clicks", EVENT)[0], 200)
+        agent.stop()
+
+    COUNT = 10000
+
+    def test_ten_thousand_connections(self):
+        """Each holds its connection and gets a durable answer; a connection costs little."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.assertGreater(hard, self.COUNT + 1000, "ulimit -Hn: too few descriptors for this test")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        agent = self.start()
+
+        def anonymous():
+            with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
+                return int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
+
+        before = anonymous()
+        held = {}
+        self.addCleanup(lambda: [one.close() for one in held.values()])
+        for _ in range(self.COUNT):
+            one = socket.create_connection(("127.0.0.1", agent.port), timeout=20 * lake.PATIENCE)
+            held[one.fileno()] = one
+        until(lambda: agent.metric("bidlake_source_connections") == self.COUNT, "all are open")
+        idle = anonymous()
+        waiting = select.epoll()
+        self.addCleanup(waiting.close)
+        for n, one in enumerate(held.values()):
+            body = b'{"id":"n%d"}' % n
+            one.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            waiting.register(one.fileno(), select.EPOLLIN)
+        left = set(held)
+        while left:
+            ready = waiting.poll(20 * lake.PATIENCE)
+            self.assertTrue(ready, f"{len(left)} answers are missing")
+            for fd, _ in ready:
+                self.assertEqual(statuses(held[fd].recv(4096)), [200])
+                waiting.unregister(fd)
+                left.discard(fd)
+        self.assertEqual(agent.metric("bidlake_source_connections"), self.COUNT)
+        each = (idle - before) * 1024 / self.COUNT
+        print(f"{self.COUNT} connections: {each:.0f} bytes each, {anonymous()} KiB anonymous",
+              flush=True)
+        if not os.environ.get("TSAN_OPTIONS"):
+            self.assertLess(each, 1024)
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {f"n{n}": 1 for n in range(self.COUNT)})
+
+
+class Unix(Doors):
+    def listen(self, kind="unix", more="", *arguments):
+        self.path = self.lake.path("clicks.sock")
+        return self.start("--listen", f"http:127.0.0.1:0,{kind}:{self.path}?table=clicks{more}",
+                          *arguments)
+
+    def connect(self, kind=socket.SOCK_STREAM):
+        connection = socket.socket(socket.AF_UNIX, kind)
+        self.addCleanup(connection.close)
+        connection.settimeout(20 * lake.PATIENCE)
+        connection.connect(self.path)
+        return connection
+
+    def anonymous(self, agent):
+        with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
+            return int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
+
+    def test_acks_nobody_reads(self):
+        """Who does not read his acks must not stop himself nor others; the last has the sum."""
+        agent = self.listen("unix", "&ack=lines")
+        deaf, other = self.connect(), self.connect()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        lines = 0
+        until(lambda: agent.metric("bidlake_source_connections") == 2, "two connections")
+        for n in range(3000):
+            deaf.sendall(b"%d\n" % n)  # no events: settled at once, an ack for each that is read alone
+            lines += 1
+        other.sendall(b'{"id":"a"}\n')
+        self.assertEqual(other.recv(100), b"1\n")
+        text = b""
+        while not text.endswith(b"\n%d\n" % lines):
+            text += deaf.recv(4096)
+        self.rests(agent, "unix")
+        agent.stop()
+
+    def test_a_line_without_end(self):
+        """128 MiB in one line are one dead letter, not 128 MiB of memory; what follows counts."""
+        agent = self.listen("unix", "&ack=lines", "--limits-event-bytes", "1KiB")
+        connection = self.connect()
+        block = b"x" * (1 << 20)
+        for _ in range(128):
+            connection.sendall(block)
+        if not os.environ.get("TSAN_OPTIONS"):
+            self.assertLess(self.anonymous(agent), 40 << 10)
+        connection.sendall(b'\n{"id":"a"}\n')
+        text = b""
+        while not text.endswith(b"2\n"):
+            text += connection.recv(4096)
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
+        self.assertEqual(len(self.lake.rows("dead_letters", ["position"])), 1)
+
+    def test_many_connections(self):
+        agent = self.listen("unix", "&ack=lines")
+        held = [self.connect() for _ in range(3000)]
+        for n, connection in enumerate(held):
+            connection.sendall(b'{"id":"n%d"}\n' % n)
+        for connection in held:
+            self.assertEqual(connection.recv(100), b"1\n")
+        self.in_table(agent, {f"n{n}": 1 for n in range(3000)})
+
+    def test_more_than_the_limit_wait(self):
+        """Beyond the limit of connections one waits to be taken, and is when another goes."""
+        agent = self.listen("unix", "&ack=lines", "--http-connections", "3")
+        held = [self.connect() for _ in range(5)]
+        for n, connection in enumerate(held):
+            connection.sendall(b'{"id":"n%d"}\n' % n)
+        for connection in held:
+            self.assertEqual(connection.recv(100), b"1\n")
+            connection.close()
+        self.in_table(agent, {f"n{n}": 1 for n in range(5)})
+
+    def test_large_datagrams(self):
+        agent = self.listen("unix_datagram", "", "--limits-event-bytes", "1KiB")
+        sender = self.connect(socket.SOCK_DGRAM)
+        for size in (100000, 0, 5119, 5120, 5121):
+            sender.send(b"x" * size)
+        sender.send(EVENT)
+        until(lambda: agent.metric(KEPT) == 5, "four dead letters and an event")
+        self.rests(agent, "unix")
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
+        self.assertEqual(len(self.lake.rows("dead_letters", ["position"])), 4)
+
+    def test_a_busy_socket_is_in_use(self):
+        """Somebody who listens and does not accept must not stop the start for ever."""
+        path = self.lake.path("busy.sock")
+        for kind, name in ((socket.SOCK_STREAM, "unix"), (socket.SOCK_DGRAM, "unix_datagram")):
+            with socket.socket(socket.AF_UNIX, kind) as busy:
+                busy.bind(path)
+                waiting = []
+                if kind == socket.SOCK_STREAM:
+                    busy.listen(0)
+                    with contextlib.suppress(BlockingIOError):
+                        for _ in range(10):
+                            waiting.append(socket.socket(socket.AF_UNIX, kind))
+                            waiting[-1].setblocking(False)
+                            waiting[-1].connect(path)
+                for listen in ("unix", "unix_datagram"):
+                    result = self.lake.agent("run", "--listen", f"{listen}:{path}?table=clicks",
+                                             code=lake.FAILED)
+                    self.assertIn("listens there already", result.err, (name, listen))
+                for one in waiting:
+                    one.close()
+            os.unlink(path)
+        self.lake.agent("run", "--listen", f"unix:{path}?table=clicks&group=no-such-group",
+                        code=lake.USAGE)
+
+
+class Operations(Doors):
+    def test_it_never_stalls_events(self):
+        """Whatever is done to the port of those who look, events are taken."""
+        agent = self.start()
+        held = []
+        self.addCleanup(lambda: [one.close() for one in held])
+        get = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+        for n in range(200):
+            held.append(socket.socket())
+            held[-1].setblocking(False)
+            held[-1].connect_ex(("127.0.0.1", agent.operations))
+            with contextlib.suppress(OSError):  # beyond its limit one waits for the connection
+                if n % 4 == 0:
+                    held[-1].send(get * 100)  # and nobody reads the answers
+                elif n % 4 == 1:
+                    held[-1].send(b"POST /v1/drain HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n"
+                                  b"\r\n" + b" " * 100000)
+                elif n % 4 == 2:
+                    held[-1].send(b"GET /" + b"x" * 100000)
+        with contextlib.closing(agent.connect()) as connection:
+            for _ in range(200):
+                self.assertEqual(agent.post("clicks", EVENT, None, connection)[0], 200)
+        for one in held:
+            one.close()
+
+        def answers():
+            try:
+                return agent.get("/healthz", agent.operations)[0].status == 200
+            except (OSError, http.client.HTTPException):
+                return False
+
+        until(answers, "the port has room again")
+        self.assertIsNone(agent.process.poll())
+        self.in_table(agent, {"a": 200})
 
 
 if __name__ == "__main__":
