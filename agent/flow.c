@@ -16,7 +16,9 @@
 #include "lib/announce/announce.h"
 #include "lib/base/memory.h"
 
-const char *const flow_reasons[FLOW_REASONS] = {"disk_full", "bad_block", "records_gone", "other"};
+const char *const flow_reasons[FLOW_REASONS] = {"disk_full", "bad_block", "records_gone",
+                                                "set_aside", "other"};
+enum { SET_ASIDE = 3 };
 
 struct range {
     uint64_t from, to, events;
@@ -188,15 +190,17 @@ static void look_at(struct flow *flow, const struct spool_stream *stream)
     track->end = stream->end;
 }
 
-/* The spool forgets a stream of an older epoch when a receipt has passed all of it. */
+/* The spool forgets a stream of an older epoch when a receipt has passed all of it. What was
+ * not even announced went with an environment that was set aside. */
 static void settle_gone(struct flow *flow, const struct track *track)
 {
     struct flow_table *table = &flow->tables[track->table];
-    uint64_t lost = lost_within(track->lost, track->lost_count, track->announced, track->end, NULL);
-    table->uploaded += track->end - track->announced - lost;
-    table->committed += track->end - track->next_position -
+    table->committed += track->announced - track->next_position -
                         lost_within(track->lost, track->lost_count, track->next_position,
-                                    track->end, table->dropped);
+                                    track->announced, table->dropped);
+    table->dropped[SET_ASIDE] +=
+        track->end - track->announced -
+        lost_within(track->lost, track->lost_count, track->announced, track->end, table->dropped);
 }
 
 void flow_look(struct flow *flow, const struct spool_streams *streams)

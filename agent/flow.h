@@ -6,6 +6,9 @@
  * The law, by table, at any look:
  *   recovered + appended since the start = committed + dropped + open + sealed + announced
  *
+ * Appended is what was answered, and after a failed write perhaps a batch that was refused
+ * since nobody knew its outcome.
+ *
  * Memory   one entry a stream and a table of the spool.
  * Threads  looks: one. Copies: any.
  */
@@ -19,7 +22,7 @@
 
 struct flow;
 
-enum { FLOW_REASONS = 4, FLOW_TABLE_NAME_MAX = 256 };
+enum { FLOW_REASONS = 5, FLOW_TABLE_NAME_MAX = 256 };
 
 /* Counted since flow_open, but for what lies in the spool, which is as of the last look. */
 struct flow_table {
@@ -33,7 +36,7 @@ struct flow_table {
     uint64_t dropped[FLOW_REASONS];
 };
 
-/* disk_full, bad_block, records_gone; the last is all others. */
+/* disk_full, bad_block, records_gone, set_aside; the last is all others. */
 extern const char *const flow_reasons[FLOW_REASONS];
 
 /* Streams of this epoch of the spool and of later ones began in this process. */

@@ -161,6 +161,12 @@ static void earlier_streams_are_recovered(void **state)
     assert_int_equal(table.recovered, 50);
     assert_int_equal(table.committed, 45);
     assert_int_equal(table.open, 11);
+    /* All of it is set aside. */
+    table = look(flow, models, 0);
+    assert_int_equal(table.dropped[3], 11);
+    assert_int_equal(dropped(&table), 21);
+    assert_int_equal(table.committed, 45);
+    assert_int_equal(table.open, 0);
     flow_close(flow);
 }
 
