@@ -557,6 +557,8 @@ static bool all_sources_ended(const struct view_sources *sources)
 {
     for (size_t i = 0; i < sources->count; i++) {
         struct source_statistics statistics;
+        if (sources->open[i].ops->files != NULL)
+            return false; /* more may always come; and its statistics count all files */
         sources->open[i].ops->statistics(sources->open[i].source, &statistics);
         if (!statistics.ended)
             return false;

@@ -21,7 +21,7 @@ struct reader_shared {
     struct intake *intake;
     size_t table;
     const char *host;
-    size_t line_bytes_max;
+    _Atomic size_t line_bytes_max; /* a reload sets it */
     const struct reader *readers;
     size_t reader_count;
     void (*done)(struct ticket *ticket, int rc, const struct error *err);

@@ -44,6 +44,7 @@ struct event_source {
     atomic_int answer_rc;
     atomic_bool closing; /* or paused: read no more */
     atomic_bool ended;
+    _Atomic size_t line_bytes_max; /* a reload sets it */
     _Atomic uint64_t requests;
     _Atomic uint64_t bytes;
 };
@@ -114,6 +115,7 @@ static void drop_front(struct buf *text, size_t bytes)
 static void take_lines(struct event_source *source)
 {
     int wait_ms = RETRY_MIN_MS;
+    source->sink.line_bytes_max = atomic_load(&source->line_bytes_max);
     while (lines_any(&source->sink, buf_slice(&source->text), source->input_ended)) {
         size_t taken = 0;
         if (offer(source, &taken)) {
@@ -197,9 +199,8 @@ static int stdin_open(struct event_source **out, const struct source_options *op
 {
     struct event_source *source = memory_alloc(1, sizeof *source);
     source->options = *options;
-    source->sink = (struct line_sink){.source = NAME,
-                                      .host = options->host,
-                                      .line_bytes_max = options->event_bytes_max + LINE_BLANKS_MAX};
+    source->sink = (struct line_sink){.source = NAME, .host = options->host};
+    atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
     source->table = capture_find_table(options->capture, slice_cstr(options->table));
     source->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int rc = source->wake_fd >= 0 ? OK : error_errno(err, "eventfd");
@@ -223,9 +224,8 @@ static int stdin_open(struct event_source **out, const struct source_options *op
 static int stdin_reload(struct event_source *source, const struct source_options *options,
                         struct error *err)
 {
-    (void)source;
-    (void)options;
     (void)err;
+    atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
     return OK;
 }
 

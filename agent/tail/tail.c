@@ -213,11 +213,11 @@ static int tail_open(struct event_source **out, const struct source_options *opt
         .files = &source->files,
         .table = capture_find_table(options->capture, slice_cstr(options->table)),
         .host = options->host,
-        .line_bytes_max = options->event_bytes_max + LINE_BLANKS_MAX,
         .readers = source->readers,
         .reader_count = READERS,
         .done = on_durable,
         .context = source};
+    atomic_store(&source->shared.line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
     for (size_t i = 0; i < READERS; i++)
         source->readers[i].shared = &source->shared;
     pthread_mutex_init(&source->lock, NULL);
@@ -241,9 +241,8 @@ static int tail_open(struct event_source **out, const struct source_options *opt
 static int tail_reload(struct event_source *source, const struct source_options *options,
                        struct error *err)
 {
-    (void)source;
-    (void)options;
     (void)err;
+    atomic_store(&source->shared.line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
     return OK;
 }
 
