@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/memory.h"
 #include "lib/yaml/yaml.h"
 
 #define OPTION(kind, field, key, otherwise, min, max, help)                                        \
@@ -290,6 +291,10 @@ int agent_config_finish(struct agent_config *config, struct error *err)
                          "agent_id: \"%s\" has other characters than A-Z a-z 0-9 . _ -, or more "
                          "than 128 of them",
                          config->agent_id);
+    struct memory_shares shares;
+    int rc = memory_share(config, &shares, err);
+    if (rc != OK)
+        return rc;
     if (!is_name(config->namespace))
         return error_set(err, ERROR_INPUT, "namespace: \"%s\" is no name", config->namespace);
     return check_listeners(config, err);

@@ -42,6 +42,7 @@ struct agent_config {
     int64_t roll_rows;
     int64_t roll_partition_bytes;
     int64_t announce_repeat_ms;
+    int64_t memory_max;
     int64_t background_nice;
     const char *background_io; /* low, idle, normal */
     int64_t upload_bandwidth;

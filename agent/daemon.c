@@ -19,6 +19,7 @@
 #include "agent/flow.h"
 #include "agent/freshness.h"
 #include "agent/metrics.h"
+#include "agent/memory.h"
 #include "agent/neighbour.h"
 #include "agent/notify.h"
 #include "agent/operations.h"
@@ -44,6 +45,7 @@ struct daemon {
     const struct agent_config *config;
     struct agent_config reloaded; /* of it only mappings and limits hold */
     bool is_reloaded;
+    struct memory_shares memory;
     const struct mapping_set *mappings;
     const struct daemon_reload *reload;
     const sigset_t *signals; /* blocked, for sigtimedwait */
@@ -328,6 +330,7 @@ static struct source_options source_options_of(struct daemon *daemon,
                                    .host = daemon->host,
                                    .token_file = config->http_token_file,
                                    .body_bytes_max = (size_t)config->http_body_bytes,
+                                   .held_bytes_max = daemon->memory.held_bytes,
                                    .expanded_bytes_max = (size_t)config->http_expanded_bytes,
                                    .connections_max = (unsigned)config->http_connections,
                                    .event_bytes_max = (size_t)config->event_bytes_max,
@@ -372,7 +375,9 @@ static int open_sources(struct daemon *daemon, struct error *err)
 static int open_all(struct daemon *daemon, struct error *err)
 {
     const struct agent_config *config = daemon->config;
-    int rc = agent_parts_open(&daemon->parts, config, err);
+    int rc = memory_share(config, &daemon->memory, err);
+    if (rc == OK)
+        rc = agent_parts_open(&daemon->parts, config, err);
     if (rc != OK)
         return rc;
     struct capture_options capture = {
@@ -383,6 +388,8 @@ static int open_all(struct daemon *daemon, struct error *err)
         .spool_drops = strcmp(config->spool_when_full, "drop_oldest") == 0,
         .linger_ms = config->spool_linger_ms,
         .commits_per_second_max = (unsigned)config->commits_per_second_max,
+        .open_bytes_max = daemon->memory.open_bytes,
+        .request_bytes_max = daemon->memory.request_bytes,
         .limits = limits_of(config)};
     rc = capture_open(&daemon->capture, &capture, err);
     if (rc != OK)

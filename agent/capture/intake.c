@@ -42,8 +42,8 @@ static int lane_set_make(const struct capture *capture, struct lane_set **out, s
     int rc = OK;
     for (size_t i = 0; rc == OK && i < generation->table_count; i++) {
         struct lane *lane = &set->lanes[i];
-        buf_init(&lane->open.rows, SPOOL_BATCH_BYTES_MAX);
-        buf_init(&lane->taken.rows, SPOOL_BATCH_BYTES_MAX);
+        buf_init(&lane->open.rows, capture->batch_bytes_max);
+        buf_init(&lane->taken.rows, capture->batch_bytes_max);
         shred_batch_reset(&lane->open);
         shred_batch_reset(&lane->taken);
         bool letters = strcmp(generation->tables[i].mapping->schema.table, LETTERS) == 0;
@@ -259,7 +259,7 @@ static void begin_batch(struct lane *lane)
     full->batch = lane->open;
     lane->full = full;
     lane->open = (struct shred_batch){0};
-    buf_init(&lane->open.rows, SPOOL_BATCH_BYTES_MAX);
+    buf_init(&lane->open.rows, full->batch.rows.max);
     shred_batch_reset(&lane->open);
 }
 

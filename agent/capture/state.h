@@ -109,6 +109,7 @@ struct totals { /* of a table */
 
 struct capture {
     struct capture_options options;
+    size_t batch_bytes_max;                  /* a block's, or less where a request may have less */
     _Atomic(struct generation *) generation; /* the newest; changed with the lock held */
     _Atomic(struct table_names *) names;
     /* The received_at of the open cut; 0: nothing came yet. Set by the first intake,

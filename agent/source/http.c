@@ -15,7 +15,7 @@
 
 enum {
     BACKLOG = 4096,
-    HELD_BYTES_MAX = 64 << 20, /* of all bodies that are not whole yet */
+    HELD_BYTES_DEFAULT = 64 << 20,
 };
 
 /* ---- requests ---- */
@@ -119,7 +119,7 @@ static void on_body(void *context, struct http_request *http, struct slice bytes
         refuse_large(request);
         release_body(request);
         request_answer(request);
-    } else if (request->status == 0 && source->held + bytes.len > HELD_BYTES_MAX) {
+    } else if (request->status == 0 && source->held + bytes.len > source->options.held_bytes_max) {
         request_refuse(request, 503, "full", "too many bodies are under way");
         release_body(request);
     } else if (request->status == 0) {
@@ -245,6 +245,8 @@ static int open_source(struct event_source **out, const struct source_options *o
 {
     struct event_source *source = memory_alloc(1, sizeof *source);
     source->options = *options;
+    if (options->held_bytes_max == 0)
+        source->options.held_bytes_max = HELD_BYTES_DEFAULT;
     pthread_mutex_init(&source->token_lock, NULL);
     int rc = reload_source(source, options, err);
     if (rc == OK)

@@ -44,6 +44,7 @@ struct source_options {
     bool ack_lines;            /* unix stream: how many lines are durable is written back */
     size_t event_bytes_max;    /* 0: 1 MiB */
     size_t body_bytes_max;     /* as sent */
+    size_t held_bytes_max;     /* http: of all bodies that are not whole yet; 0: 64 MiB */
     size_t expanded_bytes_max; /* after gzip or zstd */
     unsigned connections_max;
     int64_t idle_ms; /* of a connection without a request */

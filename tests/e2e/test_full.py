@@ -2,6 +2,7 @@
 """Too much at once, too little room: what is refused, what goes on, numbers that add up."""
 import contextlib
 import glob
+import gzip
 import json
 import os
 import random
@@ -201,6 +202,51 @@ class Neighbour(Case):
                               capture_output=True).stdout
         self.assertIn(b"idle", told)
         agent.stop()
+
+    def test_memory(self):
+        """The ceiling is held by turning senders away, whatever they send at once."""
+        with open(os.path.join(lake.BUILD, "bidlake-agent"), "rb") as program:
+            if re.search(b"__[at]san_init", program.read()):
+                self.skipTest("a sanitizer's memory is not the agent's")
+        agent = self.start("--memory-max", "96MiB", "--http-connections", "200",
+                           "--http-body-bytes", "2MiB", "--http-expanded-bytes", "8MiB")
+        most, stop = [0], threading.Event()
+
+        def watch():
+            while not stop.wait(0.005):
+                with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
+                    found = re.search(r"RssAnon:\s+(\d+)", text.read())
+                most[0] = max(most[0], int(found[1]) if found else 0)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        self.addCleanup(stop.set)
+        head = b"POST /v1/events/clicks HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+        halves = []
+        for _ in range(60):
+            halves.append(socket.create_connection(("127.0.0.1", agent.port), timeout=20))
+            self.addCleanup(halves[-1].close)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                halves[-1].sendall(head + b" " * 1900000)
+        body = gzip.compress(lines(3500, pad=1000), 1)
+        packed = {"Content-Encoding": "gzip"}
+        answers = [agent.post("clicks", body, packed)[0] for _ in range(12)]
+        for half in halves:
+            half.close()
+        small = lines(1700, pad=1000)
+        until(lambda: agent.post("impressions", small)[0] == 200, "room for bodies")
+        answers += [agent.post("impressions", small)[0] for _ in range(40)]
+        stop.set()
+        watcher.join()
+        self.assertGreater(answers.count(200), 20)
+        self.assertEqual(set(answers) - {200, 503}, set())
+        self.assertEqual(agent.post("clicks", gzip.compress(lines(7000, pad=1000)), packed)[0], 413)
+        self.assertLess(most[0], 96 << 10)
+        agent.stop()
+
+    def test_memory_that_does_not_suffice(self):
+        result = self.lake.agent("check", "--memory-max", "64MiB", code=lake.USAGE)
+        self.assertRegex(result.err, r"memory.max: 64 MiB are too little for \d+: rolling 52")
 
     def test_idle(self):
         """Nothing to do costs nothing: a few looks a second, no processor time, no disk."""
