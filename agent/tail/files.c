@@ -21,7 +21,7 @@ enum {
     BUCKETS = 4096,
     IDLE_MS = 60000,          /* whoever writes a file has written by then */
     FORGET_GONE_MS = 3600000, /* of this life; a copy may still turn up */
-    FORGET_ONCE = 64,
+    AT_ONCE = 64,             /* places that are stored or forgotten */
 };
 #define FORGET_STORED_MS (7 * 24 * INT64_C(3600000))
 
@@ -384,6 +384,55 @@ void files_close(struct files *files)
     *files = (struct files){0};
 }
 
+/* Stores what there is room for of the places from *at on; with the last the mark. */
+static int restore_some(struct files *files, struct tail_file **at, struct slice mark,
+                        struct error *err)
+{
+    struct spool_checkpoint places[AT_ONCE + 1];
+    char keys[AT_ONCE][TAIL_KEY_MAX];
+    uint8_t values[AT_ONCE][PLACE_SIZE];
+    size_t count = 0;
+    struct tail_file *file = *at;
+    for (; file != NULL && count < AT_ONCE; file = file->next) {
+        if (!file->stored)
+            continue;
+        file->dirty = file->busy; /* a newer place may be on its way */
+        if (file->busy)
+            continue;
+        size_t len = tail_file_key(files, file, keys[count]);
+        place_encode(&file->place, values[count]);
+        places[count] = (struct spool_checkpoint){.key = slice_of(keys[count], len),
+                                                  .value = slice_of(values[count], PLACE_SIZE)};
+        count++;
+    }
+    if (file == NULL)
+        places[count++] = (struct spool_checkpoint){.key = mark, .value = slice_cstr("1")};
+    int rc = count > 0 ? spool_append(files->spool, NULL, 0, places, count, NULL, err) : OK;
+    if (rc == OK)
+        *at = file;
+    return rc;
+}
+
+void files_restore(struct files *files)
+{
+    char mark[TAIL_KEY_MAX];
+    struct buf value = {0};
+    struct error err;
+    bool found = false;
+    snprintf(mark, sizeof mark, "tail-mark/%s", files->table);
+    int rc = spool_checkpoint_get(files->spool, slice_cstr(mark), &value, &found, &err);
+    buf_free(&value);
+    if (rc != OK || found)
+        return;
+    struct tail_file *at = files->all;
+    do
+        rc = restore_some(files, &at, slice_cstr(mark), &err);
+    while (rc == OK && at != NULL);
+    if (rc == OK && files->scans > 1) /* if not, with the next scan */
+        log_event(LOG_LEVEL_WARN, "tail", "the spool was begun anew, places are stored again",
+                  "files=%zu", files->count);
+}
+
 static bool is_forgotten(const struct files *files, const struct tail_file *file, int64_t now_ms)
 {
     return !tail_file_is_live(file) && !file->queued && !file->busy &&
@@ -394,13 +443,13 @@ static bool is_forgotten(const struct files *files, const struct tail_file *file
 
 void files_forget(struct files *files, int64_t now_ms)
 {
-    char keys[FORGET_ONCE][TAIL_KEY_MAX];
-    struct spool_checkpoint removed[FORGET_ONCE];
-    struct tail_file *forgotten[FORGET_ONCE];
+    char keys[AT_ONCE][TAIL_KEY_MAX];
+    struct spool_checkpoint removed[AT_ONCE];
+    struct tail_file *forgotten[AT_ONCE];
     size_t count = 0;
     size_t stored = 0;
     struct error err;
-    for (struct tail_file *at = files->all; at != NULL && count < FORGET_ONCE; at = at->next) {
+    for (struct tail_file *at = files->all; at != NULL && count < AT_ONCE; at = at->next) {
         if (!is_forgotten(files, at, now_ms))
             continue;
         forgotten[count++] = at;

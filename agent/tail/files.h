@@ -89,6 +89,8 @@ void files_close(struct files *files);
 struct tail_file *files_find(const struct files *files, uint64_t device, uint64_t inode);
 struct tail_file *files_add(struct files *files, uint64_t device, uint64_t inode);
 void files_note_gone(struct files *files, struct tail_file *file, int64_t now_ms);
+/* When the spool was set aside and begun anew while the agent ran: stores all places again. */
+void files_restore(struct files *files);
 /* Of what is long gone, some. */
 void files_forget(struct files *files, int64_t now_ms);
 

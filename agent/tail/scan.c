@@ -106,6 +106,7 @@ void files_scan(struct files *files, int64_t now_ms)
         if (file->look_at_ms != 0 && now_ms >= file->look_at_ms)
             files_queue(files, file);
     }
+    files_restore(files);
     files_forget(files, now_ms);
     files->scan_ns = clock_thread_cpu_ns() - start_ns;
 }

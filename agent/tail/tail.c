@@ -165,11 +165,12 @@ static void *run(void *context)
         int64_t now_ms = clock_mono_ms(source->files.clock);
         bool more = false;
         take_answers(source, now_ms);
-        if (!atomic_load(&source->paused)) {
+        bool paused = atomic_load(&source->paused);
+        if (!paused) {
             look_around(source, now_ms);
             more = step_all(source, now_ms);
         }
-        ms = more ? 0 : wait_ms(source, now_ms);
+        ms = more ? 0 : paused ? SCAN_MIN_MS : wait_ms(source, now_ms);
         if (!more && !any_waits(source))
             free_windows(source);
     }

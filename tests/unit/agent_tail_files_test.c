@@ -152,12 +152,51 @@ static void the_last_generation_is_there(void **state)
     fixture_free(&fixture);
 }
 
+/* A spool that was set aside takes all places with it: after the next start whole files
+ * would come again. */
+static void places_outlive_their_spool(void **state)
+{
+    (void)state;
+    enum { COUNT = 150 };
+    struct fixture fixture;
+    struct fixture other;
+    struct files files;
+    char key[64];
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    fixture_init(&other);
+    fixture_open(&other);
+    struct tail_place place = place_of("{\"id\":\"a\"}\n");
+    for (int i = 1; i <= COUNT; i++) {
+        snprintf(key, sizeof key, "tail/clicks/1/%x/0", (unsigned)i);
+        store_place(&fixture, key, &place);
+    }
+    open_files(&fixture, &files);
+    struct tail_file *busy = files_find(&files, 1, 7);
+    files_add(&files, 1, COUNT + 1)->place = place; /* taken over, not stored yet */
+    files_scan(&files, now.mono_ms);
+    files.spool = other.spool;
+    busy->busy = true;
+    files_scan(&files, now.mono_ms);
+    assert_int_equal(stored_count(&other), COUNT - 1);
+    assert_true(busy->dirty);
+    busy->busy = false;
+    files_close(&files);
+    open_files(&other, &files);
+    assert_int_equal(files.count, COUNT - 1);
+    assert_int_equal(files_find(&files, 1, 8)->place.offset, place.offset);
+    files_close(&files);
+    fixture_free(&fixture);
+    fixture_free(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(places_are_forgotten_in_time),
         cmocka_unit_test(places_that_are_none_are_left_alone),
         cmocka_unit_test(the_last_generation_is_there),
+        cmocka_unit_test(places_outlive_their_spool),
     };
     return cmocka_run_group_tests_name("agent/tail/files", tests, NULL, NULL);
 }
