@@ -107,8 +107,8 @@ readers: all $(INTEROP) ## foreign readers and writers over what single modules 
 	$(PYTHON) tests/interop/catalog_readers.py $(BUILD)/interop/catalog_make $(BUILD)/bidlake-table
 	@echo "3 suites of foreign readers passed, 0 failed"
 
-e2e: all ## the real programs, judged by PyIceberg, DuckDB and pyarrow
-	BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/e2e/run.py
+e2e: all $(BUILD)/crash/clock/jump.so ## the real programs, judged by PyIceberg, DuckDB and pyarrow
+	BIDLAKE_BUILD=$(BUILD) CLOCK_TOOLS=$(BUILD)/crash/clock $(PYTHON) tests/e2e/run.py
 
 page-test: ## the operations page in a headless browser, its figures and alerts by promtool
 	@packaging/install-dependencies.sh build test page python
