@@ -464,6 +464,23 @@ class Tail(Case):
         self.assertLess(descriptors, 300)
         self.expect(agent, [f"n{n}" for n in range(2000)] + ["late"])
 
+    def test_odd_names(self):
+        """Whoever may name a file must not forge a log line or break the status."""
+        names = [b'quote".log', b"line\nlevel=error.log", b"no utf-8 \xff.log", b"?*[.log"]
+        for n, name in enumerate(names):
+            with open(os.path.join(self.logs.encode(), name), "wb") as file:
+                file.write(line(f"n{n}") + b"bad\n\x01")
+        agent = self.start()
+        self.until(agent, lambda: self.fault(agent, "binary") == 4, "four faults")
+        for name in names:
+            with open(os.path.join(self.logs.encode(), name), "r+b") as file:
+                file.truncate(file.seek(-1, os.SEEK_END))
+        self.until(agent, lambda: all_taken(self.status(agent).values()) and
+                   agent.metric("bidlake_capture_events_kept_total") == 8, "all files taken")
+        self.assertNotIn("\nlevel=error", agent.log())
+        self.expect(agent, [f"n{n}" for n in range(4)])
+        self.assertEqual(self.letters(), [(2, "bad")] * 4)
+
     def test_patterns(self):
         """What can't be followed is said before the start."""
         for listen, words in (("tail:logs/*?table=clicks", "absolute path"),
