@@ -18,6 +18,7 @@
 #include "agent/capture/capture.h"
 #include "agent/flow.h"
 #include "agent/freshness.h"
+#include "agent/history.h"
 #include "agent/metrics.h"
 #include "agent/memory.h"
 #include "agent/neighbour.h"
@@ -54,7 +55,8 @@ struct daemon {
     struct capture *capture;
     struct view_sources sources;
     struct flow *flow;
-    int64_t started_at_ms; /* wall clock */
+    struct history *history; /* the main thread notes */
+    int64_t started_at_ms;   /* wall clock */
     int64_t started_mono_ms;
     struct operations *operations;
     pthread_mutex_t parts_lock; /* before `lock`; for operations, while parts go */
@@ -278,6 +280,22 @@ static void write_status(void *context, struct buf *out)
     look_away(context);
 }
 
+static void write_history(void *context, struct buf *out)
+{
+    struct daemon *daemon = context;
+    history_write(daemon->history, clock_mono_ms(&clock_system), out);
+}
+
+static void note_history(struct daemon *daemon, int64_t now_ms)
+{
+    struct agent_view view;
+    if (daemon->operations == NULL || !history_is_due(daemon->history, now_ms))
+        return;
+    look(daemon, &view);
+    history_note(daemon->history, &view, now_ms);
+    look_away(daemon);
+}
+
 static void ask_flush(void *context)
 {
     struct daemon *daemon = context;
@@ -394,6 +412,7 @@ static int open_all(struct daemon *daemon, struct error *err)
     rc = capture_open(&daemon->capture, &capture, err);
     if (rc != OK)
         return rc;
+    daemon->history = history_open();
     daemon->flow = flow_open(spool_epoch_borrow(daemon->parts.spool));
     daemon->step_at_ms = clock_mono_ms(&clock_system);
     int failed = pthread_create(&daemon->deliverer, NULL, deliver, daemon);
@@ -403,6 +422,7 @@ static int open_all(struct daemon *daemon, struct error *err)
                                             .ready = write_ready,
                                             .metrics = write_metrics,
                                             .status = write_status,
+                                            .history = write_history,
                                             .flush = ask_flush,
                                             .drain = ask_drain,
                                             .context = daemon};
@@ -434,6 +454,7 @@ static int next_signal(struct daemon *daemon, int64_t moment_ms)
     struct timespec wait = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L};
     int number = sigtimedwait(daemon->signals, NULL, &wait);
     int64_t now_ms = clock_mono_ms(&clock_system);
+    note_history(daemon, now_ms);
     if (watchdog_ms > 0 && now_ms >= daemon->notify_at_ms &&
         is_alive(daemon, now_ms, watchdog_ms)) {
         daemon->notify_at_ms = now_ms + watchdog_ms;
@@ -497,6 +518,7 @@ static void close_all(struct daemon *daemon)
                   daemon->backlog.last_failure);
     /* Until here, so that who asked for the end can see it come. */
     operations_close(daemon->operations);
+    history_close(daemon->history);
     flow_close(daemon->flow);
     agent_parts_close(&daemon->parts);
     free(daemon->sources.open);

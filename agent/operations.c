@@ -154,9 +154,13 @@ static enum MHD_Result show(struct operations *operations, struct MHD_Connection
     } else if (strcmp(path, "/v1/status") == 0) {
         options->status(options->context, &text);
         result = respond(connection, MHD_HTTP_OK, json, buf_slice(&text));
+    } else if (strcmp(path, "/v1/history") == 0) {
+        options->history(options->context, &text);
+        result = respond(connection, MHD_HTTP_OK, json, buf_slice(&text));
     } else {
-        result = respond(connection, MHD_HTTP_NOT_FOUND, plain,
-                         slice_cstr("paths are /, /healthz, /readyz, /metrics, /v1/status\n"));
+        result = respond(
+            connection, MHD_HTTP_NOT_FOUND, plain,
+            slice_cstr("paths are /, /healthz, /readyz, /metrics, /v1/status, /v1/history\n"));
     }
     buf_free(&text);
     return result;

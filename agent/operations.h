@@ -2,7 +2,8 @@
  *
  * operations.h: the port for those who run the agent: GET / (a page that shows the rest live),
  * /healthz (the process answers), /readyz (it takes events; else 503 and which check fails; JSON
- * by "Accept: application/json" or ?format=json), /metrics (Prometheus text), /v1/status (JSON);
+ * by "Accept: application/json" or ?format=json), /metrics (Prometheus text), /v1/status and
+ * /v1/history (JSON);
  * POST /v1/flush and /v1/drain, which a page in somebody's browser can't
  * send: they want the header "X-Bidlake-Operation" and an address in Host. Private to agent/.
  *
@@ -24,6 +25,7 @@ struct operations_options {
     bool (*ready)(void *context, bool json, struct buf *out);
     void (*metrics)(void *context, struct buf *out);
     void (*status)(void *context, struct buf *out);
+    void (*history)(void *context, struct buf *out);
     void (*flush)(void *context); /* begins; status shows the end */
     void (*drain)(void *context);
     void *context;

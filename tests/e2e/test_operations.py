@@ -305,6 +305,9 @@ class Port(Case):
         names |= set(status["tables"]["clicks"]) | set(status["tables"]["clicks"]["in_spool"])
         names |= set(status["sources"][0])
         self.assertEqual(names - known, set())
+        samples = until(lambda: json.loads(agent.get("/v1/history", agent.operations)[1])["samples"],
+                        "a sample")
+        self.assertEqual(set(samples[0]) - known, set())
         printed = json.loads(self.lake.agent("status", "--json", "--operations",
                                              f"127.0.0.1:{agent.operations}", code=DONE).out)
         self.assertEqual(set(printed), set(status))

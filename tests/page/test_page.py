@@ -134,6 +134,28 @@ class Page(Case):
         self.assertEqual([url for url in self.browser.requests() if not url.startswith(origin)], [])
         agent.stop()
 
+    def test_begins_with_what_was(self):
+        """Who is woken opens it when it has happened already."""
+        agent = self.start()
+
+        def remembered(count):
+            text = agent.get("/v1/history", agent.operations)[1]
+            return len(json.loads(text)["samples"]) >= count
+
+        until(lambda: remembered(1), "a sample")
+        self.load(agent)
+        until(lambda: remembered(2), "another")
+        self.open(agent)
+        line = "document.querySelector('#c-rate .line.in').getAttribute('d')"
+        until(lambda: "L" in self.browser.run(line), "a line")
+        highest = self.browser.run("Math.min(...%s.split(/[ML]/).slice(1).map(p => "
+                                   "+p.split(' ')[1]))" % line)
+        self.assertLess(highest, 60)  # what came before it was opened
+        self.assertLess(self.asked(), 4)
+        self.see("#answer-p99", "s")
+        self.browser.photograph(f"{PICTURES}/history.png")
+        agent.stop()
+
     def test_files_that_are_followed(self):
         """Who cleans up must see what is not read yet."""
         path = self.lake.write("logs/clicks.log", '{"id":"a"}\n{"id":"b"}\n{"id":"half')
