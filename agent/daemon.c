@@ -573,12 +573,13 @@ static void reload(struct daemon *daemon)
         if (generation != NULL)
             capture_discard(daemon->capture, generation);
         agent_config_free(&config);
+        make_plain(err.text);
         log_event(LOG_LEVEL_ERROR, "daemon",
                   "the configuration is refused, all goes on as before; mend it and send SIGHUP",
                   "error=\"%s\"", err.text);
     }
     mapping_set_free(&mappings);
-    notify_send("READY=1");
+    notify_reloaded(rc == OK ? NULL : err.text);
 }
 
 /* What was piped into the agent is read to its end, and there is no other door. */

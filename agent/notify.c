@@ -43,6 +43,15 @@ void notify_reloading(void)
     notify_send(text);
 }
 
+void notify_reloaded(const char *refusal)
+{
+    char text[480];
+    snprintf(text, sizeof text, "STATUS=%s%s\nREADY=1",
+             refusal != NULL ? "what was to be reloaded is refused: " : "",
+             refusal != NULL ? refusal : "");
+    notify_send(text);
+}
+
 void notify_stopping(int64_t within_ms)
 {
     char text[80];

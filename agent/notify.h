@@ -15,6 +15,8 @@
 void notify_send(const char *state);
 /* "RELOADING=1" with the time that systemd wants beside it. */
 void notify_reloading(void);
+/* Done; `refusal` (plain text; NULL: none) stands in "systemctl status" until the next. */
+void notify_reloaded(const char *refusal);
 /* "STOPPING=1", and that it may take so long, whatever the unit's TimeoutStopSec= says. */
 void notify_stopping(int64_t within_ms);
 

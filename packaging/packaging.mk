@@ -68,12 +68,16 @@ deb: ## Debian packages into build/deb
 	@packaging/install-dependencies.sh build deb
 	@packaging/deb.sh $(VERSION) build/deb
 
+deb-twice: deb ## and that they are the same bytes when built elsewhere
+	@packaging/deb.sh $(VERSION) build/deb-again/elsewhere
+	@for package in build/deb/*.deb; do cmp $$package build/deb-again/elsewhere/$${package##*/} || exit 1; done
+	@echo "deb: $$(ls build/deb/*.deb | wc -l) packages are the same, byte by byte"
+
 package-check: all ## units, pages, completion, packaged configurations
 	@BUILD=$(BUILD) python3 -B tests/package/check.py
 
-package-test: ## the packages in a clean Debian that is booted: install, load, upgrade, purge (root)
-	@packaging/install-dependencies.sh build deb package python
-	@packaging/deb.sh $(VERSION) build/deb
+package-test: deb-twice ## the packages in a clean Debian that is booted: install, load, upgrade, purge (root)
+	@packaging/install-dependencies.sh package python
 	@$(PYTHON) -B tests/package/boot.py --packages build/deb
 
-.PHONY: documents install deb package-check package-test
+.PHONY: documents install deb deb-twice package-check package-test

@@ -341,7 +341,7 @@ class Reload(Case):
             more = "".join(f"  c{n}: {{type: string, from: x}}\n" for n in range(turn % 4))
             self.lake.write("mine.yaml", MINE + more)
             agent.process.send_signal(signal.SIGHUP)
-            until(lambda: told.recv(200) == b"READY=1", "the reload")
+            until(lambda: told.recv(200) == b"STATUS=\nREADY=1", "the reload")
             time.sleep(0.05)
         stop.set()
         for sender in senders:

@@ -159,7 +159,8 @@ class Test:
         self.answered.add("c1")
         for line in lines[2:-1]:
             self.guest.run("sh", "-c", line)
-        until(lambda: self.guest.run("sh", "-c", lines[-1])[1].split()[-1] == "1", "1 is counted", 30)
+        until(lambda: self.guest.run("sh", "-c", lines[-1])[1].split()[-1] == "1", "1 is counted",
+              30)
 
     # -- steps, in their order ----------------------------------------------------------------
 
@@ -254,7 +255,8 @@ class Test:
         """Senders wait for the person who mends it; the socket does not give up."""
         self.edit(CONFIG, "tables: [openrtb]", "tabels: [openrtb]")
         self.guest.run("systemctl", "reload", AGENT)
-        until(lambda: "nearest" in self.journal() or "tabels" in self.journal(), "it is named")
+        until(lambda: "tabels" in self.guest.show(AGENT, "StatusText"), "the status names it", 20)
+        assert re.search(r"agent.yaml:\d+: .*tabels", self.journal()), self.journal()
         self.guest.run("bidlake-agent", "status", "--ready", "--operations", "127.0.0.1:7181")
         self.guest.run("systemctl", "restart", AGENT, code=1)
         with Load(self, "wrong", count=3) as load:
@@ -278,7 +280,7 @@ class Test:
         assert self.guest.show(SOCKET, "ActiveState") == "active"  # comes with it
 
     def test_without_the_socket_unit(self):
-        """The control: restarts refuse then. And the agent opens its doors itself, for the group."""
+        """The control: restarts refuse then. The agent opens its doors itself, for the group."""
         self.guest.run("systemctl", "mask", "--now", SOCKET)
         self.guest.run("systemctl", "restart", AGENT)
         with Load(self, "own", count=5) as load:
@@ -323,8 +325,8 @@ class Test:
         assert waiting >= len(report["answered"]), (waiting, len(report["answered"]))
 
     def spooled(self):
-        streams = json.loads(self.guest.run("bidlake-agent", "spool", "--json", "--quiet", "--config",
-                                            CONFIG)[1])["streams"]
+        said = self.guest.run("bidlake-agent", "spool", "--json", "--quiet", "--config", CONFIG)[1]
+        streams = json.loads(said)["streams"]
         return sum(stream["end"] - stream["next"] for stream in streams)
 
     def test_purge_keeps_what_waits(self):
@@ -351,8 +353,8 @@ class Test:
         assert "kept the tables" in said, said
         assert not os.path.exists(self.guest.path("/var/lib/bidlake/spool"))
         assert not os.path.exists(self.guest.path("/etc/bidlake"))
-        left = self.guest.run("find", "/etc", "/usr", "/lib", "/run", "/var/lib/systemd", "/var/log",
-                              "-name", "*bidlake*")[1].split()
+        left = self.guest.run("find", "/etc", "/usr", "/lib", "/run", "/var/lib/systemd",
+                              "/var/log", "-name", "*bidlake*")[1].split()
         tools = [path for path in left if re.search(r"bidlake-(tools|table|gen)", path)]
         assert sorted(left) == sorted(tools), set(left) - set(tools)
         assert sorted(os.listdir(self.guest.path("/var/lib/bidlake"))) == \
