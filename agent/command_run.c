@@ -5,6 +5,7 @@
 
 #include "agent/commands.h"
 #include "agent/daemon.h"
+#include "agent/doors.h"
 #include "lib/objstore/objstore.h"
 
 /* A warehouse of a kind that nobody knows is a mistake of usage, not a failure. */
@@ -39,6 +40,8 @@ static int load_again(void *context, struct agent_config *config, struct mapping
     int rc = command_line_parse(&line, first->argc, first->argv, err);
     if (rc == OK)
         rc = command_load_tables(&line, mappings, err);
+    if (rc == OK)
+        rc = doors_check(&line.config, mappings, err);
     *config = line.config;
     free(line.arguments);
     return rc;
@@ -51,6 +54,8 @@ int command_run(const struct command_line *line)
     struct daemon_reload reload = {.load = load_again, .context = (void *)(uintptr_t)line};
     int code = EXIT_USAGE;
     int rc = command_load_tables(line, &set, &err);
+    if (rc == OK)
+        rc = doors_check(&line->config, &set, &err);
     if (rc == OK) {
         rc = daemon_run(&line->config, &set, &reload, &err);
         code = rc == OK ? EXIT_DONE : rc == ERROR_INPUT ? EXIT_USAGE : EXIT_FAILED;

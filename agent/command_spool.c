@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/commands.h"
+#include "agent/doors.h"
 #include "lib/base/buf.h"
 #include "lib/json/json.h"
 #include "lib/objstore/objstore.h"
@@ -205,7 +206,12 @@ int command_check(const struct command_line *line)
         return EXIT_USAGE;
     }
     size_t table_count = set.count;
+    rc = doors_check(&line->config, &set, &err);
     mapping_set_free(&set);
+    if (rc != OK) {
+        fprintf(stderr, "bidlake-agent: %s\n", err.text);
+        return EXIT_USAGE;
+    }
     if (!line->json)
         printf("configuration: ok, %zu tables\n", table_count);
     if (check_spool(&line->config, &running, &err) != OK)

@@ -3,10 +3,12 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/memory.h"
+#include "lib/base/memory.h"
 #include "lib/yaml/yaml.h"
 
 #define OPTION(kind, field, key, otherwise, min, max, help)                                        \
@@ -46,7 +48,7 @@ enum {
 };
 
 static const struct agent_listener no_listener = {
-    .table = "", .ack = "", .mode = "", .owner = "", .group = ""};
+    .table = "", .ack = "", .mode = "", .owner = "", .group = "", .origin = "--listen"};
 
 /* False when the kind has no such key, or the value can't be. */
 static bool set_listener_key(struct agent_listener *listener, const char *key, const char *value)
@@ -123,6 +125,9 @@ static int add_listener(struct agent_config *config, const struct yaml_tree *tre
     const char *mistake = rc == OK ? listener_mistake(&listener) : NULL;
     if (mistake != NULL)
         rc = yaml_error(tree, node->line, err, "an entry of listen %s", mistake);
+    char *origin = memory_printf("%s:%d", tree->name, node->line);
+    listener.origin = arena_copy_cstr(&config->arena, slice_cstr(origin));
+    free(origin);
     if (rc == OK)
         config->listeners[config->listener_count++] = listener;
     return rc;

@@ -25,6 +25,7 @@ struct agent_listener {
     const char *mode;
     const char *owner;
     const char *group;
+    const char *origin; /* "agent.yaml:7", "--listen" */
 };
 
 struct agent_config {

@@ -379,7 +379,7 @@ static int open_sources(struct daemon *daemon, struct error *err)
         ASSERT(source->ops != NULL); /* the configuration knows no others */
         rc = source->ops->open(&source->source, &options, err);
         if (rc != OK)
-            return error_wrap(err, "listen: %s", listener->kind);
+            return error_wrap(err, "%s: listen: %s", listener->origin, listener->kind);
         daemon->sources.count++;
         source->ops->statistics(source->source, &statistics);
         log_event(LOG_LEVEL_INFO, "daemon", "listening", "kind=%s address=%s", listener->kind,

@@ -48,6 +48,12 @@ static socklen_t parse(const char *address, union any *out)
     return inet_pton(AF_INET, host, &out->v4.sin_addr) == 1 ? sizeof out->v4 : 0;
 }
 
+bool source_is_address(const char *address)
+{
+    union any parsed;
+    return parse(address, &parsed) > 0;
+}
+
 static void describe(int fd, char out[SOURCE_ADDRESS_MAX])
 {
     union any place = {0};

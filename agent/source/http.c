@@ -199,6 +199,12 @@ static int read_token(const char *path, char *token, struct error *err)
     return OK;
 }
 
+int source_check_token(const char *path, struct error *err)
+{
+    char token[TOKEN_SIZE] = {0};
+    return read_token(path, token, err);
+}
+
 static int reload_source(struct event_source *source, const struct source_options *options,
                          struct error *err)
 {

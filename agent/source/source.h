@@ -112,6 +112,11 @@ extern const struct source_ops source_http;
 extern const struct source_ops source_unix;
 extern const struct source_ops source_unix_datagram;
 
+/* Whether source_listen can make something of it. */
+bool source_is_address(const char *address);
+/* Whether a token can be read there; "": none is asked for. */
+int source_check_token(const char *path, struct error *err) MUST_USE;
+
 /* A listening socket at "127.0.0.1:7180" or "[::1]:7180"; names are not resolved: what
  * listens is told where. `bound` is the address with the port that port 0 became.
  * ERROR_INPUT: no such address. The caller closes *fd. */

@@ -84,7 +84,12 @@ static int check_level(const struct yaml_tree *tree, const struct yaml_node *map
         struct buf path = {0};
         buf_printf(&path, "%s%s", prefix, entry->key);
         int kind = dotted_kind(buf_cstr(&path), known, known_count);
-        if (strchr(entry->key, '.') != NULL || kind == 0) {
+        const char *dot = strchr(entry->key, '.');
+        if (dot != NULL && kind == 1) {
+            rc = yaml_error(tree, entry->line, err,
+                            "the key \"%.100s\" goes in levels here: %.*s: {%.100s: ...}",
+                            buf_cstr(&path), (int)(dot - entry->key), entry->key, dot + 1);
+        } else if (dot != NULL || kind == 0) {
             rc = yaml_error_unknown(tree, entry->line, "key", buf_cstr(&path), known, known_count,
                                     err);
         } else if (kind < 0) {

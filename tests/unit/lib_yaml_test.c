@@ -129,6 +129,13 @@ static void unknown_keys_name_the_nearest(void **state)
                         "f.yaml:1: unknown key \"wharehouse\", did you mean \"warehouse\"?");
     yaml_tree_free(&tree);
 
+    /* As messages and manuals name it: the same name as an answer would be no help. */
+    tree = parse("spool.bytes: 1\n");
+    assert_int_equal(yaml_check_dotted(&tree, known, 4, &err), ERROR_INPUT);
+    assert_string_equal(err.text, "f.yaml:1: the key \"spool.bytes\" goes in levels here: "
+                                  "spool: {bytes: ...}");
+    yaml_tree_free(&tree);
+
     tree = parse("completely_different: x\n");
     assert_int_equal(yaml_check_dotted(&tree, known, 4, &err), ERROR_INPUT);
     assert_string_equal(err.text, "f.yaml:1: unknown key \"completely_different\"");

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/doors.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/source/source.h"
+#include "lib/base/memory.h"
+
+static int check_table(const char *table, const struct mapping_set *mappings, struct error *err)
+{
+    if (table[0] == 0 || mapping_set_find(mappings, table) != NULL)
+        return OK;
+    const char **names = memory_alloc(mappings->count + 1, sizeof *names);
+    for (size_t i = 0; i < mappings->count; i++)
+        names[i] = mappings->mappings[i].schema.table;
+    const char *near = nearest_name(table, names, mappings->count);
+    free(names);
+    if (near == NULL)
+        return error_set(err, ERROR_INPUT, "there is no table %.100s", table);
+    return error_set(err, ERROR_INPUT, "there is no table %.100s, did you mean %s?", table, near);
+}
+
+static int check_door(const struct agent_listener *listener, const struct mapping_set *mappings,
+                      struct error *err)
+{
+    if (strcmp(listener->kind, "http") == 0 && !source_is_address(listener->address))
+        return error_set(err, ERROR_INPUT,
+                         "%.100s is no address; one looks like 127.0.0.1:7180 or [::1]:7180",
+                         listener->address);
+    return check_table(listener->table, mappings, err);
+}
+
+int doors_check(const struct agent_config *config, const struct mapping_set *mappings,
+                struct error *err)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct agent_listener *listener = &config->listeners[i];
+        int rc = check_door(listener, mappings, err);
+        if (rc != OK)
+            return error_wrap(err, "%s: listen: %s", listener->origin, listener->kind);
+    }
+    if (config->operations[0] != 0 && !source_is_address(config->operations))
+        return error_set(err, ERROR_INPUT,
+                         "operations: %.100s is no address; one looks like 127.0.0.1:7181",
+                         config->operations);
+    if (source_check_token(config->http_token_file, err) != OK) {
+        err->code = ERROR_INPUT; /* whatever kept it from being read, a person must act */
+        return ERROR_INPUT;
+    }
+    return OK;
+}
