@@ -24,7 +24,7 @@ static struct view_table *find(struct view_table *tables, size_t count, const ch
     return NULL;
 }
 
-/* What was answered is looked at first: then what the spool tells can't be ahead of it. */
+/* The spool's side first: what it has is answered and counted as kept a moment later. */
 size_t view_tables(const struct agent_view *view, struct view_table **out)
 {
     struct flow_table *flows = NULL;

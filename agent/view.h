@@ -51,7 +51,8 @@ struct agent_view { /* what is pointed at is borrowed */
     struct freshness_statistics freshness;
 };
 
-uint64_t view_disk_free(const struct agent_view *view); /* under the spool; 0: not known */
+uint64_t
+view_disk_free(const struct agent_view *view); /* under the spool; 0 also when it can't be asked */
 
 /* One table as all parts see it, those in the spool that are not taken any more too. */
 struct view_table {

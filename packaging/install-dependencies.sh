@@ -74,6 +74,7 @@ fuzz_packages='
 clang                 clang
 libclang-rt-14-dev    compiler-rt
 '
+# The package prometheus also starts a service, on port 9090: systemctl disable --now prometheus.
 page_packages='
 chromium              chromium-headless
 prometheus            golang-github-prometheus
