@@ -46,7 +46,7 @@ static void take_line(struct line_sink *sink, struct slice line)
 size_t lines_take(struct line_sink *sink, struct slice text, bool last)
 {
     size_t at = 0;
-    while (at < text.len) {
+    while (at < text.len && !intake_is_full(sink->intake)) {
         struct slice rest = slice_of(text.data + at, text.len - at);
         const uint8_t *end = memchr(rest.data, '\n', rest.len);
         if (end != NULL) {

@@ -29,7 +29,8 @@ struct line_sink {
 };
 
 /* Between intake_begin and intake_end: takes whole lines from the front of `text`, with
- * `last` also what stands behind the last line end, and says how many bytes that were. */
+ * `last` also what stands behind the last line end, as far as they fit into one request, and
+ * says how many bytes that were. */
 size_t lines_take(struct line_sink *sink, struct slice text, bool last);
 
 /* Whether lines_take would take anything. */

@@ -431,6 +431,28 @@ class Tail(Case):
         self.until(agent, lambda: agent.metric("bidlake_capture_events_kept_total") == 4, "all events")
         self.expect(agent, "abcd")
 
+    def test_lines_that_make_many_rows(self):
+        """A window whose rows are more than a transaction holds is taken in parts."""
+        event = {"site": {"domain": "d" * 4000, "id": "s" * 4000}, "imp": [{"id": "i"}] * 50}
+        data = b"".join(json.dumps({"id": f"n{n}", **event}).encode() + b"\n" for n in range(60))
+        half = data.index(b"\n", len(data) // 2) + 1
+        self.append("plain", data[:half])
+        self.write("packed.gz", gzip.compress(data[half:]))
+        agent = Agent(self.lake, "--listen",
+                      f"tail:{self.pattern}?table=bid_requests,http:127.0.0.1:0",
+                      "--spool-bytes", "16MiB", "--roll-age", "100ms")
+        self.addCleanup(end, agent.process)
+
+        def taken():
+            self.lake.once()
+            return agent.metric("bidlake_capture_events_kept_total") >= 60
+
+        self.until(agent, taken, "all events")
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("bid_requests", "request_id"),
+                         {f"n{n}": 50 for n in range(60)})
+
     def test_full_spool_pauses_the_tail(self):
         away = self.lake.warehouse + "-away"
         agent = self.start("--spool-bytes", "16MiB", "--roll-age", "100ms")
