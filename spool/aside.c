@@ -13,9 +13,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -168,6 +172,141 @@ int aside_check_length(struct spool *spool, struct error *err)
     return ftruncate(spool->data_fd, (off_t)need) == 0 ? OK : error_errno(err, "data.mdb");
 }
 
+/* ---- the trees ---- */
+
+/* In the child: what others wait for on our descriptors must not wait for us, and without
+ * the parent there is nobody to tell. */
+static void leave_parent(pid_t parent)
+{
+    static const struct rlimit none = {0};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0);
+    close_range(STDERR_FILENO + 1, ~0U, 0);
+    setrlimit(RLIMIT_CORE, &none);
+    signal(SIGSEGV, SIG_DFL);
+    signal(SIGBUS, SIG_DFL);
+    signal(SIGABRT, SIG_DFL);
+    /* An assertion's text belongs to nobody: the parent says what matters. */
+    int null = open("/dev/null", O_WRONLY);
+    if (null >= 0)
+        dup2(null, STDERR_FILENO);
+}
+
+/* Every key, and all values but the blocks', which have checksums. What LMDB refuses by
+ * itself the parent will hear as well. */
+static void walk_tree(MDB_txn *txn, MDB_dbi dbi, bool values)
+{
+    MDB_stat stat = {0};
+    MDB_cursor *cursor = NULL;
+    MDB_val key = {0};
+    MDB_val value = {0};
+    volatile uint8_t seen = 0;
+    size_t count = 0;
+    if (mdb_stat(txn, dbi, &stat) != MDB_SUCCESS ||
+        mdb_cursor_open(txn, dbi, &cursor) != MDB_SUCCESS)
+        return;
+    int cause = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    while (cause == MDB_SUCCESS && count <= stat.ms_entries) {
+        for (size_t i = 0; i < key.mv_size; i++)
+            seen ^= ((const uint8_t *)key.mv_data)[i];
+        for (size_t i = 0; values && i < value.mv_size; i++)
+            seen ^= ((const uint8_t *)value.mv_data)[i];
+        count++;
+        cause = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    /* Entries are gone with a page, or the tree leads round in circles. */
+    if (count != stat.ms_entries)
+        abort();
+    mdb_cursor_close(cursor);
+}
+
+/* A transaction's number -> how many pages it freed, and which, downwards. LMDB asserts that. */
+static bool is_free_list(MDB_val key, MDB_val value, const MDB_envinfo *info)
+{
+    uint64_t txnid = 0;
+    uint64_t count = 0;
+    uint64_t last = info->me_last_pgno + 1;
+    if (key.mv_size != sizeof txnid || value.mv_size < sizeof count)
+        return false;
+    memcpy(&txnid, key.mv_data, sizeof txnid);
+    memcpy(&count, value.mv_data, sizeof count);
+    if (txnid > info->me_last_txnid || count > value.mv_size / sizeof count - 1)
+        return false;
+    for (uint64_t i = 1; i <= count; i++) {
+        uint64_t page = 0;
+        memcpy(&page, (const uint8_t *)value.mv_data + i * sizeof page, sizeof page);
+        if (page < 2 || page >= last)
+            return false;
+        last = page;
+    }
+    return true;
+}
+
+static void walk_free_pages(MDB_env *env, MDB_txn *txn)
+{
+    MDB_envinfo info = {0};
+    MDB_cursor *cursor = NULL;
+    MDB_val key = {0};
+    MDB_val value = {0};
+    if (mdb_env_info(env, &info) != MDB_SUCCESS || mdb_cursor_open(txn, 0, &cursor) != MDB_SUCCESS)
+        return;
+    int cause = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    while (cause == MDB_SUCCESS) {
+        if (!is_free_list(key, value, &info))
+            abort();
+        cause = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+}
+
+static void walk_all(const char *directory, uint64_t map_bytes)
+{
+    MDB_env *env = NULL;
+    MDB_txn *txn = NULL;
+    MDB_dbi dbi = 0;
+    if (mdb_env_create(&env) != MDB_SUCCESS || mdb_env_set_maxdbs(env, DB_COUNT + 1) != 0 ||
+        mdb_env_set_mapsize(env, map_bytes) != 0 ||
+        mdb_env_open(env, directory, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, 0640) != 0 ||
+        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0)
+        return;
+    walk_tree(txn, 0, true); /* LMDB's free pages, then its databases */
+    walk_free_pages(env, txn);
+    walk_tree(txn, 1, true);
+    for (enum store_db db = 0; db < DB_COUNT; db++) {
+        if (mdb_dbi_open(txn, store_db_names[db], 0, &dbi) == MDB_SUCCESS)
+            walk_tree(txn, dbi, db != DB_BLOCKS);
+    }
+}
+
+int aside_probe(struct spool *spool, struct error *err)
+{
+    MDB_envinfo info = {0};
+    int status = 0;
+    int cause = mdb_env_info(spool->env, &info);
+    if (cause != MDB_SUCCESS)
+        return store_error(err, "mdb_env_info", cause);
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child < 0) /* without processes to be had it goes without */
+        return OK;
+    if (child == 0) {
+        leave_parent(parent);
+        walk_all(spool->directory, info.me_mapsize);
+        _exit(0);
+    }
+    while (waitpid(child, &status, 0) < 0) {
+        if (errno != EINTR)
+            return OK;
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return OK;
+    return error_set(err, ERROR_CORRUPT,
+                     "a page of LMDB's tree is damaged or does not read: a look at all of them "
+                     "ended with %s",
+                     WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "an error");
+}
+
 /* ---- the newest blocks ---- */
 
 /* Where the newest VERIFY_BYTES of a stream begin. Walks the tree of its blocks from end to
@@ -188,6 +327,32 @@ static int find_newest(struct spool *spool, MDB_txn *txn, const struct stream_re
             *from = walk.from;
         rc = range_next(&walk, err);
     }
+    range_close(&walk);
+    if (rc == OK && bytes != stream->bytes)
+        rc = error_set(err, ERROR_CORRUPT, "stream %s: %llu bytes of blocks, %llu are counted",
+                       stream->name, (unsigned long long)bytes, (unsigned long long)stream->bytes);
+    return rc;
+}
+
+/* The register's segments lie side by side: one that is gone without a trace is a damaged page. */
+static int verify_register(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
+                           struct error *err)
+{
+    struct range_walk walk = {0};
+    struct segment_record record;
+    uint64_t expected = stream->begin;
+    int rc = range_open(&walk, spool, txn, DB_SEGMENTS, stream->id, err);
+    if (rc == OK)
+        rc = range_seek(&walk, 0, err);
+    while (rc == OK && walk.valid && walk.from == expected) {
+        rc = segment_record_decode(walk.from, walk.value, &record, err);
+        expected = record.to;
+        if (rc == OK)
+            rc = range_next(&walk, err);
+    }
+    if (rc == OK && (walk.valid || expected != stream->sealed))
+        rc = error_set(err, ERROR_CORRUPT, "stream %s: the segment at %llu is gone", stream->name,
+                       (unsigned long long)expected);
     range_close(&walk);
     return rc;
 }
@@ -244,6 +409,8 @@ int aside_verify(struct spool *spool, struct error *err)
         rc = store_begin_read(spool, &txn, err);
         if (rc == OK)
             rc = store_get_stream(spool, txn, stream->name, &record, err);
+        if (rc == OK)
+            rc = verify_register(spool, txn, &record, err);
         if (rc == OK)
             rc = find_newest(spool, txn, &record, &from, err);
         store_end(spool, txn);

@@ -197,18 +197,19 @@ static int list_lost(struct spool *spool, MDB_txn *txn, uint32_t stream_id, stru
                      struct lost_list *out, struct error *err)
 {
     struct range_walk walk = {0};
-    size_t cap = count_entries(spool, txn, DB_LOST);
-    *out = (struct lost_list){.ranges = arena_alloc(arena, cap, sizeof *out->ranges)};
+    size_t cap = 0;
+    *out = (struct lost_list){0};
     int rc = range_open(&walk, spool, txn, DB_LOST, stream_id, err);
     if (rc == OK)
         rc = range_seek(&walk, 0, err);
-    while (rc == OK && walk.valid && out->count < cap) {
+    while (rc == OK && walk.valid) {
         struct lost_record lost;
         rc = lost_record_decode(walk.from, walk.value, &lost, err);
         if (rc != OK) {
             error_wrap(err, "lost range at %llu", (unsigned long long)walk.from);
             break;
         }
+        out->ranges = store_grow(arena, out->ranges, out->count, &cap, sizeof *out->ranges);
         out->ranges[out->count++] = (struct spool_lost){
             .from = walk.from,
             .to = lost.to,
@@ -297,16 +298,14 @@ static int list_segments(struct spool *spool, MDB_txn *txn, const struct stream_
 {
     struct range_walk walk = {0};
     struct lost_list lost = {0};
-    size_t cap = count_entries(spool, txn, DB_SEGMENTS);
+    size_t cap = 0;
     const char *name = arena_copy_cstr(arena, slice_cstr(stream->name));
-    cap = cap < query->max ? cap : query->max;
-    *out = arena_alloc(arena, cap, sizeof **out);
     int rc = list_lost(spool, txn, stream->id, arena, &lost, err);
     if (rc == OK)
         rc = range_open(&walk, spool, txn, DB_SEGMENTS, stream->id, err);
     if (rc == OK)
         rc = range_seek(&walk, query->from, err);
-    while (rc == OK && walk.valid && *count < cap) {
+    while (rc == OK && walk.valid && *count < query->max) {
         struct segment_record record;
         rc = segment_record_decode(walk.from, walk.value, &record, err);
         if (rc != OK) {
@@ -314,6 +313,7 @@ static int list_segments(struct spool *spool, MDB_txn *txn, const struct stream_
             break;
         }
         if (!query->pending || record.state != SEGMENT_ANNOUNCED) {
+            *out = store_grow(arena, *out, *count, &cap, sizeof **out);
             struct spool_segment *segment = &(*out)[(*count)++];
             *segment = (struct spool_segment){
                 .stream = name,

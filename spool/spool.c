@@ -48,8 +48,8 @@ static const uint64_t BYTES_MIN = 1 << 20;
 static const struct spool_seal_limits recovery_limits = {.bytes_max = 256 << 20,
                                                          .rows_max = 1000000};
 
-static const char *const db_names[DB_COUNT] = {"meta", "streams", "blocks",     "segments",
-                                               "lost", "schemas", "checkpoints"};
+const char *const store_db_names[DB_COUNT] = {"meta", "streams", "blocks",     "segments",
+                                              "lost", "schemas", "checkpoints"};
 
 /* ---- the directory ---- */
 
@@ -215,11 +215,11 @@ out:
 static int open_databases(struct spool *spool, MDB_txn *txn, unsigned flags, struct error *err)
 {
     for (size_t i = 0; i < DB_COUNT; i++) {
-        int cause = mdb_dbi_open(txn, db_names[i], flags, &spool->dbi[i]);
+        int cause = mdb_dbi_open(txn, store_db_names[i], flags, &spool->dbi[i]);
         if (cause == MDB_NOTFOUND)
-            return error_set(err, ERROR_CORRUPT, "data.mdb has no %s", db_names[i]);
+            return error_set(err, ERROR_CORRUPT, "data.mdb has no %s", store_db_names[i]);
         if (cause != MDB_SUCCESS)
-            return store_error(err, db_names[i], cause);
+            return store_error(err, store_db_names[i], cause);
     }
     return OK;
 }
@@ -241,6 +241,12 @@ static int get_text(struct spool *spool, MDB_txn *txn, const char *key, char *ou
     return rc;
 }
 
+/* Where a spool of ours was its marks may be gone with a damaged page. */
+static int no_spool(const struct spool *spool, struct error *err)
+{
+    return error_set(err, spool->was_here ? ERROR_CORRUPT : ERROR_INPUT, "data.mdb is no spool");
+}
+
 static int check_identity(struct spool *spool, MDB_txn *txn, struct error *err)
 {
     struct slice value = {0};
@@ -250,7 +256,7 @@ static int check_identity(struct spool *spool, MDB_txn *txn, struct error *err)
     if (rc != OK)
         return rc;
     if (!found || value.len != 4)
-        return error_set(err, ERROR_INPUT, "data.mdb is no spool");
+        return no_spool(spool, err);
     uint32_t version = get_u32le(value.data);
     if (version > SPOOL_FORMAT_VERSION)
         return error_set(err, ERROR_INPUT,
@@ -279,7 +285,7 @@ static int look(struct spool *spool, bool *fresh, struct error *err)
     int rc = store_begin_read(spool, &txn, err);
     if (rc != OK)
         return rc;
-    int cause = mdb_dbi_open(txn, db_names[DB_META], 0, &spool->dbi[DB_META]);
+    int cause = mdb_dbi_open(txn, store_db_names[DB_META], 0, &spool->dbi[DB_META]);
     if (cause == MDB_NOTFOUND) {
         MDB_dbi main_dbi = 0;
         cause = mdb_dbi_open(txn, NULL, 0, &main_dbi);
@@ -287,7 +293,7 @@ static int look(struct spool *spool, bool *fresh, struct error *err)
             cause = mdb_stat(txn, main_dbi, &stat_main);
         *fresh = cause == MDB_SUCCESS && stat_main.ms_entries == 0;
         if (cause == MDB_SUCCESS && (!*fresh || spool->read_only))
-            rc = error_set(err, ERROR_INPUT, "data.mdb is no spool");
+            rc = no_spool(spool, err);
     } else if (cause == MDB_SUCCESS) {
         rc = check_identity(spool, txn, err);
     }
@@ -570,6 +576,8 @@ static int open_all(struct spool *spool, struct error *err)
 {
     bool fresh = false;
     int rc = open_environment(spool, err);
+    if (rc == OK && !spool->read_only && !spool->closed_well && !spool->no_sync)
+        rc = aside_probe(spool, err);
     if (rc == OK)
         rc = look(spool, &fresh, err);
     if (rc != OK || spool->read_only)
@@ -591,18 +599,18 @@ static bool is_beyond_use(const struct spool *spool, int rc, const struct error 
            (rc == ERROR_IO && err->cause == EIO && !atomic_load(&spool->failed));
 }
 
-/* `ours`: an environment that doesn't read is set aside. */
-static int open_or_set_aside(struct spool *spool, bool ours, struct error *err)
+/* One of ours that doesn't read is set aside. */
+static int open_or_set_aside(struct spool *spool, struct error *err)
 {
     int rc = open_all(spool, err);
     /* An EIO may be a moment's: what is set aside for it is missing, or taken twice. */
-    if (ours && rc == ERROR_IO && is_beyond_use(spool, rc, err)) {
+    if (spool->was_here && rc == ERROR_IO && is_beyond_use(spool, rc, err)) {
         log_event(LOG_LEVEL_WARN, "spool", "the spool did not open, once more", "error=\"%s\"",
                   err->text);
         aside_close(spool);
         rc = open_all(spool, err);
     }
-    if (ours && is_beyond_use(spool, rc, err)) {
+    if (spool->was_here && is_beyond_use(spool, rc, err)) {
         struct error why = *err;
         rc = aside_move(spool, &why, err);
         if (rc == OK)
@@ -618,12 +626,12 @@ int spool_open(struct spool **out, const struct spool_options *options, struct e
     struct spool *spool = make_handle(options);
     if (!options->read_only)
         warm_allocator();
-    bool ours = !options->read_only && aside_was_here(spool);
+    spool->was_here = !options->read_only && aside_was_here(spool);
     int rc = check_options(options, err);
     if (rc == OK && !spool->read_only)
         rc = prepare_directory(spool, err);
     if (rc == OK)
-        rc = open_or_set_aside(spool, ours, err);
+        rc = open_or_set_aside(spool, err);
     if (rc != OK) {
         spool_close(spool);
         return error_wrap(err, "spool %s", options->directory);
@@ -649,13 +657,14 @@ int spool_reopen(struct spool *spool, const struct error *beyond_use, struct err
         return error_wrap(err, "spool %s: open anew", spool->directory);
     aside_close(spool);
     aside_forget_cached(spool);
+    spool->was_here = true;
     spool->closed_well = false;
     spool->nudged_txnid = 0;
     atomic_store(&spool->failed, false);
     if (beyond_use != NULL)
         rc = aside_move(spool, beyond_use, err);
     if (rc == OK)
-        rc = open_or_set_aside(spool, true, err);
+        rc = open_or_set_aside(spool, err);
     if (rc != OK) {
         /* Shut as it is: without an environment nobody may come in. */
         aside_close(spool);

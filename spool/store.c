@@ -18,6 +18,7 @@
 enum {
     FILE_STEP_MIN = 256 << 10,
     FILE_STEP_MAX = 16 << 20,
+    STREAMS_MAX = 1 << 17,
     FILE_SLACK = 256 << 10, /* tree pages and free list that a transaction may add */
 };
 
@@ -358,23 +359,42 @@ int store_put_lost(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64
     return rc;
 }
 
+void *store_grow(struct arena *arena, const void *array, size_t count, size_t *cap, size_t size)
+{
+    if (count < *cap) {
+        union {
+            const void *in;
+            void *out;
+        } same = {.in = array};
+        return same.out;
+    }
+    *cap = *cap > 0 ? 2 * *cap : 8;
+    void *larger = arena_alloc(arena, *cap, size);
+    if (count > 0)
+        memcpy(larger, array, count * size);
+    return larger;
+}
+
 int store_list_streams(struct spool *spool, MDB_txn *txn, struct arena *arena,
                        struct stream_list *out, struct error *err)
 {
-    MDB_stat stat = {0};
     MDB_cursor *cursor = NULL;
     MDB_val key = {0};
     MDB_val value = {0};
+    size_t cap = 0;
     int rc = OK;
     *out = (struct stream_list){0};
-    int cause = mdb_stat(txn, spool->dbi[DB_STREAMS], &stat);
-    if (cause == MDB_SUCCESS)
-        cause = mdb_cursor_open(txn, spool->dbi[DB_STREAMS], &cursor);
+    int cause = mdb_cursor_open(txn, spool->dbi[DB_STREAMS], &cursor);
     if (cause != MDB_SUCCESS)
         return store_error(err, "spool: list streams", cause);
-    out->records = arena_alloc(arena, stat.ms_entries, sizeof *out->records);
     cause = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-    while (rc == OK && cause == MDB_SUCCESS && out->count < stat.ms_entries) {
+    while (rc == OK && cause == MDB_SUCCESS) {
+        /* A damaged tree may lead round in circles. */
+        if (out->count == STREAMS_MAX) {
+            rc = error_set(err, ERROR_CORRUPT, "spool: more than %d streams", STREAMS_MAX);
+            break;
+        }
+        out->records = store_grow(arena, out->records, out->count, &cap, sizeof *out->records);
         rc = stream_record_decode(slice_of(value.mv_data, value.mv_size), &out->records[out->count],
                                   err);
         if (rc != OK)
@@ -457,10 +477,32 @@ int range_next(struct range_walk *walk, struct error *err)
     return range_stand(walk, cause, key, value, err);
 }
 
+/* A large value has pages of its own, which LMDB frees by what it finds before its bytes: page
+ * number, flags, number of pages. It believes what it finds there, and asserts some of it. Zeros,
+ * which a disk that lost the page gives, do no harm. */
+static bool has_page_header(struct slice value)
+{
+    enum { HEADER = 16, FLAGS_AT = 10, PAGES_AT = 12, OVERFLOW_PAGE = 4 };
+    size_t page = (size_t)sysconf(_SC_PAGESIZE); /* as LMDB makes its own */
+    const uint8_t *header = value.data - HEADER;
+    uint16_t flags = 0;
+    uint32_t pages = 0;
+    if (value.len <= page / 2 || (uintptr_t)header % page != 0 ||
+        !store_can_read(slice_of(header, HEADER)))
+        return true;
+    memcpy(&flags, header + FLAGS_AT, sizeof flags); /* in the machine's byte order */
+    memcpy(&pages, header + PAGES_AT, sizeof pages);
+    return (flags & ~OVERFLOW_PAGE) == 0 &&
+           (pages == 0 || pages == (HEADER + value.len - 1) / page + 1);
+}
+
 int range_delete(struct range_walk *walk, struct error *err)
 {
     ASSERT(walk->valid);
     uint64_t from = walk->from;
+    if (!has_page_header(walk->value))
+        return error_set(err, ERROR_CORRUPT, "spool: the first page of the record at %llu",
+                         (unsigned long long)from);
     int cause = mdb_cursor_del(walk->cursor, 0);
     if (cause != MDB_SUCCESS)
         return store_error(err, "spool: delete", cause);

@@ -33,6 +33,8 @@ enum store_db {
     DB_COUNT,
 };
 
+extern const char *const store_db_names[DB_COUNT];
+
 struct append_call;
 
 /* Never changed, and kept until close: somebody may have borrowed it. */
@@ -54,6 +56,7 @@ struct spool {
     bool no_sync;
     bool drop_oldest;
     bool opened;      /* for writing, all of it */
+    bool was_here;    /* a spool of ours, before it was opened */
     bool closed_well; /* by who had it open for writing before */
     uint64_t bytes_max;
     uint64_t bytes_reserve;
@@ -152,6 +155,10 @@ int store_put_lost(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64
  * a look would end the process by SIGBUS. Asking also maps them at once. Where the kernel
  * doesn't know the question (before 5.14), they can. */
 bool store_can_read(struct slice bytes);
+
+/* Room for one more at array[count]: the array, or a larger copy of it. Lists grow so, since
+ * the counts that LMDB keeps may be damaged like anything else. */
+void *store_grow(struct arena *arena, const void *array, size_t count, size_t *cap, size_t size);
 
 /* All streams, in the order of their names' hashes. */
 struct stream_list {
