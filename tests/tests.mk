@@ -144,6 +144,15 @@ fuzz-coverage: ## lines and branches that the corpora reach (clang)
 	@tests/fuzz/coverage.sh
 .PHONY: fuzz-coverage
 
+doors: all ## the doors under load and under attack; LOAD_EVENTS=20000 MUTATIONS=5000
+	BIDLAKE_LOAD_EVENTS=$(or $(LOAD_EVENTS),20000) BIDLAKE_MUTATIONS=$(or $(MUTATIONS),5000) \
+		BIDLAKE_BUILD=$(BUILD) $(PYTHON) tests/e2e/run.py \
+		$(addprefix tests/e2e/,test_load.py test_doors.py test_run.py test_activation.py)
+
+sanitize-doors: ## the same under TSan, then under ASan and UBSan: about two minutes
+	@STEPS=doors tests/sanitize.sh thread address,undefined
+.PHONY: doors sanitize-doors
+
 sanitize: ## unit, corpus, scenarios, simulation, e2e under ASan and UBSan, then TSan; SCHEDULES=200
 	@SCHEDULES=$(if $(filter file,$(origin SCHEDULES)),200,$(SCHEDULES)) tests/sanitize.sh
 .PHONY: sanitize

@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import os
+import random
 import re
 import resource
 import select
@@ -24,6 +25,7 @@ PLAIN = HEAD + b"Content-Length: 10\r\n\r\n" + EVENT
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 END = b"\r\n0\r\n\r\n"
 HIDDEN = HEAD + b"Content-Length: 15\r\n\r\n" + b'{"id":"hidden"}'
+MUTATIONS = int(os.environ.get("BIDLAKE_MUTATIONS", "400"))
 KEPT = "bidlake_capture_events_kept_total"
 
 
@@ -118,6 +120,12 @@ def answers_of(data):
         found.append((int(lines[0].split(b" ")[1]), fields, data[:length]))
         data = data[length:]
     return found
+
+
+def is_sanitized():
+    """Sanitizers have memory of their own."""
+    with open(os.path.join(lake.BUILD, "bidlake-agent"), "rb") as program:
+        return re.search(b"__[at]san_init", program.read()) is not None
 
 
 def statuses(data):
@@ -399,7 +407,7 @@ class Compressed(Doors):
                 self.assertEqual(self.send(agent, body, encoding)[0], status)
         with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
             anonymous = int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
-        if not os.environ.get("TSAN_OPTIONS"):  # sanitizers have memory of their own
+        if not is_sanitized():
             self.assertLess(anonymous, 40 << 10)
         self.in_table(agent, {"a": 4})
 
@@ -580,11 +588,104 @@ class Many(Doors):
         each = (idle - before) * 1024 / self.COUNT
         print(f"{self.COUNT} connections: {each:.0f} bytes each, {anonymous()} KiB anonymous",
               flush=True)
-        if not os.environ.get("TSAN_OPTIONS"):
+        if not is_sanitized():
             self.assertLess(each, 1024)
         agent.stop()
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {f"n{n}": 1 for n in range(self.COUNT)})
+
+
+class Mutated(Doors):
+    """Streams of requests that are valid but for a few places, in pieces as the network likes."""
+    LINES = [b"Content-Length: 10", b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Host: y",
+             b"Content-Encoding: gzip", b"Connection: close", b"Expect: 100-continue", b" folded",
+             b"Connection: keep-alive", b"X: " + b"y" * 500]
+    PIECES = [b"\r", b"\n", b"\r\n", b"\0", b" ", b"\t", b":", b";", b"0", b"a", b"-", b"\x80", b"%00",
+              b"\r\n\r\n", b"0\r\n\r\n", b"HTTP/1.1", b"ffffffffffffffff"]
+
+    def request(self, rng, name):
+        event = b'{"id":"%s"}' % name
+        body = rng.choice([event, event + b"\n" + event, b"[%s,\n%s]" % (event, event),
+                           event + b"\nbad\n"])
+        kind = rng.randrange(6)
+        if kind == 0:
+            return b"GET /px/clicks?id=%s&x=%%20 HTTP/1.1\r\nHost: x\r\n\r\n" % name
+        head = HEAD
+        if kind == 1:
+            body, head = gzip.compress(body), head + b"Content-Encoding: gzip\r\n"
+        elif kind == 2:
+            body = Compressed.frame((0, len(body), body))
+            head += b"Content-Encoding: zstd\r\n"
+        if kind < 4:
+            return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        at = rng.randrange(1, len(body))
+        chunks = b"".join(b"%x%s\r\n%s\r\n" % (len(part), rng.choice([b"", b";x=y"]), part)
+                          for part in (body[:at], body[at:]))
+        return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+    def mutate(self, rng, data):
+        data = bytearray(data)
+        for _ in range(rng.randrange(4)):
+            at = rng.randrange(len(data))
+            how = rng.randrange(6)
+            if how == 0:
+                data[at] ^= 1 << rng.randrange(8)
+            elif how == 1:
+                data[at:at] = rng.choice(self.PIECES)
+            elif how == 2:
+                del data[at:at + rng.randrange(1, 20)]
+            elif how == 3:
+                data[at:at + 1] = rng.choice(self.PIECES)
+            elif how == 4:
+                line = data.find(b"\r\n", at)
+                if line >= 0:
+                    data[line:line] = b"\r\n" + rng.choice(self.LINES)
+            else:
+                data[at:at] = data[at:at + rng.randrange(1, 60)]
+            if not data:
+                return b"\r\n"
+        return bytes(data)
+
+    def play(self, agent, rng, data):
+        """What comes back for the bytes, sent in pieces, until both sides are done."""
+        with contextlib.closing(self.open(agent)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                while data:
+                    size = rng.choice([1, 7, 100, 4096])
+                    connection.sendall(data[:size])
+                    data = data[size:]
+                connection.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+            return drain(connection)
+
+    def test_mutated_streams(self):
+        """Whatever comes: the agent lives, each answer is one, and what it says was taken is there."""
+        agent = self.start()
+        rng = random.Random(20261121)
+        accepted, seen = 0, set()
+        for n in range(MUTATIONS):
+            stream = b"".join(self.request(rng, b"n%d-%d" % (n, i)) for i in range(rng.randrange(1, 4)))
+            stream = self.mutate(rng, stream)
+            answers = answers_of(self.play(agent, rng, stream))
+            for status, fields, body in answers:
+                seen.add(status)
+                if fields.get("content-type") == "image/gif":
+                    accepted += 1
+                elif status != 100:
+                    accepted += json.loads(body)["accepted"]
+            self.assertIsNone(agent.process.poll(), agent.log()[-3000:])
+        self.assertEqual(agent.metric(KEPT), accepted)
+        law = [agent.metric(f"bidlake_capture_events_{name}") for name in
+               ("received_total", "kept_total", "refused_total", "waiting")]
+        self.assertEqual(law[0], law[1] + law[2] + law[3])
+        self.assertLessEqual({200, 207, 400}, seen)
+        until(lambda: agent.metric("bidlake_source_connections") == 0, "all are closed")
+        self.rests(agent)
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id").total(), accepted)
 
 
 class Unix(Doors):
@@ -629,7 +730,7 @@ class Unix(Doors):
         block = b"x" * (1 << 20)
         for _ in range(128):
             connection.sendall(block)
-        if not os.environ.get("TSAN_OPTIONS"):
+        if not is_sanitized():
             self.assertLess(self.anonymous(agent), 40 << 10)
         connection.sendall(b'\n{"id":"a"}\n')
         text = b""
