@@ -311,6 +311,21 @@ class Requests(Doors):
         self.assertEqual(law, [8, 4, 4])
         self.in_table(agent, {"a": 3, "b": 1})
 
+    def test_a_refusal_is_heard(self):
+        """Who is refused while he sends must hear it: a reset must not overtake the answer."""
+        agent = self.start("--http-body-bytes", "1KiB")
+        body = b" " * (8 << 20)
+        for start in (HEAD + b"Content-Length: %d\r\n\r\n" % len(body),
+                      CHUNKED + b"%x\r\n" % len(body), HEAD + b"X\r\n\r\n"):
+            for _ in range(5):
+                with contextlib.closing(self.open(agent)) as connection:
+                    connection.sendall(start + body)
+                    answer = b""
+                    while got := connection.recv(65536):
+                        answer += got
+                self.assertIn(statuses(answer), ([413], [400]))
+        agent.stop()
+
     def test_token_file(self):
         """An empty file must not mean that nobody is asked; a new one holds after a reload."""
         for content in ("", "\n", "x" * 300):
