@@ -223,19 +223,19 @@ class Neighbour(Case):
         self.addCleanup(stop.set)
         head = b"POST /v1/events/clicks HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
         halves = []
-        for _ in range(60):
+        for _ in range(45):
             halves.append(socket.create_connection(("127.0.0.1", agent.port), timeout=20))
             self.addCleanup(halves[-1].close)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 halves[-1].sendall(head + b" " * 1900000)
         body = gzip.compress(lines(3500, pad=1000), 1)
         packed = {"Content-Encoding": "gzip"}
-        answers = [agent.post("clicks", body, packed)[0] for _ in range(12)]
+        answers = [agent.post("clicks", body, packed)[0] for _ in range(6)]
         for half in halves:
             half.close()
         small = lines(1700, pad=1000)
         until(lambda: agent.post("impressions", small)[0] == 200, "room for bodies")
-        answers += [agent.post("impressions", small)[0] for _ in range(40)]
+        answers += [agent.post("impressions", small)[0] for _ in range(25)]
         stop.set()
         watcher.join()
         self.assertGreater(answers.count(200), 20)
@@ -261,7 +261,7 @@ class Neighbour(Case):
             return ticks, written, sum(wakes for _, wakes, _ in self.threads(agent).values())
 
         start, before = time.monotonic(), used()
-        time.sleep(2)
+        time.sleep(1)
         seconds, after = time.monotonic() - start, used()
         self.assertLess((after[2] - before[2]) / seconds, 20)
         self.assertEqual(after[1], before[1])
@@ -337,7 +337,7 @@ class Reload(Case):
         senders = [threading.Thread(target=send, args=(name,)) for name in "abc"]
         for sender in senders:
             sender.start()
-        for turn in range(20):
+        for turn in range(14):
             more = "".join(f"  c{n}: {{type: string, from: x}}\n" for n in range(turn % 4))
             self.lake.write("mine.yaml", MINE + more)
             agent.process.send_signal(signal.SIGHUP)
