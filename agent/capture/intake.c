@@ -210,9 +210,13 @@ static int find_room(struct capture *capture, enum priority priority, struct err
 
 int capture_room(struct capture *capture, size_t table, struct error *err)
 {
+    /* The lock: no intake of this thread keeps the generation from being freed. */
+    pthread_mutex_lock(&capture->lock);
     const struct generation *generation = atomic_load(&capture->generation);
     ASSERT(table < generation->table_count);
-    return find_room(capture, generation->tables[table].mapping->priority, err);
+    enum priority priority = generation->tables[table].mapping->priority;
+    pthread_mutex_unlock(&capture->lock);
+    return find_room(capture, priority, err);
 }
 
 int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, struct error *err)
