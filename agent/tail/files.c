@@ -304,7 +304,7 @@ static void load_one(struct files *files, struct slice key, struct slice value)
     uint32_t generation = 0;
     char name[TAIL_KEY_MAX];
     char format[TAIL_KEY_MAX];
-    char again[TAIL_KEY_MAX];
+    char again[TAIL_KEY_MAX] = "";
     struct tail_place place;
     ASSERT(key.len < sizeof name);
     memcpy(name, key.data, key.len);
