@@ -195,6 +195,7 @@ class Configuration(unittest.TestCase):
             text = read(ROOT, "etc", "bidlake", f"{name}.yaml")
             opened = re.sub(r"^#(  [-\w]|\w+:)", r"\1", text, flags=re.MULTILINE)
             self.assertNotEqual(text, opened)
+            opened = opened.replace("/etc/bidlake/token", self.file("token", "secret\n"))
             path = self.file(f"{name}.yaml", opened)
             run(program(name), command, "--config", path)
             wrong = self.file(f"{name}.yaml", opened + "\nroll_agee: 1s\n")  # the control
