@@ -83,13 +83,6 @@ static void refuse_large(struct request *request)
         request_refuse(request, 413, "too_large", detail);
 }
 
-static void release_body(struct request *request)
-{
-    request->source->held -= request->body.len;
-    buf_free(&request->body);
-    request->body = (struct buf){0};
-}
-
 static void on_begin(void *context, struct http_request *http)
 {
     struct event_source *source = context;
@@ -117,11 +110,11 @@ static void on_body(void *context, struct http_request *http, struct slice bytes
     request->bytes += bytes.len;
     if (request->bytes > atomic_load(&source->body_bytes_max)) {
         refuse_large(request);
-        release_body(request);
+        request_release_body(request);
         request_answer(request);
     } else if (request->status == 0 && source->held + bytes.len > source->options.held_bytes_max) {
         request_refuse(request, 503, "full", "too many bodies are under way");
-        release_body(request);
+        request_release_body(request);
     } else if (request->status == 0) {
         source->held += bytes.len;
         buf_put_slice(&request->body, bytes);
@@ -150,7 +143,7 @@ static void on_end(void *context, struct http_request *http)
     struct request *request = http->user;
     (void)context;
     dedup_entry_free(&request->entry);
-    release_body(request);
+    request_release_body(request);
     buf_free(&request->errors);
     free(request);
 }

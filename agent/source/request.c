@@ -11,7 +11,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
 
-enum { ERRORS_SHOWN = 10 };
+enum { ERRORS_SHOWN = 10, EXPANDED_KEPT = 1 << 20 };
 
 /* ---- answers ---- */
 
@@ -299,11 +299,24 @@ static bool hand_in(struct request *request, struct slice text)
         return false;
     }
     take_events(request, text);
+    request_release_body(request); /* what counts of it lies in rows */
     if (request->ticket.too_large)
         refuse_many(request);
     else
         store_answer(request);
-    return intake_end(source->intake); /* the request may be gone behind this */
+    return intake_end(source->intake); /* true: the committer's until it is resumed */
+}
+
+void request_release_body(struct request *request)
+{
+    struct buf *expanded = &request->source->expanded;
+    request->source->held -= request->body.len;
+    buf_free(&request->body);
+    request->body = (struct buf){0};
+    if (expanded->cap > EXPANDED_KEPT) {
+        buf_free(expanded);
+        *expanded = (struct buf){0};
+    }
 }
 
 static struct slice read_pixel(struct request *request)

@@ -59,6 +59,8 @@ void request_refuse(struct request *request, unsigned status, const char *reason
 void request_take(struct request *request);
 void request_answer(struct request *request);
 
+void request_release_body(struct request *request);
+
 /* "{"accepted":0,...": the body of a refusal. */
 void request_put_refusal(struct buf *out, const char *reason, const char *detail);
 

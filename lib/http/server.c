@@ -169,8 +169,10 @@ static void listen_or_not(struct http_server *server, bool wanted)
         return;
     int rc = epoll_ctl(server->epoll_fd, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
                        server->options.listen_fd, &event);
-    ASSERT(rc == 0);
-    server->listening = wanted;
+    if (rc == 0)
+        server->listening = wanted;
+    else /* the user's watches are spent (epoll(7)) */
+        server->accept_at_ms = server->now_ms + ACCEPT_AGAIN_MS;
 }
 
 static void add(struct http_server *server, int fd)

@@ -426,6 +426,23 @@ class Compressed(Doors):
             self.assertLess(anonymous, 40 << 10)
         self.in_table(agent, {"a": 4})
 
+    def test_room_is_given_back(self):
+        """One large request must not leave the agent large for the rest of its life."""
+        agent = self.start()
+
+        def anonymous():
+            with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
+                return int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
+
+        before = anonymous()
+        spaces = gzip.compress(b" " * (30 << 20) + EVENT)
+        self.assertEqual(self.send(agent, spaces, b"gzip")[0], 200)
+        self.assertEqual(self.send(agent, gzip.compress(b" " * (40 << 20)), b"gzip")[0], 413)
+        self.assertEqual(agent.post("clicks", EVENT)[0], 200)
+        if not is_sanitized():
+            self.assertLess(anonymous() - before, 16 << 10)
+        agent.stop()
+
     def test_cut_and_damaged(self):
         """What was cut on the way is no event, wherever it was cut; a flipped bit makes no other."""
         agent = self.start()
