@@ -176,6 +176,32 @@ class Full(Case):
         agent.stop()
 
 
+    def test_bid_requests_are_dropped_for_clicks(self):
+        """With drop_oldest all are taken; what goes are bid requests, though the clicks are older,
+        and the ledger has their number."""
+        agent = self.start("--spool-bytes", "16MiB", "--spool-when-full", "drop_oldest")
+        self.store_goes()
+        self.assertEqual(agent.post("clicks", lines(500, "old", 1000))[0], 200)
+        body = lines(1000, "r", 1000).replace(b'"site_domain":', b'"user":{"id":').replace(
+            b'"}\n', b'"}}\n')
+        for taken in range(1, 31):
+            # Not at once while the roller reads what was dropped: its pages are free then.
+            until(lambda: agent.post("bid_requests", body)[0] == 200, "bid requests to be taken")
+        until(lambda: agent.post("clicks", lines(500, "new", 1000))[0] == 200, "clicks to be taken")
+        self.store_returns()
+        agent.stop()
+        self.start().stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"),
+                         {f"{age}{n}": 1 for age in ("old", "new") for n in range(500)})
+        kept = self.lake.load("bid_requests").scan().to_arrow().num_rows
+        sums = {table: sum(gap["events"] for stream in self.lake.table_json("ledger", table)
+                           for gap in stream.get("lost", []))
+                for table in ("clicks", "bid_requests")}
+        self.assertEqual(sums, {"clicks": 0, "bid_requests": taken * 1000 - kept})
+        self.assertGreater(sums["bid_requests"], 0)
+
+
 class Neighbour(Case):
     """What belongs to the bidder."""
 
