@@ -20,9 +20,9 @@ from lake import DONE, USAGE, Lake, end, until
 class Agent:
     """A running daemon on free ports."""
 
-    def __init__(self, where, *arguments, env=None):
+    def __init__(self, where, *arguments, env=None, prefix=()):
         self.log_path = where.path(f"agent-{random.randrange(1 << 30)}.log")
-        command = [os.path.join(lake.BUILD, "bidlake-agent"), "run", *where.agent_flags(),
+        command = [*prefix, os.path.join(lake.BUILD, "bidlake-agent"), "run", *where.agent_flags(),
                    "--listen", "http:127.0.0.1:0", "--operations", "127.0.0.1:0",
                    "--roll-age", "300ms", *map(str, arguments)]
         with open(self.log_path, "wb") as log:
