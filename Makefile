@@ -27,7 +27,7 @@ DEPS_agent/input := lib/base
 DEPS_agent/source := lib/base lib/json lib/http lib/schema lib/shred spool agent/capture
 DEPS_agent/tail := lib/base lib/shred spool agent/capture agent/source agent/input
 DEPS_agent := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
-	lib/announce spool uploader agent/input agent/capture agent/source agent/tail
+	lib/announce lib/http spool uploader agent/input agent/capture agent/source agent/tail
 DEPS_agent/gen := lib/base
 DEPS_cloud/catalog := lib/base lib/iceberg lib/objstore
 DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
@@ -48,7 +48,7 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pr
 	-Wno-format-truncation -Wno-unknown-warning-option $(WERROR)
 COMPILE = $(CC) -std=c11 -D_GNU_SOURCE -DBIDLAKE_VERSION='"$(VERSION)"' -I. -g $(OPTIMIZE) $(WARNINGS) \
 	-pthread -MMD -MP $(CPPFLAGS) $(CFLAGS)
-LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lmicrohttpd -lz -lxxhash -lm -pthread
+LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lz -lxxhash -lm -pthread
 
 # closure of DEPS: a module, then all below it, each once, users before what they use
 closure = $(1) $(foreach d,$(DEPS_$(1)),$(call closure,$(d)))

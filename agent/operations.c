@@ -1,45 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/operations.h"
 
-#include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "agent/source/source.h"
 #include "lib/base/assert.h"
 #include "lib/base/digest.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
+#include "lib/http/http.h"
 
 #include "agent/page.inc"
 
-enum { BACKLOG = 64, CONNECTIONS_MAX = 64, IDLE_SECONDS = 30 };
+enum {
+    BACKLOG = 64,
+    CONNECTIONS_MAX = 64,
+    IDLE_MS = 30000,
+    REQUEST_MS = 10000,
+    BODY_BYTES_MAX = 64 << 10,
+};
 
 struct operations {
     struct operations_options options;
-    struct MHD_Daemon *daemon;
-    struct buf policy; /* of the page: its own style and script and nothing else */
+    struct http_server *server;
+    struct buf page_fields;
 };
 
 static const char plain[] = "text/plain; charset=utf-8";
 static const char json[] = "application/json";
 static const char html[] = "text/html; charset=utf-8";
 
-static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status, const char *type,
-                               struct slice text)
+static void respond(struct http_request *request, unsigned status, const char *type,
+                    struct slice text)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        text.len, (void *)(uintptr_t)text.data, MHD_RESPMEM_MUST_COPY);
-    if (response == NULL)
-        return MHD_NO;
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    enum MHD_Result result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
-    return result;
+    static const char fields[] = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+    http_answer(request, &(struct http_answer){
+                             .status = status, .type = type, .fields = fields, .body = text});
 }
 
 /* ---- the page ---- */
@@ -58,9 +56,9 @@ static void put_hash(struct buf *policy, const char *open, const char *close)
     buf_put_cstr(policy, "'");
 }
 
-/* Should text that came from elsewhere ever get into the page as markup, nothing of it runs
- * and nothing leaves the machine. */
-static void make_policy(struct buf *policy)
+/* The page's own style and script and nothing else: should text that came from elsewhere ever get
+ * into the page as markup, nothing of it runs and nothing leaves the machine. */
+static void put_policy(struct buf *policy)
 {
     buf_put_cstr(policy, "default-src 'none'; connect-src 'self'; img-src data:; style-src ");
     put_hash(policy, "<style>", "</style>");
@@ -69,147 +67,176 @@ static void make_policy(struct buf *policy)
     buf_put_cstr(policy, "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 }
 
-static enum MHD_Result respond_page(struct operations *operations,
-                                    struct MHD_Connection *connection)
+/* The page's own fields, made once. */
+static void make_fields(struct buf *fields)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        sizeof page_index - 1, (void *)(uintptr_t)page_index, MHD_RESPMEM_PERSISTENT);
-    if (response == NULL)
-        return MHD_NO;
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, html);
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
-    MHD_add_response_header(response, "Content-Security-Policy", buf_cstr(&operations->policy));
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(response, "Cross-Origin-Opener-Policy", "same-origin");
-    enum MHD_Result result = MHD_queue_response(connection, MHD_HTTP_OK, response);
-    MHD_destroy_response(response);
-    return result;
+    buf_put_cstr(fields,
+                 "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n"
+                 "Referrer-Policy: no-referrer\r\nCross-Origin-Opener-Policy: same-origin\r\n"
+                 "Content-Security-Policy: ");
+    put_policy(fields);
+    buf_put_cstr(fields, "\r\n");
+}
+
+static void respond_page(struct operations *operations, struct http_request *request)
+{
+    http_answer(request, &(struct http_answer){.status = 200,
+                                               .type = html,
+                                               .fields = buf_cstr(&operations->page_fields),
+                                               .body = slice_cstr(page_index)});
 }
 
 /* ---- commands ---- */
 
 /* A name that somebody points at this machine makes a page of his one of ours; an address
  * does not. */
-static bool host_is_address(struct MHD_Connection *connection)
+static bool host_is_address(struct slice host)
 {
-    const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
-    if (host == NULL)
-        return true;
-    size_t len = strcspn(host, ":");
-    return host[0] == '[' || (len == 9 && strncasecmp(host, "localhost", len) == 0) ||
-           (len > 0 && strspn(host, "0123456789.") == len);
+    size_t len = 0;
+    bool digits = true;
+    for (; len < host.len && host.data[len] != ':'; len++)
+        digits =
+            digits && (host.data[len] == '.' || (host.data[len] >= '0' && host.data[len] <= '9'));
+    return host.data == NULL || (len > 0 && (digits || host.data[0] == '[')) ||
+           (len == 9 && strncasecmp((const char *)host.data, "localhost", len) == 0);
 }
 
-static enum MHD_Result command(struct operations *operations, struct MHD_Connection *connection,
-                               const char *path)
+static void command(struct operations *operations, struct http_request *request)
 {
     const struct operations_options *options = &operations->options;
-    bool flush = strcmp(path, "/v1/flush") == 0;
-    if (!flush && strcmp(path, "/v1/drain") != 0)
-        return respond(connection, MHD_HTTP_NOT_FOUND, plain,
-                       slice_cstr("commands are /v1/flush, /v1/drain\n"));
-    if (MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-Bidlake-Operation") == NULL)
-        return respond(connection, MHD_HTTP_FORBIDDEN, plain,
-                       slice_cstr("the header X-Bidlake-Operation is missing\n"));
-    if (!host_is_address(connection))
-        return respond(connection, MHD_HTTP_FORBIDDEN, plain,
-                       slice_cstr("commands go to an address or localhost, not to a name\n"));
-    if (flush)
-        options->flush(options->context);
-    else
-        options->drain(options->context);
-    return respond(connection, MHD_HTTP_ACCEPTED, plain, slice_cstr("begun\n"));
+    const struct http_head *head = request->head;
+    bool flush = slice_is(head->path, "/v1/flush");
+    if (!flush && !slice_is(head->path, "/v1/drain")) {
+        respond(request, 404, plain, slice_cstr("commands are /v1/flush, /v1/drain\n"));
+    } else if (http_field(head, "X-Bidlake-Operation").data == NULL) {
+        respond(request, 403, plain, slice_cstr("the header X-Bidlake-Operation is missing\n"));
+    } else if (!host_is_address(http_field(head, "Host"))) {
+        respond(request, 403, plain,
+                slice_cstr("commands go to an address or localhost, not to a name\n"));
+    } else {
+        (flush ? options->flush : options->drain)(options->context);
+        respond(request, 202, plain, slice_cstr("begun\n"));
+    }
 }
 
 /* ---- what is to be seen ---- */
 
-static bool wants_json(struct MHD_Connection *connection)
+static bool has_text(struct slice text, const char *wanted)
 {
-    const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Accept");
-    const char *format = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "format");
-    return (format != NULL && strcmp(format, "json") == 0) ||
-           (accept != NULL && strstr(accept, json) != NULL);
+    return text.len > 0 && memmem(text.data, text.len, wanted, strlen(wanted)) != NULL;
 }
 
-static enum MHD_Result show(struct operations *operations, struct MHD_Connection *connection,
-                            const char *path)
+static void show_readiness(const struct operations_options *options, struct http_request *request,
+                           struct buf *text)
+{
+    bool as_json = slice_is(request->head->query, "format=json") ||
+                   has_text(http_field(request->head, "Accept"), json);
+    bool ready = options->ready(options->context, as_json, text);
+    respond(request, ready ? 200 : 503, as_json ? json : plain, buf_slice(text));
+}
+
+static void show(struct operations *operations, struct http_request *request)
 {
     const struct operations_options *options = &operations->options;
-    if (strcmp(path, "/") == 0)
-        return respond_page(operations, connection);
-    if (strcmp(path, "/healthz") == 0)
-        return respond(connection, MHD_HTTP_OK, plain, slice_cstr("ok\n"));
-    struct buf text = {0};
-    enum MHD_Result result = MHD_NO;
-    if (strcmp(path, "/readyz") == 0) {
-        bool as_json = wants_json(connection);
-        bool ready = options->ready(options->context, as_json, &text);
-        result = respond(connection, ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE,
-                         as_json ? json : plain, buf_slice(&text));
-    } else if (strcmp(path, "/metrics") == 0) {
-        options->metrics(options->context, &text);
-        result = respond(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
-                         buf_slice(&text));
-    } else if (strcmp(path, "/v1/status") == 0) {
-        options->status(options->context, &text);
-        result = respond(connection, MHD_HTTP_OK, json, buf_slice(&text));
-    } else if (strcmp(path, "/v1/history") == 0) {
-        options->history(options->context, &text);
-        result = respond(connection, MHD_HTTP_OK, json, buf_slice(&text));
-    } else {
-        result = respond(
-            connection, MHD_HTTP_NOT_FOUND, plain,
-            slice_cstr("paths are /, /healthz, /readyz, /metrics, /v1/status, /v1/history\n"));
+    const struct {
+        const char *path;
+        const char *type;
+        void (*write)(void *context, struct buf *out);
+    } texts[] = {{"/metrics", "text/plain; version=0.0.4; charset=utf-8", options->metrics},
+                 {"/v1/status", json, options->status},
+                 {"/v1/history", json, options->history}};
+    struct slice path = request->head->path;
+    if (slice_is(path, "/")) {
+        respond_page(operations, request);
+        return;
     }
-    buf_free(&text);
-    return result;
+    if (slice_is(path, "/healthz")) {
+        respond(request, 200, plain, slice_cstr("ok\n"));
+        return;
+    }
+    struct buf text = {0};
+    if (slice_is(path, "/readyz")) {
+        show_readiness(options, request, &text);
+        buf_free(&text);
+        return;
+    }
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (slice_is(path, texts[i].path)) {
+            texts[i].write(options->context, &text);
+            respond(request, 200, texts[i].type, buf_slice(&text));
+            buf_free(&text);
+            return;
+        }
+    }
+    respond(request, 404, plain,
+            slice_cstr("paths are /, /healthz, /readyz, /metrics, /v1/status, /v1/history\n"));
 }
 
-static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *path,
-                              const char *method, const char *version, const char *data,
-                              size_t *len, void **request)
+/* ---- the server's calls ---- */
+
+/* Nobody here wants a body: it is read and left alone, up to a bound. */
+static void on_begin(void *context, struct http_request *request)
 {
-    static int seen;
-    struct operations *operations = context;
-    (void)version;
-    (void)data;
-    if (*request == NULL) {
-        *request = &seen; /* the headers alone: the answer comes with the next call */
-        return MHD_YES;
-    }
-    if (*len > 0) {
-        *len = 0;
-        return MHD_YES;
-    }
-    if (strcmp(method, "POST") == 0)
-        return command(operations, connection, path);
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
-        return respond(connection, MHD_HTTP_METHOD_NOT_ALLOWED, plain, slice_cstr("GET\n"));
-    return show(operations, connection, path);
+    (void)context;
+    request->user = NULL;
+    if (request->head->chunked || request->head->length > BODY_BYTES_MAX)
+        respond(request, 413, plain, slice_cstr("no body is wanted here\n"));
 }
+
+static void on_body(void *context, struct http_request *request, struct slice bytes)
+{
+    (void)context;
+    (void)request;
+    (void)bytes;
+}
+
+static void on_whole(void *context, struct http_request *request)
+{
+    struct operations *operations = context;
+    struct slice method = request->head->method;
+    if (slice_is(method, "POST"))
+        command(operations, request);
+    else if (slice_is(method, "GET") || slice_is(method, "HEAD"))
+        show(operations, request);
+    else
+        respond(request, 405, plain, slice_cstr("GET\n"));
+}
+
+static void on_end(void *context, struct http_request *request)
+{
+    (void)context;
+    (void)request;
+}
+
+static void put_fault(void *context, unsigned status, const char *text, struct buf *out)
+{
+    (void)context;
+    buf_printf(out, "{\"status\":%u,\"error\":\"%s\"}\n", status, text);
+}
+
+/* Every answer is given at once: nothing is resumed. */
+static const struct http_handler handler = {
+    .begin = on_begin, .body = on_body, .whole = on_whole, .end = on_end, .fault = put_fault};
 
 int operations_open(struct operations **out, const struct operations_options *options,
                     struct error *err)
 {
-    int fd = -1;
     char bound[SOURCE_ADDRESS_MAX];
-    int rc = source_listen(options->address, BACKLOG, &fd, bound, err);
-    if (rc != OK)
-        return error_wrap(err, "operations");
     struct operations *operations = memory_alloc(1, sizeof *operations);
+    struct http_options http = {.handler = &handler,
+                                .context = operations,
+                                .connections_max = CONNECTIONS_MAX,
+                                .idle_ms = IDLE_MS,
+                                .head_ms = REQUEST_MS,
+                                .body_ms = REQUEST_MS};
     operations->options = *options;
-    make_policy(&operations->policy);
-    operations->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, handle, operations,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
-    if (operations->daemon == NULL) {
-        close(fd);
-        buf_free(&operations->policy);
-        free(operations);
-        return error_set(err, ERROR_IO, "operations %s: the server does not start",
-                         options->address);
+    make_fields(&operations->page_fields);
+    int rc = source_listen(options->address, BACKLOG, &http.listen_fd, bound, err);
+    if (rc == OK)
+        rc = http_open(&operations->server, &http, err);
+    if (rc != OK) {
+        operations_close(operations);
+        return error_wrap(err, "operations");
     }
     log_event(LOG_LEVEL_INFO, "daemon", "listening", "kind=operations address=%s", bound);
     *out = operations;
@@ -220,7 +247,7 @@ void operations_close(struct operations *operations)
 {
     if (operations == NULL)
         return;
-    MHD_stop_daemon(operations->daemon);
-    buf_free(&operations->policy);
+    http_close(operations->server);
+    buf_free(&operations->page_fields);
     free(operations);
 }

@@ -33,7 +33,6 @@ libcurl4-openssl-dev  libcurl-devel
 libsqlite3-dev        sqlite-devel
 libjansson-dev        jansson-devel
 libyaml-dev           libyaml-devel
-libmicrohttpd-dev     libmicrohttpd-devel
 zlib1g-dev            zlib-devel
 libxxhash-dev         xxhash-devel
 libcmocka-dev         libcmocka-devel

@@ -78,9 +78,11 @@ static const char *status_text(unsigned status)
         const char *text;
     } texts[] = {
         {200, "OK"},
+        {202, "Accepted"},
         {207, "Multi-Status"},
         {400, "Bad Request"},
         {401, "Unauthorized"},
+        {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
