@@ -541,7 +541,7 @@ static int update_segment(struct spool *spool, MDB_txn *txn, const struct spool_
     struct stream_record stream;
     uint8_t key[RANGE_KEY_SIZE];
     struct slice value = {0};
-    struct segment_record record;
+    struct segment_record record = {0};
     bool found = false;
     int rc = store_find_stream(spool, txn, segment->stream, &stream, &found, err);
     if (rc == OK && found) {

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "lib/base/assert.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
@@ -190,6 +191,7 @@ static struct ticket *settle(struct capture *capture, struct intake *intake, boo
 {
     pthread_mutex_lock(&capture->lock);
     pthread_mutex_lock(&intake->lock);
+    ASSERT(intake->cut != NULL);
     for (struct lane_set *set = intake->cut; set != NULL; set = set->older)
         settle_set(capture, set, kept);
     /* What an older set held is committed, and nothing is put there any more. */

@@ -129,10 +129,10 @@ int tables_make(struct capture *capture, const struct mapping_set *mappings,
     int rc = OK;
     for (size_t i = 0; rc == OK && i < kept + mappings->count; i++) {
         const struct table *known = i < kept ? &older->tables[i] : NULL;
-        const struct mapping *newer = known != NULL
+        const struct mapping *newer = i < kept
                                           ? mapping_set_find(mappings, known->mapping->schema.table)
                                           : &mappings->mappings[i - kept];
-        if (known == NULL && tables_find(older, slice_cstr(newer->schema.table)) != SIZE_MAX)
+        if (i >= kept && tables_find(older, slice_cstr(newer->schema.table)) != SIZE_MAX)
             continue;
         struct table *table = &generation->tables[generation->table_count++];
         if (newer != NULL)

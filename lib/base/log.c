@@ -84,7 +84,7 @@ static void note_trouble(enum log_level level, const char *at, const char *msg, 
     if (fields != NULL) {
         size_t len = 0;
         /* Names and a server's words need not be UTF-8, and text that was cut is not. */
-        for (; fields[len] != 0 && len < sizeof trouble->fields - 1; len++)
+        for (; len < sizeof trouble->fields - 1 && fields[len] != 0; len++)
             trouble->fields[len] =
                 (unsigned char)fields[len] < 0x20 || (unsigned char)fields[len] > 0x7e
                     ? '?'
