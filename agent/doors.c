@@ -4,11 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/capture/capture.h"
 #include "agent/source/source.h"
 #include "lib/base/memory.h"
 
 static int check_table(const char *table, const struct mapping_set *mappings, struct error *err)
 {
+    if (strcmp(table, CAPTURE_DEAD_LETTERS) == 0)
+        return error_set(err, ERROR_INPUT, "%s is the agent's own table, no door writes it", table);
     if (table[0] == 0 || mapping_set_find(mappings, table) != NULL)
         return OK;
     const char **names = memory_alloc(mappings->count + 1, sizeof *names);

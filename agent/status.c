@@ -50,7 +50,7 @@ static void find_turned_away(const struct agent_view *view, struct turned_away *
     *out = (struct turned_away){0};
     for (size_t i = 0; i < count; i++) {
         const char *name = capture_table_name_borrow(view->capture, i);
-        if (strcmp(name, "dead_letters") == 0)
+        if (strcmp(name, CAPTURE_DEAD_LETTERS) == 0)
             continue;
         out->of++;
         if (capture_room(view->capture, i, &err) == OK)

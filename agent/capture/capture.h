@@ -79,8 +79,11 @@ int capture_prepare(struct capture *capture, struct mapping_set *mappings,
 void capture_apply(struct capture *capture, struct generation *generation);
 void capture_discard(struct capture *capture, struct generation *generation);
 
-/* The table's number, for intake_begin; SIZE_MAX: no such table. It stays the same over a
- * reload. */
+/* The agent's own: what was no event. No sender writes it, so no door finds it. */
+#define CAPTURE_DEAD_LETTERS "dead_letters"
+
+/* The table's number, for intake_begin; SIZE_MAX: no such table of senders. It stays the same
+ * over a reload. */
 size_t capture_find_table(const struct capture *capture, struct slice table);
 size_t capture_table_count(const struct capture *capture);
 const char *capture_table_name_borrow(const struct capture *capture, size_t table);

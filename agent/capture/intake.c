@@ -25,7 +25,6 @@ enum {
     OPEN_KEPT_SHARE = 4,
     SPOOL_KEPT_SHARE = 32,
 };
-#define LETTERS "dead_letters"
 
 /* Of the newest generation. capture.lock is held. */
 static int lane_set_make(const struct capture *capture, struct lane_set **out, struct error *err)
@@ -46,7 +45,8 @@ static int lane_set_make(const struct capture *capture, struct lane_set **out, s
         buf_init(&lane->taken.rows, capture->batch_bytes_max);
         shred_batch_reset(&lane->open);
         shred_batch_reset(&lane->taken);
-        bool letters = strcmp(generation->tables[i].mapping->schema.table, LETTERS) == 0;
+        bool letters =
+            strcmp(generation->tables[i].mapping->schema.table, CAPTURE_DEAD_LETTERS) == 0;
         shred.bytes_max =
             letters && limits->event_bytes_max < LETTER_MAX ? LETTER_MAX : limits->event_bytes_max;
         rc = shredder_open(&lane->shredder, generation->tables[i].mapping, &shred, err);
@@ -366,7 +366,7 @@ void intake_refuse(struct intake *intake, enum refusal_reason reason)
 
 void intake_dead_letter(struct intake *intake, const struct dead_letter *letter)
 {
-    size_t table = tables_find(intake->set->generation, slice_cstr(LETTERS));
+    size_t table = tables_find(intake->set->generation, slice_cstr(CAPTURE_DEAD_LETTERS));
     struct shred_context context = {.source_time_us = INT64_MIN, .partition = -1, .offset = -1};
     size_t len = letter->body.len < LETTER_BODY_MAX ? letter->body.len : LETTER_BODY_MAX;
     struct ticket counts = *intake->ticket;

@@ -28,6 +28,8 @@ size_t tables_find(const struct generation *generation, struct slice table)
 size_t capture_find_table(const struct capture *capture, struct slice table)
 {
     const struct table_names *names = atomic_load(&capture->names);
+    if (slice_is(table, CAPTURE_DEAD_LETTERS))
+        return SIZE_MAX;
     for (size_t i = 0; i < names->count; i++) {
         if (slice_is(table, names->names[i]))
             return i;

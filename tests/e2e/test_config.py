@@ -45,6 +45,7 @@ WRONG = [
      ["tabel", "did you mean", "table"]),
     (AGENT, "table: clicks,", "", 7, ["table"]),
     (AGENT, "table: clicks,", "table: clikcs,", 7, ["clikcs", "did you mean", "clicks"]),
+    (AGENT, "table: clicks,", "table: dead_letters,", 7, ["dead_letters", "own"]),
     (AGENT, "ack: lines", "ack: line", 7, ["ack"]),
     (AGENT, "ack: lines", "mode: 0999", 7, ["mode", "octal"]),
     (AGENT, "{{unix: ", "{{unix: here", 7, ["absolute"]),

@@ -287,6 +287,9 @@ class Requests(Doors):
         said = self.refusal(post(EVENT, start=head.replace(b"clicks", b"nothing")), 404,
                             "no_such_table")
         self.assertIn("configuration", said)
+        # The agent's own: a stranger's row there would pass for what the agent found.
+        self.refusal(post(EVENT, start=head.replace(b"clicks", b"dead_letters")), 404,
+                     "no_such_table")
         self.assertIn("4096", self.refusal(post(b" " * 4097), 413, "too_large"))
         chunked = head + b"Transfer-Encoding: chunked\r\n\r\n1001\r\n" + b" " * 4097 + END
         self.assertIn("4096", self.refusal(answers_of(self.exchange(agent, chunked))[0], 413,
