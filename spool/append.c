@@ -375,17 +375,18 @@ static bool drop_helps(struct spool *spool, uint64_t bytes, const struct error *
            (refusal->cause == MDB_MAP_FULL && atomic_load(&spool->reader_count) == 0);
 }
 
-/* The highest of what the calls bring; checkpoints alone may cost anything. */
+/* The lowest of what the calls bring, or a click would pay for the bid requests beside
+ * another; checkpoints alone may cost anything. */
 static int priority_of(struct spool *spool, const struct append_call *call, size_t count)
 {
-    int highest = INT_MIN;
+    int lowest = INT_MAX;
     for (; count > 0; count--, call = call->next) {
         for (size_t i = 0; i < call->batch_count; i++) {
             int priority = drop_priority(spool, call->batches[i].stream);
-            highest = priority > highest ? priority : highest;
+            lowest = priority < lowest ? priority : lowest;
         }
     }
-    return highest == INT_MIN ? INT_MAX : highest;
+    return lowest;
 }
 
 static int write_dropping(struct spool *spool, const struct append_call *first, size_t count,

@@ -195,6 +195,44 @@ static void lower_priorities_go_first(void **state)
     assert_int_equal(damage_of(fixture->spool), 0);
 }
 
+/* A cut brings one small click and many bid requests: the room for those must not be had
+ * from older clicks. */
+static void a_mixed_cut_drops_no_click_for_bid_requests(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    char clicks[sizeof fixture->stream];
+    static uint8_t bytes[8 * EVENT];
+    const struct spool_priority priorities[] = {{"db.t", 0}, {"db.clicks", 2}};
+    uint64_t firsts[2];
+    snprintf(clicks, sizeof clicks, "a1/%s/db.clicks", spool_epoch_borrow(fixture->spool));
+    spool_set_priorities(fixture->spool, priorities, 2);
+    append_stream(fixture, clicks, 200); /* nothing else is in it, and it is full */
+    bool sealed = false;
+    must(spool_seal(fixture->spool, clicks, NULL, &sealed, &err), &err);
+    uint64_t lost = lost_of(fixture, clicks);
+    struct spool_batch batches[2] = {{.stream = clicks,
+                                      .schema = slice_cstr("schema one"),
+                                      .schema_key = 1,
+                                      .rows = slice_of(bytes, 100),
+                                      .event_count = 1,
+                                      .row_count = 1},
+                                     {.stream = fixture->stream,
+                                      .schema = slice_cstr("schema one"),
+                                      .schema_key = 1,
+                                      .rows = slice_of(bytes, sizeof bytes),
+                                      .event_count = 8,
+                                      .row_count = 8}};
+    int rc = OK;
+    for (int i = 0; rc == OK && i < 4; i++)
+        rc = spool_append(fixture->spool, batches, 2, NULL, 0, firsts, &err);
+    must(spool_seal(fixture->spool, clicks, NULL, &sealed, &err), &err);
+    uint64_t after = lost_of(fixture, clicks);
+    printf("rc %d, clicks lost before %llu, after %llu\n", rc, (unsigned long long)lost,
+           (unsigned long long)after);
+    assert_int_equal(after, lost);
+}
+
 /* What the store has is let go before anything is lost. */
 static void announced_records_go_before_anything_is_lost(void **state)
 {
@@ -275,6 +313,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuse_is_the_default, setup, teardown),
         cmocka_unit_test_setup_teardown(oldest_segments_go_first, setup, teardown),
         cmocka_unit_test_setup_teardown(lower_priorities_go_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_mixed_cut_drops_no_click_for_bid_requests, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(announced_records_go_before_anything_is_lost, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(too_large_drops_nothing, setup, teardown),
