@@ -437,9 +437,12 @@ static int open_all(struct daemon *daemon, struct error *err)
 static bool is_alive(struct daemon *daemon, int64_t now_ms, int64_t watchdog_ms)
 {
     struct capture_statistics capture = {0};
+    int64_t delivered_ms = pipeline_paced_at_ms(daemon->parts.pipeline);
     pthread_mutex_lock(&daemon->lock);
-    bool delivers = now_ms - daemon->step_at_ms < DELIVERER_HANGS_MS;
+    if (daemon->step_at_ms > delivered_ms)
+        delivered_ms = daemon->step_at_ms;
     pthread_mutex_unlock(&daemon->lock);
+    bool delivers = now_ms - delivered_ms < DELIVERER_HANGS_MS;
     if (daemon->capture != NULL)
         capture_statistics(daemon->capture, &capture);
     bool captures = capture.busy_since_ms == 0 || now_ms - capture.busy_since_ms < watchdog_ms;
@@ -501,8 +504,6 @@ static void close_all(struct daemon *daemon)
     daemon->sources.count = 0;
     dedup_close(daemon->sources.dedup);
     daemon->sources.dedup = NULL;
-    capture_close(daemon->capture);
-    daemon->capture = NULL;
     pthread_mutex_unlock(&daemon->parts_lock);
     pthread_mutex_lock(&daemon->lock);
     daemon->stop = true;
@@ -518,6 +519,7 @@ static void close_all(struct daemon *daemon)
                   daemon->backlog.last_failure);
     /* Until here, so that who asked for the end can see it come. */
     operations_close(daemon->operations);
+    capture_close(daemon->capture); /* nothing waits in it; its counts were to be seen */
     history_close(daemon->history);
     flow_close(daemon->flow);
     agent_parts_close(&daemon->parts);

@@ -86,6 +86,11 @@ void pipeline_give_up_at(struct pipeline *pipeline, int64_t mono_ms)
     uploader_give_up_at(pipeline->uploader, mono_ms);
 }
 
+int64_t pipeline_paced_at_ms(const struct pipeline *pipeline)
+{
+    return uploader_paced_at_ms(pipeline->uploader);
+}
+
 /* ---- stalls ---- */
 
 static bool stalled(struct pipeline *pipeline, const char *stream, int64_t now_ms)

@@ -52,6 +52,8 @@ int pipeline_open(struct pipeline **out, const struct pipeline_options *options,
 void pipeline_close(struct pipeline *pipeline);
 /* Uploads that the bandwidth holds back fail from then on (monotonic). Any thread. */
 void pipeline_give_up_at(struct pipeline *pipeline, int64_t mono_ms);
+/* When the bandwidth last held an upload back (monotonic; 0: never). Any thread. */
+int64_t pipeline_paced_at_ms(const struct pipeline *pipeline);
 
 /* flush: seal whatever is open, whatever the policy says. Errors are the spool's;
  * a stream that fails is logged and waits, the others go on. */

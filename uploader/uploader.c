@@ -73,6 +73,7 @@ struct uploader {
     struct pace pace;
     size_t turn; /* steps */
     _Atomic int64_t give_up_at_ms;
+    _Atomic int64_t paced_at_ms;
     char last_failure[400];
 };
 
@@ -316,6 +317,11 @@ void uploader_give_up_at(struct uploader *uploader, int64_t mono_ms)
     atomic_store(&uploader->give_up_at_ms, mono_ms);
 }
 
+int64_t uploader_paced_at_ms(const struct uploader *uploader)
+{
+    return atomic_load(&uploader->paced_at_ms);
+}
+
 /* In steps, so that a stop need not wait for the whole of it. */
 static int wait_for_bandwidth(void *context, size_t bytes, struct error *err)
 {
@@ -326,6 +332,10 @@ static int wait_for_bandwidth(void *context, size_t bytes, struct error *err)
     for (; now_ms < until_ms; now_ms = clock_mono_ms(clock)) {
         if (now_ms >= atomic_load(&uploader->give_up_at_ms))
             return error_set(err, ERROR_RETRY, "stopped before upload.bandwidth let it end");
+        /* Whoever is to open it anew may be this thread; until then events are refused. */
+        if (spool_has_failed(uploader->options.spool))
+            return error_set(err, ERROR_RETRY, "the spool is to be opened anew first");
+        atomic_store(&uploader->paced_at_ms, now_ms);
         clock_sleep_ms(clock, until_ms - now_ms < PACE_STEP_MS ? until_ms - now_ms : PACE_STEP_MS);
     }
     return OK;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the daemon ends, and what the watchdog hears of it."""
+import json
 import os
 import shutil
 import signal
@@ -53,6 +54,14 @@ class Stop(Case):
         self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
         agent.process.send_signal(signal.SIGTERM)
         until(lambda: 'msg="stopping"' in agent.log(), "it stops")
+
+        def status():
+            return json.loads(agent.get("/v1/status", agent.operations)[1])
+
+        until(lambda: not status()["sources"], "its doors are closed")
+        clicks = status()["tables"]["clicks"]
+        self.assertEqual((clicks["received"], clicks["kept"], sum(clicks["in_spool"].values())), (1, 1, 1),
+                         "what was counted is to be seen to the end")
         agent.process.send_signal(signal.SIGTERM)
         self.assertEqual(agent.process.wait(timeout=20), DONE, agent.log())
         self.assertIn("asked again to stop", agent.log())
