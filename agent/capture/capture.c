@@ -170,3 +170,22 @@ void capture_table_statistics(struct capture *capture, size_t table,
     }
     pthread_mutex_unlock(&capture->lock);
 }
+
+/* ---- after a failure ---- */
+
+int capture_has_stored(struct capture *capture, const struct spool_checkpoint *checkpoint,
+                       bool *stored, struct error *err)
+{
+    struct spool *spool = capture->options.spool;
+    struct buf value = {0};
+    bool found = false;
+    /* Reads go on in an environment that failed, but what they see may not be on the disk. */
+    int rc = spool_has_failed(spool) ? ERROR_RETRY : OK;
+    if (rc == OK)
+        rc = spool_checkpoint_get(spool, checkpoint->key, &value, &found, err);
+    if (rc == ERROR_RETRY || spool_has_failed(spool))
+        rc = error_set(err, ERROR_RETRY, "the spool is not open again after a failure");
+    *stored = rc == OK && found && slice_equal(buf_slice(&value), checkpoint->value);
+    buf_free(&value);
+    return rc;
+}

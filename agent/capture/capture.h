@@ -20,7 +20,13 @@
  *             whatever else is in its cut.
  * Threads     capture_*: any. An intake belongs to one thread; tickets are answered on the
  *             committer's thread, which holds no lock then.
- * Errors      ERROR_LIMIT: no room, nothing was kept, the same may succeed later.
+ * Errors      ERROR_LIMIT: no room, nothing was kept, the same may succeed later. So do all
+ *             others (ERROR_RETRY: the spool is being opened anew), except
+ *             ERROR_IO of a ticket: a write failed, and whether the request is durable is not
+ *             known; it may be in the table later. Its source does not simply hand it in again:
+ *             it asks capture_has_stored first (files, standard input), or leaves it to the
+ *             sender, who is told (HTTP, streams), or lets it go (datagrams). It is counted as
+ *             rejected.
  */
 #ifndef AGENT_CAPTURE_CAPTURE_H
 #define AGENT_CAPTURE_CAPTURE_H
@@ -122,6 +128,11 @@ bool intake_is_full(const struct intake *intake);
 size_t capture_request_bytes_max(const struct capture *capture);
 /* The source found the event bad itself (too large, no UTF-8 frame, ...). */
 void intake_refuse(struct intake *intake, enum refusal_reason reason);
+/* After ERROR_IO: whether the request whose ticket had this checkpoint is durable. Its value must
+ * be one that no other request stored under the key. ERROR_RETRY: the spool is not open again,
+ * ask later. Of a spool that was set aside nothing is stored. */
+int capture_has_stored(struct capture *capture, const struct spool_checkpoint *checkpoint,
+                       bool *stored, struct error *err) MUST_USE;
 /* For a source without a sender to tell: the event that was just refused becomes a row of
  * dead_letters, in the same transaction as the request's good ones. */
 struct dead_letter {

@@ -67,6 +67,7 @@ void reader_drop(struct reader *reader)
     let_original_go(reader);
     reader->file = NULL;
     reader->retry_at_ms = 0;
+    reader->unknown = false;
     file->busy = false;
     if (file->state == TAIL_COPY || (file->state == TAIL_FAULTY && file->gone_at_ms != 0))
         files_close_descriptor(files, file);
@@ -178,15 +179,10 @@ static void drop_taken(struct reader *reader)
     reader->from = from;
 }
 
-void reader_answered(struct reader *reader, int64_t now_ms)
+static void settle(struct reader *reader)
 {
     struct files *files = reader->shared->files;
     struct tail_file *file = reader->file;
-    reader->waiting = false;
-    if (reader->rc != OK) {
-        refuse(reader, now_ms);
-        return;
-    }
     reader->retry_ms = RETRY_MIN_MS;
     struct tail_file *original = reader->original;
     let_original_go(reader);
@@ -202,6 +198,38 @@ void reader_answered(struct reader *reader, int64_t now_ms)
     files_set_state(files, file, TAIL_FINISHED, NULL);
     reader_drop(reader);
     files_close_descriptor(files, file);
+}
+
+void reader_answered(struct reader *reader, int64_t now_ms)
+{
+    reader->waiting = false;
+    reader->unknown = reader->rc == ERROR_IO;
+    if (reader->rc == OK)
+        settle(reader);
+    else
+        refuse(reader, now_ms);
+}
+
+/* What the spool says of the place that may be durable decides: behind it, or once more. */
+static void ask_spool(struct reader *reader, int64_t now_ms)
+{
+    struct error err;
+    bool stored = false;
+    if (capture_has_stored(reader->shared->capture, &reader->checkpoints[0], &stored, &err) != OK) {
+        refuse(reader, now_ms);
+        return;
+    }
+    log_event(LOG_LEVEL_WARN, "tail",
+              stored ? "a write that failed was kept, going on behind it"
+                     : "a write that failed was not kept, its lines are handed in again",
+              "file=\"%s\" offset=%llu", reader->file->path,
+              (unsigned long long)reader->file->place.offset);
+    reader->unknown = false;
+    reader->retry_at_ms = 0;
+    if (stored)
+        settle(reader);
+    else
+        offer(reader, now_ms);
 }
 
 /* ---- what a file is ---- */
@@ -666,6 +694,10 @@ static void look(struct reader *reader, int64_t now_ms)
 
 void reader_step(struct reader *reader, int64_t now_ms)
 {
+    if (reader->retry_at_ms != 0 && reader->unknown) {
+        ask_spool(reader, now_ms);
+        return;
+    }
     if (reader->retry_at_ms != 0) {
         offer(reader, now_ms);
         return;

@@ -18,6 +18,7 @@ struct reader;
 /* What the readers of a source have in common. */
 struct reader_shared {
     struct files *files;
+    struct capture *capture;
     struct intake *intake;
     size_t table;
     const char *host;
@@ -50,6 +51,7 @@ struct reader {
     bool last;              /* what stands behind the last line end is a line */
     struct tail_place next; /* the file's, once the ticket is back */
     bool waiting;           /* the ticket is out */
+    bool unknown;           /* it came back with ERROR_IO: `next` may be durable */
     bool answered;          /* it is back; guarded by the source's lock, as the next */
     int rc;
     int64_t retry_at_ms; /* 0: not refused */

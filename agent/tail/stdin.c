@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -29,6 +30,8 @@ enum {
 };
 #define NAME "standard input"
 
+enum { NUMBER_SIZE = 16 };
+
 struct event_source {
     struct ticket ticket; /* first */
     struct source_options options;
@@ -37,6 +40,12 @@ struct event_source {
     struct input *input;
     struct buf text; /* read and not durable yet */
     bool input_ended;
+    struct spool_checkpoint checkpoint; /* key and value are the next two */
+    char key[400];
+    uint8_t number[NUMBER_SIZE]; /* of this life and its request, u64 each, little endian */
+    bool unknown;                /* the request may be durable: its write failed */
+    size_t unknown_taken;
+    struct line_place unknown_place;
     int wake_fd;
     pthread_t thread;
     bool running;
@@ -79,6 +88,25 @@ static void wait_for(struct event_source *source, bool input, int ms)
 
 /* ---- handing in ---- */
 
+/* After a write that failed: its number, in the spool, says that it was kept. False: that can't be
+ * told yet. *taken 0: it was not, it is to be handed in again. */
+static bool ask_spool(struct event_source *source, size_t *taken)
+{
+    struct error err;
+    bool stored = false;
+    if (capture_has_stored(source->options.capture, &source->checkpoint, &stored, &err) != OK)
+        return false;
+    log_event(LOG_LEVEL_WARN, "stdin",
+              stored ? "a write that failed was kept, going on behind it"
+                     : "a write that failed was not kept, its lines are handed in again",
+              "line=%llu", (unsigned long long)source->sink.place.line);
+    source->unknown = false;
+    *taken = stored ? source->unknown_taken : 0;
+    if (stored)
+        source->sink.place = source->unknown_place;
+    return true;
+}
+
 /* True: it is durable, and *taken of the text can go. */
 static bool offer(struct event_source *source, size_t *taken)
 {
@@ -86,17 +114,22 @@ static bool offer(struct event_source *source, size_t *taken)
     struct line_place before = sink->place;
     struct error err;
     source->ticket.done = on_durable;
+    source->ticket.checkpoints = &source->checkpoint;
+    source->ticket.checkpoint_count = 1;
     atomic_store(&source->answered, false);
     if (intake_begin(sink->intake, source->table, &source->ticket, &err) != OK)
         return false;
     *taken = lines_take(sink, buf_slice(&source->text), source->input_ended);
-    atomic_fetch_add(&source->requests, 1);
-    if (!intake_end(sink->intake))
-        return true;
+    put_u64le(source->number + 8, atomic_fetch_add(&source->requests, 1));
+    bool waits = intake_end(sink->intake);
+    ASSERT(waits); /* for the number at least */
     while (!atomic_load(&source->answered))
         wait_for(source, false, -1);
     if (atomic_load(&source->answer_rc) == OK)
         return true;
+    source->unknown = atomic_load(&source->answer_rc) == ERROR_IO;
+    source->unknown_taken = *taken;
+    source->unknown_place = sink->place;
     sink->place = before;
     return false;
 }
@@ -118,7 +151,7 @@ static void take_lines(struct event_source *source)
     source->sink.line_bytes_max = atomic_load(&source->line_bytes_max);
     while (lines_any(&source->sink, buf_slice(&source->text), source->input_ended)) {
         size_t taken = 0;
-        if (offer(source, &taken)) {
+        if (source->unknown ? ask_spool(source, &taken) : offer(source, &taken)) {
             drop_front(&source->text, taken);
             wait_ms = RETRY_MIN_MS;
         } else if (atomic_load(&source->closing)) {
@@ -161,8 +194,9 @@ static void *run(void *context)
     }
     if (source->text.len > 0)
         log_event(LOG_LEVEL_WARN, "stdin", "stopped, what was read last is not kept",
-                  "bytes=%zu behind_line=%llu", source->text.len,
-                  (unsigned long long)source->sink.place.line);
+                  "bytes=%zu behind_line=%llu unknown_bytes=%zu", source->text.len,
+                  (unsigned long long)source->sink.place.line,
+                  source->unknown ? source->unknown_taken : 0);
     if (source->input_ended)
         log_event(LOG_LEVEL_INFO, "stdin", "standard input has ended", "lines=%llu",
                   (unsigned long long)source->sink.place.line);
@@ -202,6 +236,11 @@ static int stdin_open(struct event_source **out, const struct source_options *op
     source->sink = (struct line_sink){.source = NAME, .host = options->host};
     atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
     source->table = capture_find_table(options->capture, slice_cstr(options->table));
+    int len = snprintf(source->key, sizeof source->key, "stdin/%s", options->table);
+    ASSERT(len > 0 && (size_t)len < sizeof source->key);
+    put_u64le(source->number, (uint64_t)clock_wall_us(&clock_system));
+    source->checkpoint = (struct spool_checkpoint){
+        .key = slice_cstr(source->key), .value = slice_of(source->number, sizeof source->number)};
     source->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int rc = source->wake_fd >= 0 ? OK : error_errno(err, "eventfd");
     if (rc == OK && source->table == SIZE_MAX)

@@ -212,6 +212,7 @@ static int tail_open(struct event_source **out, const struct source_options *opt
     source->options = *options;
     source->shared = (struct reader_shared){
         .files = &source->files,
+        .capture = options->capture,
         .table = capture_find_table(options->capture, slice_cstr(options->table)),
         .host = options->host,
         .readers = source->readers,

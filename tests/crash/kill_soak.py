@@ -39,6 +39,7 @@ RATE = 20  # batches a second of each sender, so that ten minutes stay readable 
 
 class Program:
     """One that is started again and again."""
+    stdin = subprocess.DEVNULL
 
     def __init__(self, lake, name, arguments, ready):
         self.lake, self.name, self.arguments, self.ready = lake, name, arguments, ready
@@ -48,7 +49,7 @@ class Program:
         self.lives += 1
         self.log_path = self.lake.path(f"{self.name}-{self.lives % 10}.log")
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.arguments, stdin=self.stdin,
                                             stdout=subprocess.DEVNULL, stderr=log)
 
     def log(self):

@@ -7,20 +7,25 @@ usage: sick_disk.py [--failures N] [--seed N] [--verbose]
 The feeders and their law are those of source_kills.py; the daemon runs under `strace -e inject=`.
 First each of SICK fails again and again, N times: the daemon must mend its spool in the process
 (close, open anew, verify, a new epoch) and go on; no HTTP connection may end without an answer.
+Then N appends, two at least, are durable and reported as failed: what asks the spool before it
+hands in again (files that are followed, standard input) has each event once all the same.
 Then a sync fails and never works again: the daemon stays, refuses with 503 and says so at /readyz;
 SIGTERM ends it, and a start without the fault has all that was ever answered.
 """
 import argparse
+import contextlib
 import http.client
 import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 
 import source_kills
-from source_kills import Batches, Datagrams, Keyed, Kills, Pixel, Stream
+from source_kills import Batches, Datagrams, Feeder, Keyed, Kills, Pixel, Stream, Tail, body_of
 from lake import until
 import lake as programs
 
@@ -57,13 +62,83 @@ class SickDatagrams(Datagrams):
     whole = False
 
 
-FEEDERS = (SickBatches, SickKeyed, SickPixel, Stream, SickDatagrams)
+class Stdin(Feeder):
+    """The pipe that each life of the agent begins with. What was written before it ended was
+    read by an agent that lives on, so all of it must be there."""
+    name = "stdin"
+    ordered = True
+    silent = True
+
+    def __init__(self, lake, seed):
+        super().__init__(lake, seed)
+        self.lock = threading.Lock()
+        self.pipe, self.lines, self.rest = None, [], b""
+
+    def listen(self):
+        return "stdin:?table=clicks"
+
+    def plug(self, pipe):
+        with self.lock:
+            os.set_blocking(pipe.fileno(), False)
+            self.pipe, self.lines, self.rest = pipe, self.unit([]), b""
+
+    def unplug(self):
+        """The agent is about to end: what it did not read is lost."""
+        with self.lock, contextlib.suppress(BrokenPipeError):
+            self.pipe.close()
+            self.pipe = None
+
+    def write(self):
+        with contextlib.suppress(BlockingIOError):
+            self.rest = self.rest[os.write(self.pipe.fileno(), self.rest):]
+
+    def feed(self):
+        with self.lock:
+            if self.pipe is None:
+                return
+            if not self.rest:
+                names = self.names(self.draw.randrange(1, 60))
+                self.lines.extend(names)
+                self.rest = body_of(names) + b"\n"
+            self.write()
+            self.progress += not self.rest
+
+    def end(self, ended):
+        """Of an agent that is well; `ended` says that it saw the end."""
+        with self.lock:
+            until(lambda: self.write() or not self.rest, "the pipe takes all", 30)
+        self.unplug()
+        until(ended, "standard input has ended", 30)
+        self.answer(self.lines)
+
+    def hold(self, found):
+        gone = [name for name in self.answered if not found[name]]
+        assert not gone, f"{self.name}: {len(gone)} are gone, {sorted(gone)[:3]}"
+        return super().hold(found)
+
+
+FEEDERS = (SickBatches, SickKeyed, SickPixel, Stream, SickDatagrams, Tail, Stdin)
+UNKNOWN = "spool.append.committed"
+ASKED = 'msg="a write that failed was kept, going on behind it"'
 
 
 class Sick(Kills):
     def __init__(self, options):
         super().__init__(options)
         self.healthy = self.agent.arguments
+        self.agent.stdin = subprocess.PIPE
+        self.stdin = next(feeder for feeder in self.feeders if isinstance(feeder, Stdin))
+
+    def revive(self):
+        super().revive()
+        self.stdin.plug(self.agent.process.stdin)
+
+    def stop(self, well=True):
+        if well:
+            self.stdin.end(lambda: 'msg="standard input has ended"' in self.agent.log())
+        else:
+            self.stdin.unplug()
+        self.agent.stop()
 
     def injected(self, call, when):
         return ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", self.lake.path("trace"), "-e",
@@ -102,20 +177,39 @@ class Sick(Kills):
             assert not getattr(feeder, "unanswered", 0), \
                 f"{feeder.name}: {feeder.unanswered} requests without an answer"
 
+    def is_kept_and_fails(self):
+        """A write that is durable, of which the agent hears that it failed."""
+        asking = [feeder for feeder in self.feeders if isinstance(feeder, (Tail, Stdin))]
+        for number in range(max(len(asking), self.options.failures)):
+            alone = asking[number % 2]
+            for feeder in self.feeders:
+                feeder.held = feeder is not alone
+            nth = self.draw.randrange(4, 12)
+            self.agent.arguments = ["env", f"BIDLAKE_FAULT=fail:{UNKNOWN}:{nth}", *self.healthy]
+            self.revive()
+            until(lambda: self.look() and ASKED in self.agent.log(),
+                  f"{alone.name} asks what became of write {nth}", 60)
+            for feeder in self.feeders:
+                feeder.held = False
+            self.each_goes_on()
+            self.stop()
+            self.done[f"writes of {alone.name} kept and reported as failed"] += 1
+
     def fails_for_ever(self):
         self.agent.arguments = self.injected("fdatasync", f"{self.draw.randrange(20, 40)}+")
         self.revive()
         until(lambda: self.look() and "FAIL spool" in self.ready()[1], "it is not ready", 60)
-        before = [feeder.progress for feeder in self.feeders if not feeder.silent]
+        asked = [feeder for feeder in self.feeders if isinstance(feeder, (Http, Stream))]
+        before = [feeder.progress for feeder in asked]
         connection = http.client.HTTPConnection("127.0.0.1", self.feeders[0].port, timeout=30)
         connection.request("POST", "/v1/events/clicks", '{"id":"refused"}')
         answer = connection.getresponse()
         assert answer.status == 503 and answer.headers["Retry-After"], answer.status
         connection.close()
-        assert before == [feeder.progress for feeder in self.feeders if not feeder.silent], \
+        assert before == [feeder.progress for feeder in asked], \
             "something was answered without a disk"
         self.done["lines of the log then"] = self.agent.log().count("\n")
-        self.agent.stop()
+        self.stop(well=False)
 
     def run(self):
         self.lake.init()
@@ -124,16 +218,18 @@ class Sick(Kills):
         for feeder in self.feeders:
             feeder.start()
         try:
+            self.stop()
+            self.is_kept_and_fails()
             for call in SICK:
-                self.agent.stop()
                 self.fails_and_works(call)
-            self.agent.stop()
+                self.stop()
             self.fails_for_ever()
             self.agent.arguments = self.healthy
             self.revive()
         finally:
             for feeder in self.feeders:
                 feeder.stop()
+        self.stdin.unplug()
         self.settle()
         # Nothing of it was so bad that it had to be given up.
         assert not os.path.exists(f"{self.lake.spool}/set-aside"), "a spool was set aside"

@@ -47,6 +47,7 @@ class Feeder:
     repeats = False   # sends again until it is answered: all that it sent must be there
     ordered = False   # of a unit a beginning may be there, else all of it or none
     whole = True      # a unit has no holes
+    held = False      # feeds nothing for now
     silent = False    # a source that answers nothing: `progress` is what was handed over
 
     def __init__(self, lake, seed):
@@ -98,7 +99,8 @@ class Feeder:
     def run(self):
         try:
             while not self.stopping.is_set():
-                self.feed()
+                if not self.held:
+                    self.feed()
                 self.stopping.wait(PAUSE)
         except Exception as error:
             self.wrong = f"{self.name}: {type(error).__name__}: {error}"

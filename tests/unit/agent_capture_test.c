@@ -691,12 +691,9 @@ static void refused_cut_holds_its_lowest_priority_back(void **state)
     bench_close(&bench);
 }
 
-static int fail_append(void *context, const char *name, struct error *err)
+static int fail_at(void *context, const char *name, struct error *err)
 {
-    (void)context;
-    return strcmp(name, "spool.append.before_commit") == 0
-               ? error_set(err, ERROR_IO, "the disk failed")
-               : OK;
+    return strcmp(name, context) == 0 ? error_set(err, ERROR_IO, "the disk failed") : OK;
 }
 
 /* A failed disk is answered as such, to all who wait, and nothing of it is counted as
@@ -710,7 +707,8 @@ static void failed_append_is_answered_to_all(void **state)
     bench_open(&bench, 0);
     must(intake_open(&intake, bench.capture, &err), &err);
     const char *events[] = {"{\"id\":\"a\"}"};
-    fault_install(fail_append, NULL);
+    char point[] = "spool.append.before_commit";
+    fault_install(fail_at, point);
     int rc = request(&bench, intake, "clicks", events, 1);
     fault_install(NULL, NULL);
     assert_int_not_equal(rc, OK);
@@ -719,6 +717,60 @@ static void failed_append_is_answered_to_all(void **state)
                              &statistics);
     assert_int_equal(statistics.kept, 0);
     assert_int_equal(statistics.rejected, 1);
+    intake_close(intake);
+    bench_close(&bench);
+}
+
+/* One request with a checkpoint, of which the append fails at the named point. */
+static int failing_request(struct bench *bench, struct intake *intake, const char *point,
+                           struct spool_checkpoint *checkpoint)
+{
+    struct waiter waiter;
+    struct error err;
+    char name[64];
+    waiter_init(&waiter);
+    waiter.ticket.checkpoints = checkpoint;
+    waiter.ticket.checkpoint_count = 1;
+    snprintf(name, sizeof name, "%s", point);
+    must(intake_begin(intake, capture_find_table(bench->capture, slice_cstr("clicks")),
+                      &waiter.ticket, &err),
+         &err);
+    event(intake, "{\"id\":\"a\"}", true);
+    fault_install(fail_at, name);
+    assert_true(intake_end(intake));
+    int rc = waiter_wait(&waiter);
+    fault_install(NULL, NULL);
+    return rc;
+}
+
+/* An append that failed may be durable. A source that hands it in again without a look has its
+ * events twice in the table; one that never does loses them. */
+static void what_a_failed_write_kept_is_known_once_the_spool_is_open(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *point;
+        const char *value;
+        bool stored;
+    } cases[] = {{"spool.append.committed", "1", true},
+                 {"spool.append.before_commit", "2", false},
+                 {"spool.append.committed", "3", true}};
+    struct bench bench;
+    struct intake *intake = NULL;
+    struct error err;
+    bool stored = false;
+    bench_open(&bench, 0);
+    must(intake_open(&intake, bench.capture, &err), &err);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spool_checkpoint checkpoint = {.key = slice_cstr("place"),
+                                              .value = slice_cstr(cases[i].value)};
+        assert_int_equal(failing_request(&bench, intake, cases[i].point, &checkpoint), ERROR_IO);
+        assert_int_equal(capture_has_stored(bench.capture, &checkpoint, &stored, &err),
+                         ERROR_RETRY);
+        must(spool_reopen(bench.spool.spool, NULL, &err), &err);
+        must(capture_has_stored(bench.capture, &checkpoint, &stored, &err), &err);
+        assert_int_equal(stored, cases[i].stored);
+    }
     intake_close(intake);
     bench_close(&bench);
 }
@@ -737,6 +789,7 @@ int main(void)
         cmocka_unit_test(full_blocks_refuse_no_event),
         cmocka_unit_test(request_beyond_the_bound_is_taken_back),
         cmocka_unit_test(failed_append_is_answered_to_all),
+        cmocka_unit_test(what_a_failed_write_kept_is_known_once_the_spool_is_open),
         cmocka_unit_test(leap_of_the_clock_begins_new_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
