@@ -102,6 +102,9 @@ static int find_answer(struct dedup *dedup, const struct dedup_entry *entry,
 {
     struct buf key = {0};
     struct buf value = {0};
+    /* Whether a write that failed was kept is known only once the spool is open again. */
+    if (spool_has_failed(dedup->spool))
+        return error_set(err, ERROR_RETRY, "the spool is being opened anew after a failure");
     buf_put_cstr(&key, answers);
     buf_put_slice(&key, buf_slice(&entry->name));
     int rc = spool_checkpoint_get(dedup->spool, buf_slice(&key), &value, found, err);

@@ -15,6 +15,9 @@
  * One for all http listeners of an agent: a sender that tries again may come to another one. A
  * key holds for its table.
  *
+ * A spool whose write failed is asked for no answer until it is open again (ERROR_RETRY): what it
+ * says before may not hold.
+ *
  * Threads  begin, store: any source's. settle: the committer's.
  */
 #ifndef AGENT_SOURCE_DEDUP_H
