@@ -41,7 +41,8 @@ enum {
     LINE_BLANKS_MAX = 4096,
     DATAGRAMS_MAX = 256, /* in one request */
     BUFFER_KEPT = 256 << 10,
-    FRESH_MS = 100, /* for the first bytes of who has just connected when the agent stops */
+    FRESH_MS = 1000, /* since it connected, for its first bytes, when the agent stops */
+    CLOSE_MS = 2000, /* for what was sent by then */
 };
 
 struct connection {
@@ -57,12 +58,13 @@ struct connection {
     bool waiting;        /* its ticket is out */
     bool refused;        /* the spool did not take it: again in a moment */
     bool fresh;          /* nothing has come yet */
-    bool ended;          /* nothing more comes */
-    bool skipping;       /* within a line that is too long */
-    bool skipped;        /* the same, before what is offered */
-    bool watched;        /* epoll looks at it */
-    bool unacked;        /* its ack did not go out: again in a moment */
-    int rc;              /* of the ticket */
+    int64_t opened_ms;
+    bool ended;    /* nothing more comes */
+    bool skipping; /* within a line that is too long */
+    bool skipped;  /* the same, before what is offered */
+    bool watched;  /* epoll looks at it */
+    bool unacked;  /* its ack did not go out: again in a moment */
+    int rc;        /* of the ticket */
 };
 
 struct event_source {
@@ -77,7 +79,8 @@ struct event_source {
     bool listening;      /* epoll looks at it */
     bool no_fds;         /* accept failed: again in a moment */
     int64_t retry_at_ms; /* 0: nothing is to be tried again */
-    int64_t close_at_ms; /* 0: not closing */
+    int64_t close_at_ms; /* at the latest; 0: not closing */
+    int64_t look_at_ms;  /* closing: when the freshest connection has had its time */
     int epoll_fd;
     int wake_fd;
     pthread_t thread;
@@ -276,7 +279,7 @@ static void advance(struct event_source *source, struct connection *connection)
         return;
     if (connection->ended && connection->unacked && !atomic_load(&source->closing))
         watch(connection, false);
-    else if (connection->ended || atomic_load(&source->closing))
+    else if (connection->ended)
         close_connection(source, connection);
     else
         watch(connection, true);
@@ -305,6 +308,7 @@ static struct connection *add_connection(struct event_source *source, int fd)
     connection->source = source;
     connection->fd = fd;
     connection->fresh = !source->datagram;
+    connection->opened_ms = clock_mono_ms(&clock_system);
     connection->ticket.done = on_durable;
     connection->next = source->connections;
     source->connections = connection;
@@ -467,11 +471,27 @@ static void dispatch(struct event_source *source, void *what)
         read_stream(source, what);
 }
 
-static bool any_fresh(const struct event_source *source)
+static bool is_unread(const struct connection *connection)
 {
-    for (const struct connection *at = source->connections; at != NULL; at = at->next) {
-        if (at->fresh)
-            return true;
+    uint8_t byte;
+    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0; /* 0: its end, too */
+}
+
+/* What was sent to a connection that is ours is read before it is closed: its sender would have
+ * to take it for durable if he asks for no acks, and see a reset if he does. The last look
+ * counts, not the clock: the whole process may have stood still. */
+static bool take_unread(struct event_source *source, bool late)
+{
+    for (struct connection *at = source->connections; at != NULL; at = at->next) {
+        if (at->waiting || at->refused || at->ended || (late && !at->fresh) || !is_unread(at))
+            continue;
+        if (!source->datagram)
+            read_stream(source, at);
+        else if (!source->inherited) /* else they wait for the next agent */
+            read_datagrams(source, at);
+        else
+            continue;
+        return true;
     }
     return false;
 }
@@ -481,16 +501,26 @@ static bool is_done(struct event_source *source, int64_t now_ms)
     if (!atomic_load(&source->closing))
         return false;
     if (source->close_at_ms == 0)
-        source->close_at_ms = now_ms + FRESH_MS;
-    return !any(source, false) && (now_ms >= source->close_at_ms || !any_fresh(source));
+        source->close_at_ms = now_ms + CLOSE_MS;
+    bool late = now_ms >= source->close_at_ms;
+    while (take_unread(source, late))
+        late = late || clock_mono_ms(&clock_system) >= source->close_at_ms;
+    if (any(source, false))
+        return false;
+    source->look_at_ms = 0;
+    for (const struct connection *at = source->connections; at != NULL; at = at->next) {
+        if (at->fresh && at->opened_ms + FRESH_MS > source->look_at_ms)
+            source->look_at_ms = at->opened_ms + FRESH_MS;
+    }
+    return late || now_ms >= source->look_at_ms;
 }
 
 /* -1: for ever */
 static int wait_ms_of(const struct event_source *source, int64_t now_ms)
 {
     int64_t at_ms = source->retry_at_ms;
-    if (source->close_at_ms > now_ms && (at_ms == 0 || source->close_at_ms < at_ms))
-        at_ms = source->close_at_ms;
+    if (source->look_at_ms > now_ms && (at_ms == 0 || source->look_at_ms < at_ms))
+        at_ms = source->look_at_ms;
     return at_ms == 0 ? -1 : at_ms > now_ms ? (int)(at_ms - now_ms) : 0;
 }
 

@@ -235,9 +235,23 @@ void connection_turn_away(struct connection *connection)
     refuse(connection, &(struct http_fault){503, "too many connections"});
 }
 
+/* What lies there was sent in time, only this process was late: it may have stood still, and a
+ * close would reset the request that the peer has just sent. */
+static bool is_unread(const struct connection *connection)
+{
+    uint8_t byte;
+    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void connection_expire(struct connection *connection)
 {
     struct http_server *server = connection->server;
+    if (connection->state == CONNECTION_IDLE && is_unread(connection)) {
+        connection_enter(connection, CONNECTION_IDLE);
+        connection->readable = true;
+        connection_queue(connection);
+        return;
+    }
     bool late = connection->state == CONNECTION_HEAD || connection->state == CONNECTION_BODY;
     if (late || connection->state == CONNECTION_SENDING)
         atomic_fetch_add(&server->timed_out, 1);

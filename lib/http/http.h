@@ -103,8 +103,8 @@ struct http_options {
 
 int http_open(struct http_server **out, const struct http_options *options,
               struct error *err) MUST_USE;
-/* Takes no new connections and closes the silent ones; each further answer is the last of its
- * connection. */
+/* Takes no new connections and closes the silent ones, those that never asked a second after they
+ * came; each further answer is the last of its connection. */
 void http_pause(struct http_server *server);
 /* What was begun is answered, for CLOSE_MS at most; what waits is waited for. */
 void http_close(struct http_server *server);

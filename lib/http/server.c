@@ -29,7 +29,7 @@ enum {
     ACCEPTS_MAX = 256,     /* a turn */
     TURNED_AWAY_MAX = 512, /* that are told; more are closed without a word */
     ACCEPT_AGAIN_MS = 100,
-    FRESH_MS = 100, /* for the first request of who has just connected when it is paused */
+    FRESH_MS = 1000, /* since it connected, for its first request, when it is paused */
 };
 
 /* ---- lists ---- */
@@ -276,19 +276,19 @@ static void take_event(struct connection *connection, uint32_t events)
         connection_read(connection);
 }
 
-/* Who has connected by now may still ask; connections that were silent since their last answer
- * are read once more, then closed. */
+/* Who has just connected may still ask; connections that were silent since their last answer
+ * are read once more, then closed. The idle ones' deadlines move by as much, so their list
+ * keeps its order. */
 static void begin_pause(struct http_server *server)
 {
     server->pausing = true;
     server->accept_at_ms = 0;
     listen_or_not(server, false);
-    size_t count = server->in[CONNECTION_IDLE].count;
-    for (size_t i = 0; i < count; i++) {
-        struct connection *connection = server->in[CONNECTION_IDLE].first;
-        connection_enter(connection, CONNECTION_IDLE); /* its deadline is another now */
-        connection->readable = true;
-        connection_queue(connection);
+    int64_t sooner_ms = server->options.idle_ms - FRESH_MS;
+    for (struct connection *at = server->in[CONNECTION_IDLE].first; at != NULL; at = at->next) {
+        at->deadline_ms -= sooner_ms > 0 ? sooner_ms : 0;
+        at->readable = true;
+        connection_queue(at);
     }
 }
 
@@ -299,7 +299,7 @@ static bool is_done(struct http_server *server)
     if (server->close_at_ms == 0)
         server->close_at_ms = server->now_ms + CLOSE_MS;
     size_t others = atomic_load(&server->connections) - server->in[CONNECTION_WAITING].count;
-    if (server->in[CONNECTION_WAITING].count > 0)
+    if (server->in[CONNECTION_WAITING].count > 0 || server->ready_first != NULL)
         return false;
     return others == 0 || server->now_ms >= server->close_at_ms;
 }

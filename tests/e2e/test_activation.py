@@ -6,11 +6,15 @@ import http.client
 import itertools
 import os
 import re
+import select
 import signal
 import socket
 import stat
 import subprocess
+import sys
+import termios
 import threading
+import time
 import unittest
 
 import lake
@@ -43,6 +47,9 @@ class Manager:
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
             return log.read()
+
+    def ready(self, starts=1):
+        until(lambda: self.log().count('msg="ready"') == starts, "ready")
 
     def stop(self, how):
         self.agent.send_signal(how)
@@ -112,6 +119,12 @@ def unix_sender(path):
     return send
 
 
+def unread(sender):
+    """How many bytes the other end of a unix socket has not read."""
+    count = fcntl.ioctl(sender.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    return int.from_bytes(count, sys.byteorder)
+
+
 class Activation(unittest.TestCase):
     def setUp(self):
         self.lake = Lake()
@@ -175,6 +188,86 @@ class Activation(unittest.TestCase):
         self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
         self.assertTrue(stat.S_ISSOCK(os.stat(datagrams).st_mode))
 
+    def stopping(self, manager, tcp):
+        """Asked to stop, it accepts no more: who connects now stays in the queue."""
+        manager.agent.send_signal(signal.SIGTERM)
+
+        def queue_stays():
+            with socket.create_connection(tcp.getsockname(), timeout=20):
+                waiting = tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+                return int.from_bytes(waiting[24:28], "little") > 0
+        until(queue_stays, "no more is accepted")
+
+    def test_nobody_is_reset_by_a_pause(self):
+        """The machine stands still while the agent stops: what was sent to it meanwhile, on
+        connections it has accepted, is served, however late it is by the clock."""
+        path = self.lake.path("clicks.sock")
+        tcp = self.listener(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0))
+        stream = self.listener(socket.AF_UNIX, socket.SOCK_STREAM, path)
+        port = tcp.getsockname()[1]
+        manager = self.manager(f"unix:{path}?table=clicks&ack=lines,http:127.0.0.1:{port}",
+                               [tcp, stream])
+        starts = 1
+        while not self.served_after_pause(manager, tcp, path, starts):
+            starts += 1  # the machine is so slow that the connections' time was over before
+            manager.start()
+        manager.start()
+        manager.ready(starts + 1)
+        self.in_table_once(manager, {"http", "unix"})
+
+    def served_after_pause(self, manager, tcp, path, starts):
+        manager.ready(starts)
+        operations = re.findall(r"kind=operations address=\S+:(\d+)", manager.log())[-1]
+
+        def accepted():
+            asked = http.client.HTTPConnection("127.0.0.1", int(operations), timeout=20)
+            asked.request("GET", "/metrics")
+            text = asked.getresponse().read().decode()
+            asked.close()
+            return len(re.findall(r"^bidlake_source_connections\{.* 1$", text, re.MULTILINE)) == 2
+
+        body = b'{"id":"http"}'
+        with socket.create_connection(tcp.getsockname(), timeout=20) as web, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as local:
+            local.settimeout(20)
+            local.connect(path)
+            until(accepted, "both connections are taken")
+            self.stopping(manager, tcp)
+            manager.agent.send_signal(signal.SIGSTOP)
+            in_time = select.select([web, local], [], [], 0)[0] == []
+            if in_time:
+                web.sendall(b"POST /v1/events/clicks HTTP/1.1\r\nHost: x\r\n"
+                            b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+                local.sendall(b'{"id":"unix"}\n')
+                time.sleep(1.2)  # longer than who has just connected is waited for
+            manager.agent.send_signal(signal.SIGCONT)
+            if in_time:
+                self.assertIn(b"HTTP/1.1 200", web.recv(4096))
+                self.assertEqual(local.recv(20), b"1\n")
+        self.assertEqual(manager.agent.wait(timeout=20 * lake.PATIENCE), 0, manager.log())
+        return in_time
+
+    def test_what_was_sent_is_read(self):
+        """A sender that asks for no acks takes for read what its connection took: when the
+        agent stops it reads on until the connection is silent."""
+        path = self.lake.path("clicks.sock")
+        stream = self.listener(socket.AF_UNIX, socket.SOCK_STREAM, path)
+        manager = self.manager(f"unix:{path}?table=clicks", [stream])
+        manager.ready()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as local:
+            local.connect(path)
+            local.sendall(b'{"id":"n0"}\n')
+            until(lambda: not unread(local), "the first line is read")
+            manager.agent.send_signal(signal.SIGSTOP)
+            names = {f"n{number}" for number in range(1, 8001)}
+            local.sendall("".join(f'{{"id":"{name}"}}\n' for name in sorted(names)).encode())
+        manager.agent.send_signal(signal.SIGTERM)
+        manager.agent.send_signal(signal.SIGCONT)
+        self.assertEqual(manager.agent.wait(timeout=20 * lake.PATIENCE), 0, manager.log())
+        manager.start()
+        manager.ready(2)
+        self.in_table_once(manager, names | {"n0"})
+
     def test_kills_refuse_nothing(self):
         """Who was connected sees a killed agent; who comes then waits for the next one."""
         path = self.lake.path("clicks.sock")
@@ -211,7 +304,7 @@ class Activation(unittest.TestCase):
         tcp = self.listener(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0))
         stream = self.listener(socket.AF_UNIX, socket.SOCK_STREAM, self.lake.path("old.sock"))
         manager = self.manager("http:127.0.0.1:0", [tcp, stream])
-        until(lambda: 'msg="ready"' in manager.log(), "ready")
+        manager.ready()
         named = re.findall(r"systemd listens.* address=(\S+)", manager.log())
         self.assertEqual(named, [f"127.0.0.1:{tcp.getsockname()[1]}", self.lake.path("old.sock")])
         self.assertEqual(manager.stop(signal.SIGTERM), 0)
