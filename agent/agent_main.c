@@ -149,9 +149,8 @@ static void on_bus_error(int number)
 {
     static const char text[] =
         "bidlake-agent: SIGBUS: a page of the spool (data.mdb) does not read: the disk fails, or "
-        "the file was cut. Nothing was changed. Look at the disk; copy the spool to another "
-        "one, unreadable parts as zeros (ddrescue, dd conv=noerror,sync), and start with the "
-        "copy: what is missing is named and announced as lost.\n";
+        "the file was cut. Look at the disk. The next start finds what is missing and announces "
+        "it as lost, or sets the spool aside as a whole (set-aside/) and begins a new one.\n";
     ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
     (void)n;
     raise(number); /* the handler was for one time: now it ends the process */

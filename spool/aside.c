@@ -260,14 +260,16 @@ static void walk_free_pages(MDB_env *env, MDB_txn *txn)
     mdb_cursor_close(cursor);
 }
 
-static void walk_all(const char *directory, uint64_t map_bytes)
+static void walk_all(const struct spool *spool, uint64_t map_bytes)
 {
     MDB_env *env = NULL;
     MDB_txn *txn = NULL;
     MDB_dbi dbi = 0;
+    unsigned flags =
+        MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS | (spool->no_readahead ? MDB_NORDAHEAD : 0U);
     if (mdb_env_create(&env) != MDB_SUCCESS || mdb_env_set_maxdbs(env, DB_COUNT + 1) != 0 ||
         mdb_env_set_mapsize(env, map_bytes) != 0 ||
-        mdb_env_open(env, directory, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, 0640) != 0 ||
+        mdb_env_open(env, spool->directory, flags, 0640) != 0 ||
         mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0)
         return;
     walk_tree(txn, 0, true); /* LMDB's free pages, then its databases */
@@ -292,7 +294,7 @@ int aside_probe(struct spool *spool, struct error *err)
         return OK;
     if (child == 0) {
         leave_parent(parent);
-        walk_all(spool->directory, info.me_mapsize);
+        walk_all(spool, info.me_mapsize);
         _exit(0);
     }
     while (waitpid(child, &status, 0) < 0) {
@@ -301,10 +303,11 @@ int aside_probe(struct spool *spool, struct error *err)
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return OK;
-    /* A sector that doesn't read now may do so later, or be copied by a person: that is no
-     * damage that LMDB would build on. Where the parent must look it ends as well. */
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS)
-        return OK;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS) {
+        error_set(err, ERROR_IO, "a page of LMDB's tree does not read");
+        err->cause = EIO;
+        return ERROR_IO;
+    }
     return error_set(err, ERROR_CORRUPT,
                      "a page of LMDB's tree is damaged: a look at all of them "
                      "ended with %s",

@@ -23,8 +23,9 @@ int aside_move(struct spool *spool, const struct error *why, struct error *err) 
 /* A file shorter than LMDB's pages would end the process at the first look behind its end. */
 int aside_check_length(struct spool *spool, struct error *err) MUST_USE;
 
-/* Walks all of LMDB's trees in a process of its own, where a page that is damaged
- * ends nothing else: LMDB trusts its pages. ERROR_CORRUPT: it was ended. */
+/* Walks all of LMDB's trees in a process of its own, where a page that is damaged or does not
+ * read ends nothing else: LMDB trusts its pages. ERROR_CORRUPT: it was ended; ERROR_IO with
+ * EIO: by a page that does not read. */
 int aside_probe(struct spool *spool, struct error *err) MUST_USE;
 
 /* Reads the tree of all blocks, and the newest blocks of each stream whole: those that don't

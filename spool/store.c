@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/base/assert.h"
+#include "lib/base/memory.h"
 #include "spool/segment.h"
 
 enum {
@@ -413,7 +414,7 @@ int store_list_streams(struct spool *spool, MDB_txn *txn, struct arena *arena,
 int range_open(struct range_walk *walk, struct spool *spool, MDB_txn *txn, enum store_db db,
                uint32_t stream_id, struct error *err)
 {
-    *walk = (struct range_walk){.stream_id = stream_id};
+    *walk = (struct range_walk){.spool = spool, .stream_id = stream_id};
     int cause = mdb_cursor_open(txn, spool->dbi[db], &walk->cursor);
     return cause == MDB_SUCCESS ? OK : store_error(err, "spool: open a cursor", cause);
 }
@@ -477,12 +478,13 @@ int range_next(struct range_walk *walk, struct error *err)
     return range_stand(walk, cause, key, value, err);
 }
 
+enum { HEADER = 16, FLAGS_AT = 10, PAGES_AT = 12, OVERFLOW_PAGE = 4 };
+
 /* A large value has pages of its own, which LMDB frees by what it finds before its bytes: page
  * number, flags, number of pages. It believes what it finds there, and asserts some of it. Zeros,
  * which a disk that lost the page gives, do no harm. */
 static bool has_page_header(struct slice value)
 {
-    enum { HEADER = 16, FLAGS_AT = 10, PAGES_AT = 12, OVERFLOW_PAGE = 4 };
     size_t page = (size_t)sysconf(_SC_PAGESIZE); /* as LMDB makes its own */
     const uint8_t *header = value.data - HEADER;
     uint16_t flags = 0;
@@ -496,10 +498,56 @@ static bool has_page_header(struct slice value)
            (pages == 0 || pages == (HEADER + value.len - 1) / page + 1);
 }
 
+/* That header, where the disk does not give its page: written anew, zeros behind it, for LMDB
+ * would end the process at the look. Its number stands behind the key of the value. Only what
+ * does not read is written to. */
+static int mend_page_header(const struct range_walk *walk, struct error *err)
+{
+    const struct spool *spool = walk->spool;
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    const uint8_t *header = walk->value.data - HEADER;
+    const uint16_t flags = OVERFLOW_PAGE;
+    const uint32_t pages = (uint32_t)((HEADER + walk->value.len - 1) / size + 1);
+    uint64_t number = 0;
+    MDB_envinfo info = {0};
+    if (walk->value.len <= size / 2 || (uintptr_t)header % size != 0 ||
+        store_can_read(slice_of(header, HEADER)))
+        return OK;
+    memcpy(&number, walk->key.data + walk->key.len, sizeof number);
+    int cause = mdb_env_info(spool->env, &info);
+    if (cause != MDB_SUCCESS)
+        return store_error(err, "spool: mdb_env_info", cause);
+    uint8_t *page = memory_alloc(size, 1);
+    bool known = number >= 2 && number + pages <= info.me_last_pgno + 1;
+    ssize_t given = known ? pread(spool->data_fd, page, size, (off_t)(number * size)) : 0;
+    if (!known || given > 0 || (given < 0 && errno != EIO)) {
+        free(page);
+        return error_set(err, ERROR_CORRUPT, "spool: the page of the record at %llu",
+                         (unsigned long long)walk->from);
+    }
+    memset(page, 0, size);
+    memcpy(page, &number, sizeof number);
+    memcpy(page + FLAGS_AT, &flags, sizeof flags);
+    memcpy(page + PAGES_AT, &pages, sizeof pages);
+    ssize_t written = pwrite(spool->data_fd, page, size, (off_t)(number * size));
+    bool mended = written == (ssize_t)size && store_can_read(slice_of(header, HEADER)) &&
+                  memcmp(header, page, HEADER) == 0;
+    free(page);
+    return mended
+               ? OK
+               : error_set(err, ERROR_CORRUPT,
+                           "spool: the first page of the record at %llu does not read, and can't "
+                           "be written anew",
+                           (unsigned long long)walk->from);
+}
+
 int range_delete(struct range_walk *walk, struct error *err)
 {
     ASSERT(walk->valid);
     uint64_t from = walk->from;
+    int rc = mend_page_header(walk, err);
+    if (rc != OK)
+        return rc;
     if (!has_page_header(walk->value))
         return error_set(err, ERROR_CORRUPT, "spool: the first page of the record at %llu",
                          (unsigned long long)from);

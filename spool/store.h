@@ -55,9 +55,10 @@ struct spool {
     bool read_only;
     bool no_sync;
     bool drop_oldest;
-    bool opened;      /* for writing, all of it */
-    bool was_here;    /* a spool of ours, before it was opened */
-    bool closed_well; /* by who had it open for writing before */
+    bool opened;       /* for writing, all of it */
+    bool was_here;     /* a spool of ours, before it was opened */
+    bool no_readahead; /* a page did not read: its neighbours must not fail with it */
+    bool closed_well;  /* by who had it open for writing before */
     uint64_t bytes_max;
     uint64_t bytes_reserve;
     uint64_t page_size;
@@ -172,6 +173,7 @@ int store_list_streams(struct spool *spool, MDB_txn *txn, struct arena *arena,
 
 struct range_walk {
     MDB_cursor *cursor;
+    const struct spool *spool;
     uint32_t stream_id;
     bool valid; /* false: behind the last entry */
     uint64_t from;

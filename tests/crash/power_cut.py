@@ -51,8 +51,8 @@ def run(*command, **how):
 class Disk:
     """The recording disk, mounted, as a context; `mark` is the file for remarks."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, image_bytes=IMAGE_BYTES):
+        self.folder, self.image_bytes = folder, image_bytes
         os.makedirs(folder, exist_ok=True)
         self.image, self.log = self.path("image"), self.path("log")
         self.fuse, self.mount = self.path("fuse"), self.path("mounted")
@@ -63,7 +63,7 @@ class Disk:
 
     def __enter__(self):
         with open(self.image, "wb") as file:
-            file.truncate(IMAGE_BYTES)
+            file.truncate(self.image_bytes)
         run("mkfs.ext4", "-q", "-F", "-b", "4096", "-J", "size=4", "-E",
             "nodiscard,lazy_itable_init=0,lazy_journal_init=0", self.image)
         for directory in (self.fuse, self.mount):

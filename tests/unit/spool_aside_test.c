@@ -167,7 +167,7 @@ static void unreadable_pages_are_a_damaged_block(void **state)
     assert_int_equal(damage_of(fixture->spool), 0);
 }
 
-static void die_by_sigbus(struct fixture *fixture)
+static void lose_unreadable(struct fixture *fixture)
 {
     struct error err;
     struct stat info;
@@ -184,9 +184,9 @@ static void die_by_sigbus(struct fixture *fixture)
     must(spool_lose(fixture->spool, fixture->stream, &lost, &err), &err);
 }
 
-/* Where LMDB itself must look (to free the block) SIGBUS ends the process. The restart must
- * not end the same way: it finds the block, and the rest goes on. */
-static void sigbus_is_mended_by_the_restart(void **state)
+/* To free a block LMDB itself looks at its first page, and SIGBUS would end the process: that
+ * page is written anew before. Neither does the restart end that way: the rest goes on. */
+static void unreadable_first_page_is_written_anew(void **state)
 {
     struct fixture *fixture = *state;
     struct error err;
@@ -198,16 +198,12 @@ static void sigbus_is_mended_by_the_restart(void **state)
     assert_true(pid >= 0);
     if (pid == 0) {
         in_child = true;
-        die_by_sigbus(fixture);
+        lose_unreadable(fixture);
         _exit(0);
     }
     int status = 0;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
-    struct spool_options look = {.directory = fixture->directory, .read_only = true};
-    struct spool *spool = NULL;
-    assert_int_equal(spool_open(&spool, &look, &err), ERROR_CORRUPT);
-    assert_non_null(strstr(err.text, "is cut"));
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     fixture_open(fixture);
     must(spool_list_streams(fixture->spool, &arena, &streams, &err), &err);
     assert_int_equal(streams.count, 1);
@@ -388,7 +384,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(failed_sync_is_verified_at_the_next_start, setup, teardown),
         cmocka_unit_test_setup_teardown(closed_spools_are_not_read_through, setup, teardown),
         cmocka_unit_test_setup_teardown(unreadable_pages_are_a_damaged_block, setup, teardown),
-        cmocka_unit_test_setup_teardown(sigbus_is_mended_by_the_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(unreadable_first_page_is_written_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_meta_page_sets_the_environment_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_stream_record_sets_the_environment_aside, setup,
                                         teardown),
