@@ -70,6 +70,7 @@ struct ingest {
     int64_t received_at_us; /* never goes back */
     int64_t batch_due_ms;   /* monotonic: when the batch is old enough */
     bool broken;            /* spool or deliverer failed: no input can be taken */
+    uint64_t durable_line;  /* the last of the file, or pipe */
     bool half_line;         /* the file ends in a line that was refused and may grow */
     struct input_line half; /* its place */
     int64_t progress_at_ms;
@@ -265,6 +266,22 @@ static int renew_epoch(struct ingest *ingest, struct error *err)
     return rc;
 }
 
+/* A write that failed may have been kept. The next run asks the spool for a file's place; of a
+ * pipe only who wrote it can go on, from the line that is said here. */
+static int say_what_is_durable(const struct ingest *ingest, const struct checkpoint *checkpoint,
+                               struct error *err)
+{
+    const char *next = checkpoint->have ? "a run without --again goes on behind what is durable"
+                                        : "give it what comes behind, once more";
+    if (err->code != ERROR_IO)
+        return error_wrap(err, "lines up to %llu are durable, %s",
+                          (unsigned long long)ingest->durable_line, next);
+    return error_wrap(err, "lines up to %llu are durable, of those up to %llu it is not known: %s",
+                      (unsigned long long)ingest->durable_line,
+                      (unsigned long long)checkpoint->line,
+                      checkpoint->have ? next : "look into the table");
+}
+
 /* Makes durable what the batch holds, with the place behind it. */
 static int flush_batch(struct ingest *ingest, struct checkpoint *checkpoint, struct error *err)
 {
@@ -291,7 +308,8 @@ static int flush_batch(struct ingest *ingest, struct checkpoint *checkpoint, str
     ingest->report->spool_ns += clock_thread_cpu_ns() - start_ns;
     ingest->broken = rc != OK;
     if (rc != OK)
-        return rc;
+        return say_what_is_durable(ingest, checkpoint, err);
+    ingest->durable_line = checkpoint->line;
     ingest->report->events += batch.event_count;
     ingest->report->rows += batch.row_count;
     shred_batch_reset(&ingest->batch);
@@ -458,6 +476,7 @@ static int ingest_file(struct ingest *ingest, const char *file, struct error *er
         goto out;
     }
     uint64_t start = checkpoint.offset;
+    ingest->durable_line = checkpoint.line;
     if (rc == OK && start > 0) {
         log_event(LOG_LEVEL_INFO, "ingest", "going on where an earlier run ended",
                   "file=\"%s\" offset=%llu line=%llu", file, (unsigned long long)start,

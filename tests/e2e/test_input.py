@@ -109,6 +109,28 @@ class Remembered(WithLake):
         self.assertEqual(self.lake.ingest("clicks", "--again", path)["events"], 3000)
         self.assertEqual(set(self.committed().values()), {2})
 
+    def test_write_that_failed(self):
+        """It may have been kept: a file is asked for, of a pipe the lines in question are named."""
+        path = self.lake.write("log.ndjson", b"".join(clicks(0, 60000)))
+        failed = set()
+        for point in ("committed", "before_commit"):
+            for number in (1, 2):
+                ran = self.lake.ingest("clicks", path, code=None,
+                                       fault=f"fail:spool.append.{point}:{number}")
+                if ran.code == DONE:  # fewer batches were left
+                    continue
+                failed.add(point)
+                self.assertEqual(ran.code, FAILED, ran.err)
+                self.assertIn("it is not known: a run without --again goes on", ran.err)
+        self.assertIn("committed", failed)
+        self.lake.ingest("clicks", path)
+        self.assertEqual(self.committed(), self.each_once(60000))
+        ran = self.lake.ingest("clicks", "-", code=None, stdin=b"".join(clicks(60000, 3)),
+                               fault="fail:spool.append.committed")
+        self.assertEqual(ran.code, FAILED, ran.err)
+        self.assertIn("lines up to 0 are durable, of those up to 3 it is not known: look into the "
+                      "table", ran.err)
+
     def test_half_a_line_at_the_end(self):
         """The last line of a log that is being written is half a line: it is no event, which
         must be said with its place."""
