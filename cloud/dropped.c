@@ -25,8 +25,11 @@ static const int64_t default_grace_ms = 24LL * 3600 * 1000;
 struct cleaning {
     const struct committer *committer;
     const json_t *metadata;
+    const char *table;
+    struct commit_report *report;
     struct arena arena;
     bool live_known;
+    bool live_failed;
     size_t live_count;
     const char **live; /* paths of needed manifests, sorted */
     size_t lists;      /* read in this run */
@@ -118,6 +121,7 @@ static int live_read(struct cleaning *c, struct error *err)
     if (c->live_count > 0)
         qsort(c->live, c->live_count, sizeof *c->live, path_compare);
     c->live_known = rc == OK;
+    c->live_failed = rc != OK;
     return rc;
 }
 
@@ -217,6 +221,24 @@ static int note_work(struct cleaning *c, const char *key, struct error *err)
     return rc;
 }
 
+static bool is_for_a_person(int rc)
+{
+    return rc == ERROR_INPUT || rc == ERROR_CORRUPT || rc == ERROR_LIMIT;
+}
+
+/* One note that doesn't read, or that names what doesn't, stops no other. Without the lists of
+ * what is retained nothing can be removed at all. */
+static int note_or_skip(struct cleaning *c, const char *key, struct error *err)
+{
+    int rc = note_work(c, key, err);
+    if (!is_for_a_person(rc) || c->live_failed)
+        return rc;
+    report_note(c->report, NOTE_INFO, c->table, "", 0,
+                "what the dropped snapshots of %s left behind stays where it is: %s", key,
+                err->text);
+    return OK;
+}
+
 static int notes_work(struct cleaning *c, const char *prefix, struct error *err)
 {
     int64_t grace_ms =
@@ -232,7 +254,7 @@ static int notes_work(struct cleaning *c, const char *prefix, struct error *err)
             break;
         for (size_t i = 0; rc == OK && i < list.count && c->lists < LISTS_MAX; i++)
             if (list.entries[i].modified_ms < before_ms)
-                rc = note_work(c, list.entries[i].key, err);
+                rc = note_or_skip(c, list.entries[i].key, err);
         more = list.more && list.count > 0;
         free(after);
         after = list.count > 0 ? memory_copy_cstr(list.entries[list.count - 1].key) : NULL;
@@ -245,13 +267,14 @@ static int notes_work(struct cleaning *c, const char *prefix, struct error *err)
 int dropped_remove(const struct committer *committer, const char *table, const json_t *metadata,
                    struct commit_report *report, struct error *err)
 {
-    struct cleaning c = {.committer = committer, .metadata = metadata};
+    struct cleaning c = {
+        .committer = committer, .metadata = metadata, .table = table, .report = report};
     struct buf prefix = {0};
     if (!metadata_property_bool(metadata, "gc.enabled", true))
         return OK;
     buf_printf(&prefix, "_bidlake/dropped/%s/", table);
     int rc = notes_work(&c, buf_cstr(&prefix), err);
-    if (rc == ERROR_INPUT || rc == ERROR_CORRUPT || rc == ERROR_LIMIT) {
+    if (is_for_a_person(rc)) {
         report_note(report, NOTE_INFO, table, "", 0,
                     "what dropped snapshots left behind stays where it is: %s", err->text);
         rc = OK;

@@ -354,6 +354,27 @@ static void dropped_snapshots_leave_nothing(void **state)
     assert_int_equal(rows_in_table(f), 230);
 }
 
+/* A note that does not read is named and left; the ones behind it are worked off. */
+static void bad_note_stops_no_other(void **state)
+{
+    static const char key[] = "_bidlake/dropped/db.t/0-bad.json";
+    struct fixture *f = *state;
+    struct error err;
+    bool named = false;
+    keep_few(f);
+    assert_int_equal(objstore_put_bytes(f->store, key, slice_cstr("{"), PUT_ALWAYS, &err), OK);
+    commits(f, 20);
+    fixture_pass_ms(f, DAY_MS + 1000);
+    commits(f, 1);
+    for (size_t i = 0; i < f->report.note_count; i++)
+        named = named || strstr(f->report.notes[i].text, key) != NULL;
+    assert_true(named);
+    fixture_pass_ms(f, DAY_MS + 1000);
+    commits(f, 1);
+    assert_int_equal(notes(f), 2); /* the last one's, and the bad one */
+    assert_int_equal(lists(f), 3 + 1);
+}
+
 /* What stands on somebody's tag or branch must read for ever. */
 static void manifests_of_tags_and_branches_stay(void **state)
 {
@@ -493,6 +514,7 @@ int main(void)
         T(merged_rows_keep_their_ids),
         T(old_snapshots_of_our_own_are_dropped),
         T(dropped_snapshots_leave_nothing),
+        T(bad_note_stops_no_other),
         T(manifests_of_tags_and_branches_stay),
         T(note_of_a_lost_swap_removes_nothing),
         T(what_does_not_read_stops_the_removal),
