@@ -146,6 +146,31 @@ void intake_dead_letter(struct intake *intake, const struct dead_letter *letter)
  * event was accepted and no checkpoint is to be stored), `done` does not come. */
 bool intake_end(struct intake *intake) MUST_USE;
 
+/* ---- a text of lines, as files, pipes and streams bring it ---- */
+
+enum { LINE_BLANKS_MAX = 4096 }; /* around an event, none of its bytes */
+
+struct line_place {
+    uint64_t line; /* that were taken */
+    bool skipping; /* within one that was too long, whose beginning was taken */
+};
+
+struct line_sink {
+    struct intake *intake;
+    const char *source; /* as dead letters name it */
+    const char *host;
+    size_t line_bytes_max; /* LINE_BLANKS_MAX more than an event has */
+    struct line_place place;
+};
+
+/* Between intake_begin and intake_end: takes whole lines from the front of `text`, with
+ * `last` also what stands behind the last line end, as far as they fit into one request, and
+ * says how many bytes that were. What is no event becomes a row of dead_letters. */
+size_t lines_take(struct line_sink *sink, struct slice text, bool last);
+
+/* Whether lines_take would take anything. */
+bool lines_any(const struct line_sink *sink, struct slice text, bool last);
+
 /* Counted since open. The law: received = kept + refused + rejected + waiting. */
 struct capture_table_statistics {
     uint64_t received; /* events that were handed in */

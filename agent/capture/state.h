@@ -4,6 +4,7 @@
  *
  *   tables.c     the generations: tables, their mappings and streams' names
  *   intake.c     from a source's request to the rows of an open batch
+ *   lines.c      from a text of lines to requests
  *   committer.c  the thread that cuts, appends and answers
  *   capture.c    open, close, reload, statistics
  *

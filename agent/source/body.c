@@ -84,7 +84,8 @@ void body_begin(struct body *body, struct slice text)
     }
 }
 
-struct slice body_trim(struct slice text)
+/* Without the blanks of JSON around it. */
+static struct slice trim(struct slice text)
 {
     size_t from = skip_blanks(text, 0);
     size_t to = text.len;
@@ -110,7 +111,7 @@ static bool next_of_array(struct body *body, struct slice *piece)
         body->ended = true;
         end = text.len;
     }
-    *piece = body_trim(slice_of(text.data + from, end - from));
+    *piece = trim(slice_of(text.data + from, end - from));
     return true;
 }
 
@@ -122,7 +123,7 @@ static bool next_of_lines(struct body *body, struct slice *piece)
         const uint8_t *end = memchr(from, '\n', text.len - body->at);
         size_t len = end != NULL ? (size_t)(end - from) : text.len - body->at;
         body->at += len + (end != NULL);
-        *piece = body_trim(slice_of(from, len));
+        *piece = trim(slice_of(from, len));
         if (piece->len > 0)
             return true;
     }
@@ -138,7 +139,7 @@ bool body_next(struct body *body, struct slice *piece)
     if (body->ended)
         return false;
     body->ended = true;
-    *piece = body_trim(body->text);
+    *piece = trim(body->text);
     return true;
 }
 

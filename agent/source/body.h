@@ -28,9 +28,6 @@ struct body {
     bool unclosed; /* an array without its ']' */
 };
 
-/* Without the blanks of JSON around it. */
-struct slice body_trim(struct slice text);
-
 void body_begin(struct body *body, struct slice text);
 /* The next piece, without the blanks around it; false at the end. */
 bool body_next(struct body *body, struct slice *piece);

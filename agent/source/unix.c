@@ -27,7 +27,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "agent/source/body.h"
 #include "agent/source/source.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
@@ -38,7 +37,6 @@ enum {
     EVENTS_MAX = 64,
     READ_BYTES = 64 << 10,
     RETRY_MS = 100,
-    LINE_BLANKS_MAX = 4096,
     DATAGRAMS_MAX = 256, /* in one request */
     BUFFER_KEPT = 256 << 10,
     FRESH_MS = 1000, /* since it connected, for its first bytes, when the agent stops */
@@ -51,20 +49,18 @@ struct connection {
     struct connection *next;     /* of all */
     struct connection *finished; /* of those whose ticket came back */
     int fd;
-    struct buf bytes;    /* read and not durable yet */
-    size_t offered;      /* of these, in the request that is under way */
-    uint64_t lines;      /* settled */
-    uint64_t lines_more; /* when the request is */
-    bool waiting;        /* its ticket is out */
-    bool refused;        /* the spool did not take it: again in a moment */
-    bool fresh;          /* nothing has come yet */
-    int64_t opened_ms;
-    bool ended;    /* nothing more comes */
-    bool skipping; /* within a line that is too long */
-    bool skipped;  /* the same, before what is offered */
-    bool watched;  /* epoll looks at it */
-    bool unacked;  /* its ack did not go out: again in a moment */
-    int rc;        /* of the ticket */
+    struct buf bytes;        /* read and not durable yet */
+    struct line_place place; /* before these: its lines are settled */
+    size_t offered;          /* of these, in the request that is under way */
+    struct line_place then;  /* the place when that is settled */
+    bool waiting;            /* its ticket is out */
+    bool refused;            /* the spool did not take it: again in a moment */
+    bool fresh;              /* nothing has come yet */
+    int64_t opened_ms;       /* monotonic */
+    bool ended;              /* nothing more comes */
+    bool watched;            /* epoll looks at it */
+    bool unacked;            /* its ack did not go out: again in a moment */
+    int rc;                  /* of the ticket */
 };
 
 struct event_source {
@@ -118,67 +114,6 @@ static void on_durable(struct ticket *ticket, int rc, const struct error *err)
     wake(source);
 }
 
-/* ---- events ---- */
-
-static void take_event(struct connection *connection, struct slice text, uint64_t position)
-{
-    struct event_source *source = connection->source;
-    struct shred_context context = {.source_time_us = INT64_MIN,
-                                    .host = slice_cstr(source->options.host),
-                                    .partition = -1,
-                                    .offset = -1};
-    struct refusal refusal;
-    if (intake_event(source->intake, text, &context, &refusal))
-        return;
-    struct dead_letter letter = {.source = source->options.address,
-                                 .position = (int64_t)position,
-                                 .reason = refusal.text,
-                                 .body = text};
-    intake_dead_letter(source->intake, &letter);
-}
-
-/* Blank lines are lines, but no events. The end of a line that was too long belongs to the
- * beginning that was settled before. */
-static void take_line(struct connection *connection, struct slice line)
-{
-    connection->lines_more++;
-    if (connection->skipping) {
-        connection->skipping = false;
-        return;
-    }
-    line = body_trim(line);
-    if (line.len > 0)
-        take_event(connection, line, connection->lines + connection->lines_more);
-}
-
-static void take_lines(struct connection *connection)
-{
-    struct buf *bytes = &connection->bytes;
-    size_t max = atomic_load(&connection->source->line_bytes_max);
-    while (connection->offered < bytes->len && !intake_is_full(connection->source->intake)) {
-        struct slice rest =
-            slice_of(bytes->data + connection->offered, bytes->len - connection->offered);
-        const uint8_t *end = memchr(rest.data, '\n', rest.len);
-        if (end != NULL) {
-            size_t len = (size_t)(end - rest.data);
-            take_line(connection, slice_of(rest.data, len));
-            connection->offered += len + 1;
-        } else if (connection->ended) {
-            take_line(connection, rest);
-            connection->offered = bytes->len;
-        } else if (connection->skipping) {
-            connection->offered = bytes->len;
-        } else if (rest.len >= max) {
-            /* Too long by now, whatever follows: the shredder says so. */
-            take_event(connection, rest, connection->lines + connection->lines_more + 1);
-            connection->skipping = true;
-            connection->offered = bytes->len;
-        } else {
-            break;
-        }
-    }
-}
-
 /* Taken out, not only muted: a peer that hangs up is told of whatever is asked for. */
 static void watch(struct connection *connection, bool wanted)
 {
@@ -195,17 +130,21 @@ static void watch(struct connection *connection, bool wanted)
 static void offer(struct connection *connection)
 {
     struct event_source *source = connection->source;
+    struct line_sink sink = {.intake = source->intake,
+                             .source = source->options.address,
+                             .host = source->options.host,
+                             .line_bytes_max = atomic_load(&source->line_bytes_max),
+                             .place = connection->place};
     struct error err;
     connection->refused = false;
-    connection->skipped = connection->skipping;
     connection->offered = 0;
-    connection->lines_more = 0;
     if (intake_begin(source->intake, source->table, &connection->ticket, &err) != OK) {
         connection->refused = true;
         watch(connection, false);
         return;
     }
-    take_lines(connection);
+    connection->offered = lines_take(&sink, buf_slice(&connection->bytes), connection->ended);
+    connection->then = sink.place;
     connection->waiting = intake_end(source->intake);
     atomic_fetch_add(&source->requests, 1);
     if (connection->waiting)
@@ -242,7 +181,7 @@ static void close_connection(struct event_source *source, struct connection *con
 static void write_ack(struct connection *connection)
 {
     char text[32];
-    int len = snprintf(text, sizeof text, "%" PRIu64 "\n", connection->lines);
+    int len = snprintf(text, sizeof text, "%" PRIu64 "\n", connection->place.line);
     connection->unacked =
         send(connection->fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EAGAIN;
 }
@@ -258,10 +197,10 @@ static void settle(struct connection *connection)
         buf_free(bytes);
         *bytes = (struct buf){0};
     }
-    connection->lines += connection->lines_more;
-    if (connection->lines_more > 0 && connection->source->options.ack_lines)
+    bool more = connection->then.line > connection->place.line;
+    connection->place = connection->then;
+    if (more && connection->source->options.ack_lines)
         write_ack(connection);
-    connection->lines_more = 0;
 }
 
 /* Goes on as far as it can without waiting; may close the connection. */
@@ -405,7 +344,6 @@ static void take_finished(struct event_source *source)
             advance(source, connection);
         } else {
             connection->refused = true;
-            connection->skipping = connection->skipped;
         }
     }
 }

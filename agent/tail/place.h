@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "agent/tail/lines.h"
+#include "agent/capture/capture.h"
 #include "lib/base/buf.h"
 #include "lib/base/slice.h"
 

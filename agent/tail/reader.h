@@ -11,7 +11,6 @@
 
 #include "agent/input/input.h"
 #include "agent/tail/files.h"
-#include "agent/tail/lines.h"
 
 struct reader;
 

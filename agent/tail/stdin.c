@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "agent/input/input.h"
-#include "agent/tail/lines.h"
 #include "agent/tail/tail.h"
 #include "lib/base/assert.h"
 #include "lib/base/buf.h"

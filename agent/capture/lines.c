@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/tail/lines.h"
+#include "agent/capture/capture.h"
 
 #include <string.h>
 
