@@ -103,7 +103,8 @@ class Test:
                         continue
                 pid = status.split("/")[2]
                 with open(f"/proc/{pid}/comm", encoding="ascii") as file:
-                    if unit.startswith(file.read().strip()):
+                    ours = os.path.samefile(f"/proc/{pid}/root", self.guest.root)
+                    if ours and unit.startswith(file.read().strip()):
                         return int(pid)
             except OSError:
                 continue
