@@ -454,6 +454,8 @@ out:
     temporary_close(&temporary);
     if (directory >= 0)
         close(directory);
+    if (rc == ERROR_IO)
+        synced_forget(store); /* a sync that failed is told once: what it was for is unknown */
     if (rc == ERROR_LIMIT)
         return error_wrap(err, "warehouse %s", store->root);
     return rc;
@@ -508,6 +510,8 @@ static int file_sync_all(void *impl, struct error *err)
     int rc = root_open(impl, &root, err);
     if (rc == OK)
         rc = file_sync_filesystem(root, err);
+    if (rc != OK)
+        synced_forget(impl);
     if (root >= 0)
         close(root);
     return rc;

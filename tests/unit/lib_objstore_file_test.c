@@ -496,14 +496,16 @@ static void killed_put_is_not_listed(void **state)
 struct syncs {
     unsigned each;
     unsigned all;
+    bool fail;
 };
 
 static int count_syncs(void *context, const char *name, struct error *err)
 {
     struct syncs *syncs = context;
-    (void)err;
     syncs->each += strcmp(name, "file.sync") == 0;
     syncs->all += strcmp(name, "file.sync_filesystem") == 0;
+    if (syncs->fail && strncmp(name, "file.sync", strlen("file.sync")) == 0)
+        return error_set(err, ERROR_IO, "the disk is sick");
     return OK;
 }
 
@@ -531,6 +533,29 @@ static void unsynced_puts_share_one_sync(void **state)
     assert_int_equal(syncs.each, 4); /* names of a and b, the bytes, their name */
     assert_int_equal(put(place, "a/b/3", "x", PUT_IF_ABSENT), ERROR_CONFLICT);
     assert_int_equal(syncs.each, 5);
+}
+
+/* The kernel tells of a failed sync once, and not whose bytes it were: what was known to be on
+ * disk is not known any more. */
+static void failed_sync_is_remembered(void **state)
+{
+    struct place *place = *state;
+    struct syncs syncs = {0};
+    fault_install(count_syncs, &syncs);
+    assert_int_equal(put(place, "a/b/1", "one", PUT_ALWAYS), OK);
+    syncs.each = 0;
+    assert_int_equal(put(place, "a/b/2", "two", PUT_ALWAYS), OK);
+    assert_int_equal(syncs.each, 2); /* the bytes, their name */
+    syncs.fail = true;
+    assert_int_equal(objstore_sync(place->store, &place->err), ERROR_IO);
+    syncs = (struct syncs){0};
+    assert_int_equal(put(place, "a/b/3", "three", PUT_ALWAYS), OK);
+    assert_int_equal(syncs.each, 4); /* and the names of a and b */
+    syncs.fail = true;
+    assert_int_equal(put(place, "a/b/4", "four", PUT_ALWAYS), ERROR_IO);
+    syncs = (struct syncs){0};
+    assert_int_equal(put(place, "a/b/4", "four", PUT_ALWAYS), OK);
+    assert_int_equal(syncs.each, 4);
 }
 
 static bool is_directory(const struct place *place, const char *key)
@@ -740,6 +765,7 @@ int main(void)
         TEST(failed_put_leaves_all_or_nothing),
         TEST(killed_put_is_not_listed),
         TEST(unsynced_puts_share_one_sync),
+        TEST(failed_sync_is_remembered),
         TEST(failed_sync_is_told),
         TEST(tidy_takes_old_empty_directories),
         TEST(put_that_meets_a_tidy_is_tried_again),
