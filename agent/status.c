@@ -108,8 +108,7 @@ static bool check_intake(const struct agent_view *view, struct status_check *che
 static void check_store(const struct agent_view *view, struct status_check *check)
 {
     if (view->backlog.failing)
-        set_check(check, CHECK_WARN, "events wait in the spool: %.300s",
-                  view->backlog.last_failure);
+        set_check(check, CHECK_WARN, "events wait in the spool: %s", view->backlog.last_failure);
     else if (view->step_age_ms > STEP_SLOW_MS)
         set_check(check, CHECK_WARN, "one delivery has been under way for %" PRId64 " s",
                   view->step_age_ms / 1000);

@@ -18,7 +18,7 @@ enum check_state { CHECK_OK, CHECK_WARN, CHECK_FAIL };
 struct status_check {
     const char *name;
     enum check_state state;
-    char why[400]; /* "": ok */
+    char why[500]; /* "": ok; a whole error's text, which has the cause at its end, and more */
 };
 
 enum { STATUS_CHECKS = 5 };

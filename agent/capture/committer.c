@@ -11,7 +11,7 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
-enum { BATCH_BYTES_KEPT = 2 << 20, SQUEEZE_MS = 1000 };
+enum { BATCH_BYTES_KEPT = 2 << 20, SQUEEZE_MS = 1000, SAID_AGAIN_MS = 300000 };
 #define SECOND_NS INT64_C(1000000000)
 
 /* The committer sleeps only when `asked` was false, so one wake a cut is enough. */
@@ -266,6 +266,21 @@ static int append_named(struct capture *capture, struct intake *intakes, struct 
     return rc == OK ? append_cut(capture, intakes, err) : rc;
 }
 
+/* At once where it is of another kind than the last one, else once in SAID_AGAIN_MS: a full
+ * spool refuses ten times a second for hours, some cuts between others that it takes. */
+static void say_refused(struct capture *capture, int rc, const struct error *err)
+{
+    struct refused_cuts *refused = &capture->refused;
+    int64_t now_ms = clock_mono_ns() / 1000000;
+    refused->count++;
+    if (rc == refused->rc && now_ms - refused->said_at_ms < SAID_AGAIN_MS)
+        return;
+    log_event(LOG_LEVEL_ERROR, "capture", "events refused, the spool did not take them",
+              "cuts_since_last_said=%llu error=\"%s\"", (unsigned long long)refused->count,
+              err->text);
+    *refused = (struct refused_cuts){.rc = rc, .said_at_ms = now_ms};
+}
+
 /* rc is that of the epoch: with an error the cut is refused. */
 static void commit_cut(struct capture *capture, struct intake *intakes, int64_t begun_us, int rc,
                        struct error *err)
@@ -277,8 +292,7 @@ static void commit_cut(struct capture *capture, struct intake *intakes, int64_t 
     if (rc == ERROR_LIMIT)
         squeeze(capture, intakes);
     if (rc != OK)
-        log_event(LOG_LEVEL_ERROR, "capture", "events refused, the spool did not take them",
-                  "error=\"%s\"", err->text);
+        say_refused(capture, rc, err);
     struct ticket *tickets = NULL;
     /* An intake may be closed as soon as its last ticket is answered: all are settled
      * before any is. */

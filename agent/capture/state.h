@@ -34,6 +34,13 @@ struct table {
     char stream[STREAM_NAME_MAX + 1];
 };
 
+/* Of the spool, as the log has them. */
+struct refused_cuts {
+    uint64_t count; /* since one was said */
+    int rc;         /* of that */
+    int64_t said_at_ms;
+};
+
 struct generation {
     struct generation *older; /* that is in use */
     unsigned lane_sets;       /* that go by it */
@@ -128,6 +135,7 @@ struct capture {
     pthread_t committer;
     /* the committer's own */
     struct spool_epoch_watch watch;
+    struct refused_cuts refused;
     bool epoch_is_due; /* also while making it fails */
     int64_t paid_ns;   /* monotonic: until then the commits made use up what a second may have */
     const char *epoch; /* the spool's, by which the streams are named */

@@ -144,6 +144,8 @@ class Full(Case):
         self.assertEqual(self.failures, [])
         self.assertGreater(notes["status"].count(503), 0)
         until(lambda: agent.metric(kept) == len(names), "all doors to be through")
+        # Refused many times, said once.
+        self.assertEqual(agent.log().count("events refused, the spool did not take them"), 1)
         received = agent.metric("bidlake_capture_events_received_total")
         refused = agent.metric("bidlake_capture_events_refused_total")
         waiting = agent.metric("bidlake_capture_events_waiting")
@@ -363,15 +365,17 @@ class Reload(Case):
         senders = [threading.Thread(target=send, args=(name,)) for name in "abc"]
         for sender in senders:
             sender.start()
-        for turn in range(14):
-            more = "".join(f"  c{n}: {{type: string, from: x}}\n" for n in range(turn % 4))
-            self.lake.write("mine.yaml", MINE + more)
-            agent.process.send_signal(signal.SIGHUP)
-            until(lambda: told.recv(200) == b"STATUS=\nREADY=1", "the reload")
-            time.sleep(0.05)
-        stop.set()
-        for sender in senders:
-            sender.join()
+        try:
+            for turn in range(14):
+                more = "".join(f"  c{n}: {{type: string, from: x}}\n" for n in range(turn % 4))
+                self.lake.write("mine.yaml", MINE + more)
+                agent.process.send_signal(signal.SIGHUP)
+                until(lambda: told.recv(200) == b"STATUS=\nREADY=1", "the reload")
+                time.sleep(0.05)
+        finally:
+            stop.set()
+            for sender in senders:
+                sender.join()
         self.assertEqual({str(answer) for answer, _ in answers},
                          {str((200, {"accepted": 50, "refused": 0}))})
         self.assertEqual(agent.metric("bidlake_capture_events_kept_total"), 50 * len(answers))

@@ -85,6 +85,11 @@ static void each_check_is_told(void **state)
     bench.view.backlog.failing = true;
     snprintf(bench.view.backlog.last_failure, sizeof bench.view.backlog.last_failure, "503");
     assert_int_equal(state_of(&bench, "store", "503", true), CHECK_WARN);
+    /* Long paths stand before the cause, which is what somebody needs. */
+    memset(bench.view.backlog.last_failure, '/', sizeof bench.view.backlog.last_failure - 1);
+    size_t end = sizeof bench.view.backlog.last_failure - sizeof "No space left";
+    memcpy(bench.view.backlog.last_failure + end, "No space left", sizeof "No space left");
+    assert_int_equal(state_of(&bench, "store", "No space left", true), CHECK_WARN);
     bench.view.backlog.failing = false;
     assert_int_equal(state_of(&bench, "store", "", true), CHECK_OK);
     bench_close(&bench);
