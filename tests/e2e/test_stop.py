@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the daemon ends, and what the watchdog hears of it."""
+import http.client
+import itertools
 import json
 import os
 import shutil
@@ -8,7 +10,7 @@ import socket
 import threading
 import unittest
 
-from lake import DONE, end, until
+from lake import DONE, FAILED, end, until
 from test_run import Case
 
 
@@ -67,6 +69,74 @@ class Stop(Case):
         self.assertIn("asked again to stop", agent.log())
         back()
         self.in_table_once(["a"])
+
+    def senders(self, agent):
+        """Two that send on until nobody takes it: what was answered, and what was cut off."""
+        answered, unknown, other = set(), set(), []
+
+        def send(prefix):
+            for number in itertools.count():
+                name = f"{prefix}{number}"
+                try:
+                    status, _ = agent.post("clicks", f'{{"id":"{name}"}}')
+                except ConnectionRefusedError:
+                    return
+                except (OSError, http.client.HTTPException):
+                    unknown.add(name)
+                    continue
+                if status == 200:
+                    answered.add(name)
+                else:
+                    other.append(status)
+
+        threads = [threading.Thread(target=send, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        return threads, answered, unknown, other
+
+    def ends_under_load(self, agent, ask):
+        threads, answered, unknown, other = self.senders(agent)
+        try:
+            until(lambda: len(answered) >= 50, "events are answered")
+            ask()
+            self.assertEqual(agent.process.wait(timeout=20), DONE, agent.log())
+        finally:
+            end(agent.process)
+            for thread in threads:
+                thread.join()
+        self.assertEqual(other, [])
+        return answered, unknown
+
+    def table_has(self, answered, unknown):
+        self.start().stop()
+        self.lake.once()
+        found = self.lake.ids("clicks", "click_id")
+        self.assertEqual([name for name, times in found.items() if times > 1], [])
+        self.assertEqual(answered - set(found), set())
+        self.assertEqual(set(found) - answered - unknown, set())
+
+    def test_stops_while_senders_work(self):
+        """SIGTERM at any moment: what was answered is announced before the end."""
+        agent = self.start()
+        answered, unknown = self.ends_under_load(
+            agent, lambda: agent.process.send_signal(signal.SIGTERM))
+        self.lake.once()
+        self.assertEqual(answered - set(self.lake.ids("clicks", "click_id")), set())
+        self.table_has(answered, unknown)
+
+    def test_drains_while_senders_work(self):
+        """The store is away: a drain ends by its deadlines, and what it leaves is not lost."""
+        back = self.store_away()
+        agent = self.start("--stop-deadline", "2s")
+        at = ("--operations", f"127.0.0.1:{agent.operations}")
+        told = []
+        answered, unknown = self.ends_under_load(agent, lambda: told.append(
+            self.lake.agent("drain", *at, "--ingest-deadline", "1s", code=FAILED)))
+        self.assertIn("still", told[0].err)
+        self.assertIn("stopped before all was delivered", agent.log())
+        self.assertEqual(self.lake.inbox("clicks"), [])
+        back()
+        self.table_has(answered, unknown)
 
     def test_watchdog_is_served_while_it_delivers_its_last(self):
         """A drain that waits for the store must not be taken for a hang."""
