@@ -101,21 +101,22 @@ static void on_begin(void *context, struct http_request *http)
         request_answer(request);
 }
 
-/* Of a request that is refused already the body is read all the same, up to the limit: so the
- * connection can go on. */
+/* Of a request that is refused already, and of a pixel, which has no use for one, the body is
+ * read all the same, up to the limit: so the connection can go on. Nothing of it is kept. */
 static void on_body(void *context, struct http_request *http, struct slice bytes)
 {
     struct event_source *source = context;
     struct request *request = http->user;
+    bool kept = request->status == 0 && !request->pixel;
     request->bytes += bytes.len;
     if (request->bytes > atomic_load(&source->body_bytes_max)) {
         refuse_large(request);
         request_release_body(request);
         request_answer(request);
-    } else if (request->status == 0 && source->held + bytes.len > source->options.held_bytes_max) {
+    } else if (kept && source->held + bytes.len > source->options.held_bytes_max) {
         request_refuse(request, 503, "full", "too many bodies are under way");
         request_release_body(request);
-    } else if (request->status == 0) {
+    } else if (kept) {
         source->held += bytes.len;
         buf_put_slice(&request->body, bytes);
     }

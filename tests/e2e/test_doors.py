@@ -329,6 +329,22 @@ class Requests(Doors):
                 self.assertIn(statuses(answer), ([413], [400]))
         agent.stop()
 
+    def test_a_body_nobody_wants(self):
+        """A body that is of no use, of a pixel or of a stranger without the token, takes no memory
+        from those that are."""
+        token = self.lake.write("token", "s3cret\n")
+        agent = self.start("--http-body-bytes", "48MiB", "--http-token-file", token)
+        body = b" " * (40 << 20)
+        length = b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        for start, status in ((b"GET /px/clicks?id=a", 200), (b"POST /v1/events/clicks", 401)):
+            first, second = self.open(agent), self.open(agent)
+            for connection in (first, second):
+                connection.sendall(start + length + body[1:])
+            for connection in (second, first):
+                connection.sendall(body[:1])
+                self.assertEqual(statuses(connection.recv(4096)), [status])
+        self.in_table(agent, {"a": 2})
+
     def test_token_file(self):
         """An empty file must not mean that nobody is asked; a new one holds after a reload."""
         for content in ("", "\n", "x" * 300):
