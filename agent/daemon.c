@@ -419,6 +419,7 @@ static int open_all(struct daemon *daemon, struct error *err)
     ASSERT(failed == 0);
     daemon->delivering = true;
     struct operations_options operations = {.address = config->operations,
+                                            .host = daemon->host,
                                             .ready = write_ready,
                                             .metrics = write_metrics,
                                             .status = write_status,

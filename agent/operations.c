@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "agent/source/source.h"
 #include "lib/base/assert.h"
@@ -86,20 +85,30 @@ static void respond_page(struct operations *operations, struct http_request *req
                                                .body = slice_cstr(page_index)});
 }
 
-/* ---- commands ---- */
+/* ---- who asks ---- */
 
-/* A name that somebody points at this machine makes a page of his one of ours; an address
- * does not. */
-static bool host_is_address(struct slice host)
+/* A name that somebody points at this machine makes a page of his one of ours, which could read
+ * and command all; an address does not, and the machine's own name is nobody else's. */
+static bool host_is_ours(const struct operations *operations, struct slice host)
 {
     size_t len = 0;
     bool digits = true;
     for (; len < host.len && host.data[len] != ':'; len++)
         digits =
             digits && (host.data[len] == '.' || (host.data[len] >= '0' && host.data[len] <= '9'));
+    struct slice name = slice_of(host.data, len);
     return host.data == NULL || (len > 0 && (digits || host.data[0] == '[')) ||
-           (len == 9 && strncasecmp((const char *)host.data, "localhost", len) == 0);
+           slice_is_word(name, "localhost") ||
+           (len > 0 && slice_is_word(name, operations->options.host));
 }
+
+/* What probes and Prometheus ask for, by whatever name they know the machine. */
+static bool is_for_all(struct slice path)
+{
+    return slice_is(path, "/metrics") || slice_is(path, "/healthz") || slice_is(path, "/readyz");
+}
+
+/* ---- commands ---- */
 
 static void command(struct operations *operations, struct http_request *request)
 {
@@ -110,9 +119,6 @@ static void command(struct operations *operations, struct http_request *request)
         respond(request, 404, plain, slice_cstr("commands are /v1/flush, /v1/drain\n"));
     } else if (http_field(head, "X-Bidlake-Operation").data == NULL) {
         respond(request, 403, plain, slice_cstr("the header X-Bidlake-Operation is missing\n"));
-    } else if (!host_is_address(http_field(head, "Host"))) {
-        respond(request, 403, plain,
-                slice_cstr("commands go to an address or localhost, not to a name\n"));
     } else {
         (flush ? options->flush : options->drain)(options->context);
         respond(request, 202, plain, slice_cstr("begun\n"));
@@ -193,8 +199,13 @@ static void on_body(void *context, struct http_request *request, struct slice by
 static void on_whole(void *context, struct http_request *request)
 {
     struct operations *operations = context;
-    struct slice method = request->head->method;
-    if (slice_is(method, "POST"))
+    const struct http_head *head = request->head;
+    struct slice method = head->method;
+    if (!is_for_all(head->path) && !host_is_ours(operations, http_field(head, "Host")))
+        respond(request, 403, plain,
+                slice_cstr("this is for those who come by an address, localhost or the machine's "
+                           "own name; by any: /healthz, /readyz, /metrics\n"));
+    else if (slice_is(method, "POST"))
         command(operations, request);
     else if (slice_is(method, "GET") || slice_is(method, "HEAD"))
         show(operations, request);

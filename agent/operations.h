@@ -3,9 +3,9 @@
  * operations.h: the port for those who run the agent: GET / (a page that shows the rest live),
  * /healthz (the process answers), /readyz (it takes events; else 503 and which check fails; JSON
  * by "Accept: application/json" or ?format=json), /metrics (Prometheus text), /v1/status and
- * /v1/history (JSON);
- * POST /v1/flush and /v1/drain, which a page in somebody's browser can't
- * send: they want the header "X-Bidlake-Operation" and an address in Host. Private to agent/.
+ * /v1/history (JSON); POST /v1/flush and /v1/drain, which want the header "X-Bidlake-Operation".
+ * A stranger's page in somebody's browser can use none of it: what is not for probes and Prometheus
+ * wants an address, localhost or the machine's own name in Host. Private to agent/.
  *
  * Threads  one of its own; the callbacks are called there.
  */
@@ -21,6 +21,7 @@ struct operations;
 
 struct operations_options {
     const char *address;
+    const char *host; /* the machine's name; borrowed */
     /* The checks, as text or JSON; true: the agent takes events. */
     bool (*ready)(void *context, bool json, struct buf *out);
     void (*metrics)(void *context, struct buf *out);

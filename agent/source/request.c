@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "agent/source/body.h"
 #include "agent/source/pixel.h"
@@ -244,11 +243,6 @@ static void store_answer(struct request *request)
     }
 }
 
-static bool is_word(struct slice text, const char *word)
-{
-    return text.len == strlen(word) && strncasecmp((const char *)text.data, word, text.len) == 0;
-}
-
 /* The body as it is to be parsed; the status is set when there is none. */
 static struct slice plain_body(struct request *request)
 {
@@ -259,11 +253,11 @@ static struct slice plain_body(struct request *request)
     enum body_encoding kind = BODY_PLAIN;
     if (http_field_count(head, "Content-Encoding") > 1)
         encoding = slice_cstr("several");
-    if (is_word(encoding, "gzip") || is_word(encoding, "x-gzip"))
+    if (slice_is_word(encoding, "gzip") || slice_is_word(encoding, "x-gzip"))
         kind = BODY_GZIP;
-    else if (is_word(encoding, "zstd"))
+    else if (slice_is_word(encoding, "zstd"))
         kind = BODY_ZSTD;
-    else if (encoding.len > 0 && !is_word(encoding, "identity"))
+    else if (encoding.len > 0 && !slice_is_word(encoding, "identity"))
         request_refuse(request, 415, "unsupported_encoding",
                        "Content-Encoding may be gzip, zstd or identity");
     if (kind == BODY_PLAIN || request->status != 0)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 struct slice {
     const uint8_t *data;
@@ -33,6 +34,13 @@ static inline bool slice_equal(struct slice a, struct slice b)
 static inline bool slice_is(struct slice a, const char *text)
 {
     return slice_equal(a, slice_cstr(text));
+}
+
+/* In any case, as names in HTTP are. */
+static inline bool slice_is_word(struct slice a, const char *word)
+{
+    return a.len == strlen(word) &&
+           (a.len == 0 || strncasecmp((const char *)a.data, word, a.len) == 0);
 }
 
 /* Unsigned byte order, the shorter first: the order of Parquet and Iceberg. */

@@ -33,11 +33,6 @@ static bool is_value_byte(uint8_t c)
     return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
-static bool is_word(struct slice text, const char *word)
-{
-    return text.len == strlen(word) && strncasecmp((const char *)text.data, word, text.len) == 0;
-}
-
 static size_t fail(struct http_fault *fault, unsigned status, const char *text)
 {
     *fault = (struct http_fault){.status = status, .text = text};
@@ -144,7 +139,7 @@ static bool read_field(struct slice line, struct http_head *head, struct http_fa
 struct slice http_field(const struct http_head *head, const char *name)
 {
     for (size_t i = 0; i < head->field_count; i++) {
-        if (is_word(head->fields[i].name, name)) {
+        if (slice_is_word(head->fields[i].name, name)) {
             struct slice value = head->fields[i].value;
             return value.len > 0 ? value : slice_cstr("");
         }
@@ -156,7 +151,7 @@ size_t http_field_count(const struct http_head *head, const char *name)
 {
     size_t count = 0;
     for (size_t i = 0; i < head->field_count; i++)
-        count += is_word(head->fields[i].name, name);
+        count += slice_is_word(head->fields[i].name, name);
     return count;
 }
 
@@ -181,8 +176,8 @@ static void read_connection(struct slice list, struct http_head *head, bool *clo
         size_t len = comma != NULL ? (size_t)(comma - list.data) : list.len;
         struct slice word = trim(slice_of(list.data, len));
         size_t used = len + (comma != NULL);
-        *close = *close || is_word(word, "close");
-        head->keep_alive = head->keep_alive || is_word(word, "keep-alive");
+        *close = *close || slice_is_word(word, "close");
+        head->keep_alive = head->keep_alive || slice_is_word(word, "keep-alive");
         list = slice_of(list.data + used, list.len - used);
     }
 }
@@ -197,20 +192,20 @@ static bool read_framing(struct http_head *head, struct http_fault *fault)
     for (size_t i = 0; i < head->field_count; i++) {
         struct slice name = head->fields[i].name;
         struct slice value = head->fields[i].value;
-        if (is_word(name, "Host")) {
+        if (slice_is_word(name, "Host")) {
             hosts++;
-        } else if (is_word(name, "Content-Length")) {
+        } else if (slice_is_word(name, "Content-Length")) {
             lengths++;
             if (lengths > 1 || !read_length(value, head))
                 return fail(fault, 400, "Content-Length wants one number, once") != 0;
-        } else if (is_word(name, "Transfer-Encoding")) {
+        } else if (slice_is_word(name, "Transfer-Encoding")) {
             codings++;
-            if (codings > 1 || !is_word(value, "chunked"))
+            if (codings > 1 || !slice_is_word(value, "chunked"))
                 return fail(fault, 400, "Transfer-Encoding may be chunked, once") != 0;
-        } else if (is_word(name, "Connection")) {
+        } else if (slice_is_word(name, "Connection")) {
             read_connection(value, head, &close);
-        } else if (is_word(name, "Expect")) {
-            if (!is_word(value, "100-continue"))
+        } else if (slice_is_word(name, "Expect")) {
+            if (!slice_is_word(value, "100-continue"))
                 return fail(fault, 417, "Expect may be 100-continue") != 0;
             head->expects_continue = head->minor > 0;
         }

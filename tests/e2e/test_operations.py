@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import unittest
 
 import lake
@@ -344,26 +345,39 @@ class Port(Case):
         self.assertNotIn(secret, agent.log())
         agent.stop()
 
-    def test_commands_from_a_stranger(self):
-        """A name that is pointed at this machine makes a stranger's page one of ours."""
+    def test_a_stranger_s_page(self):
+        """A name that is pointed at this machine makes a stranger's page one of ours: it must
+        neither read nor command. Probes and Prometheus may come by any name."""
         agent = self.start()
 
-        def post(host, headers):
+        def ask(method, path, host, headers):
             connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=20)
-            connection.putrequest("POST", "/v1/flush", skip_host=True)
+            connection.putrequest(method, path, skip_host=True)
             for name, value in {"Host": host, "Content-Length": "0", **headers}.items():
                 connection.putheader(name, value)
             connection.endheaders()
-            status = connection.getresponse().status
+            answer = connection.getresponse()
+            text = answer.read().decode()
             connection.close()
-            return status
+            return answer.status, text
 
         ours = {"X-Bidlake-Operation": "1"}
-        for host in ("evil.example:7181", "localhost.evil.example", "127.0.0.1.evil.example", ""):
-            self.assertEqual(post(host, ours), 403, host)
-        for host in ("127.0.0.1:7181", "localhost:7181", "[::1]:7181", "10.0.0.7"):
-            self.assertEqual(post(host, {}), 403, host)
-            self.assertEqual(post(host, ours), 202, host)
+        open_to_all = ("/metrics", "/healthz", "/readyz")
+        for host in ("evil.example:7181", "localhost.evil.example", "127.0.0.1.evil.example", "",
+                     f"{socket.gethostname()}.evil.example"):
+            for path in ("/", "/v1/status", "/v1/history", "/v1/other"):
+                status, text = ask("GET", path, host, ours)
+                self.assertEqual((status, "clicks" in text), (403, False), (host, path))
+            self.assertEqual(ask("HEAD", "/", host, ours)[0], 403, host)
+            self.assertEqual(ask("POST", "/v1/flush", host, ours)[0], 403, host)
+            for path in open_to_all:
+                self.assertEqual(ask("GET", path, host, {})[0], 200, (host, path))
+        for host in ("127.0.0.1:7181", "localhost:7181", "LOCALHOST", "[::1]:7181", "10.0.0.7",
+                     f"{socket.gethostname()}:7181"):
+            for path in ("/", "/v1/status", "/v1/history", *open_to_all):
+                self.assertEqual(ask("GET", path, host, {})[0], 200, (host, path))
+            self.assertEqual(ask("POST", "/v1/flush", host, {})[0], 403, host)
+            self.assertEqual(ask("POST", "/v1/flush", host, ours)[0], 202, host)
         agent.stop()
 
 
