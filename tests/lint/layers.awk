@@ -13,7 +13,7 @@ in_makefile {
         next
     }
     pending = ""
-    if (line ~ /^DEPS_[a-z\/]+ *:=/) {
+    if (line ~ /^DEPS_[a-z_\/]+ *:=/) {
         name = line
         sub(/^DEPS_/, "", name)
         sub(/ *:=.*/, "", name)

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * http_client.h: one HTTP request and its answer, over libcurl.
+ *
+ * A call sends one request and waits for the whole answer. Nothing is sent twice and no
+ * redirect is followed: what to do next is the caller's decision. Any status is an answer (OK);
+ * an error means that there is none, and `sent` then says whether the server may have acted:
+ *
+ *   ERROR_RETRY   no name, no connection, cut, too slow
+ *   ERROR_LIMIT   the answer is longer than the caller takes
+ *   ERROR_INPUT   the URL is none, or no http(s)
+ *   ERROR_DENIED  the server's certificate is not to be trusted
+ *   others        what the body's `read` returned
+ *
+ * Ownership  all that stands in a call is borrowed until it returns. An answer is the caller's.
+ * Threads    any number may use one client: each call under way has a connection of its own,
+ *            which the next call takes over.
+ * Secrets    no text of an error holds a header or what stands behind '?' of a URL.
+ */
+#ifndef LIB_HTTP_CLIENT_HTTP_CLIENT_H
+#define LIB_HTTP_CLIENT_HTTP_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/error.h"
+#include "lib/base/slice.h"
+
+struct http_client;
+
+struct http_client_options {
+    const char *user_agent; /* NULL: "bidlake/<version>" */
+    const char *ca_file;    /* NULL: the system's authorities (SSL_CERT_FILE is obeyed) */
+    const char *proxy;      /* NULL: as http_proxy, https_proxy and no_proxy say; "": none */
+    int64_t connect_ms;     /* 0: 10 s: name, connection and TLS together */
+    int64_t stall_ms;       /* 0: 60 s: without any byte in either direction */
+};
+
+/* A body that is read while it is sent, from anywhere and maybe more than once (libcurl rewinds
+ * where a proxy asks for a sign-in). */
+struct http_client_source {
+    uint64_t size;
+    /* Up to *len bytes from `offset` on; fewer only at the end. An error ends the call with it. */
+    int (*read)(void *context, uint64_t offset, void *to, size_t *len, struct error *err);
+    void *context;
+};
+
+struct http_call {
+    const char *method; /* "GET", "HEAD", "PUT", "POST", "DELETE" */
+    const char *url;
+    const char *const *fields; /* "Name: value"; "Name;" for an empty one */
+    size_t field_count;
+    struct slice body;                       /* of POST and PUT, or */
+    const struct http_client_source *source; /* this, if not NULL */
+    size_t answer_bytes_max;                 /* of its body; 0: 1 MiB */
+    int64_t timeout_ms;                      /* of the whole call; 0: none but the client's two */
+    /* On a connection of its own. libcurl sends a request again, unseen, when a connection that
+     * was used before turns out dead: where that would be wrong, this must be set. */
+    bool fresh;
+    bool no_proxy; /* link-local addresses: never by a proxy */
+};
+
+struct http_reply {
+    bool sent; /* at least a byte of the request may have reached the server */
+    int status;
+    struct buf body;
+    struct buf head; /* "name: value\n", names in lower case, of the last answer's head alone */
+};
+
+int http_client_open(struct http_client **out, const struct http_client_options *options,
+                     struct error *err) MUST_USE;
+void http_client_close(struct http_client *client); /* no call is under way */
+
+/* `reply` is emptied first (all zero the first time); it is to be freed also after an error. */
+int http_client_call(struct http_client *client, const struct http_call *call,
+                     struct http_reply *reply, struct error *err) MUST_USE;
+void http_reply_free(struct http_reply *reply);
+
+/* The first field of that name (in lower case), into the reply's bytes; data NULL: none. */
+struct slice http_reply_field(const struct http_reply *reply, const char *name);
+/* Date as epoch ms; 0: none that reads. */
+int64_t http_reply_date_ms(const struct http_reply *reply);
+/* Retry-After, seconds or a date (against `now_ms`), as a span of at most an hour; -1: none. */
+int64_t http_reply_retry_after_ms(const struct http_reply *reply, int64_t now_ms);
+
+/* Percent-encoded but for A-Z a-z 0-9 - . _ ~ and, with `slashes`, '/'. */
+void http_client_encode(struct slice text, bool slashes, struct buf *out);
+
+#endif

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Against a server of the test's own: a thread that plays a script of connections and answers
+ * and writes down what it heard. */
+#include "lib/http_client/http_client.h"
+
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/base/memory.h"
+
+enum { STEPS_MAX = 8, HEARD_MAX = 4 << 20 };
+
+/* A request is answered with `answer` (NULL: not at all); then, or instead, the connection is
+ * closed, or kept open while the next one is waited for. */
+enum then { GO_ON, CLOSE, LEAVE };
+struct step {
+    const char *answer;
+    enum then then;
+};
+
+struct server {
+    int listen_fd;
+    char url[64];
+    struct step steps[STEPS_MAX];
+    size_t step_count;
+    size_t connections;
+    size_t requests;
+    struct buf heard; /* the last request */
+    pthread_t thread;
+};
+
+/* One request: its head, and as many bytes as that says. False: the peer closed. */
+static bool hear(int fd, struct buf *heard)
+{
+    char bytes[65536];
+    buf_reset(heard);
+    for (;;) {
+        const char *end = heard->len == 0 ? NULL : strstr(buf_cstr(heard), "\r\n\r\n");
+        if (end != NULL) {
+            const char *field = strstr(buf_cstr(heard), "Content-Length: ");
+            size_t body = field != NULL ? strtoul(field + 16, NULL, 10) : 0;
+            if (heard->len >= (size_t)(end - buf_cstr(heard)) + 4 + body)
+                return true;
+        }
+        ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+        if (n <= 0)
+            return false;
+        buf_put(heard, bytes, (size_t)n);
+    }
+}
+
+static void *serve(void *context)
+{
+    struct server *server = context;
+    size_t next = 0;
+    int left = -1;
+    while (next < server->step_count) {
+        int fd = accept(server->listen_fd, NULL, NULL);
+        if (fd < 0)
+            break;
+        server->connections++;
+        while (next < server->step_count && hear(fd, &server->heard)) {
+            const struct step *step = &server->steps[next++];
+            server->requests++;
+            if (step->answer != NULL)
+                assert_int_equal(send(fd, step->answer, strlen(step->answer), MSG_NOSIGNAL),
+                                 (int)strlen(step->answer));
+            if (step->then == LEAVE)
+                left = fd;
+            if (step->then != GO_ON)
+                break;
+        }
+        if (fd != left)
+            close(fd);
+    }
+    if (left >= 0)
+        close(left);
+    return NULL;
+}
+
+static void server_start(struct server *server)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    server->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(server->listen_fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(server->listen_fd, 8), 0);
+    assert_int_equal(getsockname(server->listen_fd, (struct sockaddr *)&address, &len), 0);
+    snprintf(server->url, sizeof server->url, "http://127.0.0.1:%d/a/../b?secret=1",
+             ntohs(address.sin_port));
+    buf_init(&server->heard, HEARD_MAX);
+    assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+}
+
+static void server_stop(struct server *server)
+{
+    shutdown(server->listen_fd, SHUT_RDWR);
+    pthread_join(server->thread, NULL);
+    close(server->listen_fd);
+    buf_free(&server->heard);
+}
+
+static struct http_client *client_open(const struct http_client_options *options)
+{
+    struct http_client *client = NULL;
+    struct error err;
+    struct http_client_options defaults = {.proxy = ""};
+    assert_int_equal(http_client_open(&client, options != NULL ? options : &defaults, &err), OK);
+    return client;
+}
+
+/* The harm: a header lost or a status taken for an error, and the caller decides wrongly. */
+static void an_answer_has_status_fields_and_body(void **state)
+{
+    (void)state;
+    struct server server = {.steps = {{"HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\n"
+                                       "HTTP/1.1 503 Slow Down\r\nETag:  \"a b\" \r\n"
+                                       "Retry-After: 7\r\nContent-Length: 5\r\n"
+                                       "Date: Sat, 21 Nov 2026 10:00:00 GMT\r\n\r\nlater",
+                                       true}},
+                            .step_count = 1};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    const char *fields[] = {"X-Asked: yes", "X-Empty;"};
+    struct http_call call = {.method = "PUT",
+                             .url = server.url,
+                             .fields = fields,
+                             .field_count = 2,
+                             .body = slice_cstr("hello")};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+    assert_int_equal(reply.status, 503);
+    assert_true(reply.sent);
+    assert_true(slice_is(buf_slice(&reply.body), "later"));
+    assert_true(slice_is(http_reply_field(&reply, "etag"), "\"a b\""));
+    assert_null(http_reply_field(&reply, "x-early").data);
+    assert_int_equal(http_reply_retry_after_ms(&reply, 0), 7000);
+    assert_int_equal(http_reply_date_ms(&reply), 1795255200000);
+    http_client_close(client);
+    server_stop(&server);
+
+    http_reply_free(&reply);
+}
+
+/* The harm: keys with dots end up elsewhere, a sign-in covers another request than was sent. */
+static void a_request_goes_out_as_it_was_asked(void **state)
+{
+    (void)state;
+    struct server server = {.steps = {{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", GO_ON},
+                                      {"HTTP/1.1 301 Moved\r\nLocation: /other\r\n"
+                                       "Content-Length: 0\r\n\r\n",
+                                       true}},
+                            .step_count = 2};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    const char *fields[] = {"X-Asked: yes"};
+    struct http_call call = {.method = "POST",
+                             .url = server.url,
+                             .fields = fields,
+                             .field_count = 1,
+                             .body = slice_cstr("hello")};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+    call = (struct http_call){.method = "GET", .url = server.url};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+    assert_int_equal(reply.status, 301); /* not followed */
+    http_client_close(client);
+    pthread_join(server.thread, NULL);
+    assert_int_equal(server.connections, 1); /* kept open and used again */
+    assert_int_equal(server.requests, 2);
+    const char *heard = buf_cstr(&server.heard);
+    assert_ptr_equal(strstr(heard, "GET /a/../b?secret=1 HTTP/1.1\r\n"), heard);
+    assert_null(strstr(heard, "Expect"));
+    assert_null(strstr(heard, "Content-Type"));
+    close(server.listen_fd);
+    buf_free(&server.heard);
+    http_reply_free(&reply);
+}
+
+static const char fine[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/* The harm: a commit is sent twice by the library, unseen: on a connection that was used before,
+ * that is what it does when no answer comes. */
+static void what_is_fresh_is_not_sent_again(void **state)
+{
+    (void)state;
+    for (int fresh = 0; fresh < 2; fresh++) {
+        struct server server = {
+            .steps = {{fine, fresh == 1 ? LEAVE : GO_ON}, {NULL, CLOSE}, {fine, CLOSE}},
+            .step_count = 3};
+        server_start(&server);
+        struct http_client *client = client_open(NULL);
+        struct http_reply reply = {0};
+        struct error err;
+        struct http_call call = {
+            .method = "POST", .url = server.url, .body = slice_cstr("x"), .timeout_ms = 10000};
+        assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+        call.fresh = fresh == 1;
+        assert_int_equal(http_client_call(client, &call, &reply, &err),
+                         fresh == 1 ? ERROR_RETRY : OK);
+        assert_true(reply.sent);
+        http_client_close(client);
+        server_stop(&server);
+        assert_int_equal(server.requests, fresh == 1 ? 2 : 3);
+        http_reply_free(&reply);
+    }
+}
+
+/* The harm: "not applied" is believed of a request that was, or a retry is not made. */
+static void an_error_says_whether_anything_was_sent(void **state)
+{
+    (void)state;
+    struct server server = {
+        .steps = {{NULL, CLOSE}, {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", CLOSE}},
+        .step_count = 2};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "GET", .url = server.url};
+    for (int i = 0; i < 2; i++) { /* closed without a word, then within the body */
+        assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+        assert_true(reply.sent);
+        assert_null(strstr(err.text, "secret"));
+    }
+    server_stop(&server);
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY); /* refused */
+    assert_false(reply.sent);
+    call.url = "file:///etc/passwd";
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_INPUT);
+    assert_false(reply.sent);
+    http_client_close(client);
+    http_reply_free(&reply);
+}
+
+static void an_answer_longer_than_asked_for_is_an_error(void **state)
+{
+    (void)state;
+    struct server server = {
+        .steps = {{"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789", CLOSE}},
+        .step_count = 1};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "GET", .url = server.url, .answer_bytes_max = 9};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_LIMIT);
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+}
+
+/* The harm: a peer that says nothing holds the thread for ever. */
+static void a_silent_server_is_left(void **state)
+{
+    (void)state;
+    struct server server = {.steps = {{NULL, GO_ON}, {NULL, GO_ON}}, .step_count = 2};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "GET", .url = server.url, .timeout_ms = 100};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+    assert_true(reply.sent);
+    http_client_close(client);
+    client = client_open(&(struct http_client_options){.proxy = "", .stall_ms = 1000});
+    call.timeout_ms = 0;
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+}
+
+static int read_pattern(void *context, uint64_t offset, void *to, size_t *len, struct error *err)
+{
+    uint64_t *fails_at = context;
+    if (offset + *len > *fails_at)
+        return error_set(err, ERROR_DENIED, "the pacer says no");
+    for (size_t i = 0; i < *len; i++)
+        ((uint8_t *)to)[i] = (uint8_t)((offset + i) % 251);
+    return OK;
+}
+
+static void a_body_is_read_from_where_it_lies(void **state)
+{
+    (void)state;
+    struct server server = {.steps = {{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", CLOSE}},
+                            .step_count = 1};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    uint64_t fails_at = UINT64_MAX;
+    struct http_client_source source = {
+        .size = 1 << 20, .read = read_pattern, .context = &fails_at};
+    struct http_call call = {.method = "PUT", .url = server.url, .source = &source};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+    const uint8_t *body = server.heard.data + server.heard.len - source.size;
+    for (size_t i = 0; i < source.size; i++)
+        if (body[i] != i % 251)
+            fail_msg("byte %zu", i);
+    server_stop(&server);
+
+    struct server again = {.steps = {{NULL, CLOSE}}, .step_count = 1};
+    server_start(&again);
+    call.url = again.url;
+    fails_at = 600000;
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_DENIED);
+    assert_non_null(strstr(err.text, "the pacer says no"));
+    http_client_close(client);
+    server_stop(&again);
+    http_reply_free(&reply);
+}
+
+static void retry_after_is_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } cases[] = {
+        {"0", 0},
+        {"120", 120000},
+        {"99999999999999999999999", 3600000},
+        {"soon", -1},
+        {"", -1},
+        {"-5", -1},
+        {"Sat, 21 Nov 2026 10:00:30 GMT", 30000},
+        {"Sat, 21 Nov 2026 09:00:00 GMT", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct http_reply reply = {0};
+        buf_printf(&reply.head, "retry-after: %s\n", cases[i].text);
+        assert_int_equal(http_reply_retry_after_ms(&reply, 1795255200000), cases[i].ms);
+        http_reply_free(&reply);
+    }
+}
+
+static void only_what_is_unreserved_stays_plain(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    http_client_encode(slice_cstr("a/b c=d+~%\xc3\xa9"), true, &out);
+    assert_string_equal(buf_cstr(&out), "a/b%20c%3Dd%2B~%25%C3%A9");
+    buf_reset(&out);
+    http_client_encode(slice_cstr("a/b"), false, &out);
+    assert_string_equal(buf_cstr(&out), "a%2Fb");
+    buf_free(&out);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_answer_has_status_fields_and_body),
+        cmocka_unit_test(a_request_goes_out_as_it_was_asked),
+        cmocka_unit_test(what_is_fresh_is_not_sent_again),
+        cmocka_unit_test(an_error_says_whether_anything_was_sent),
+        cmocka_unit_test(an_answer_longer_than_asked_for_is_an_error),
+        cmocka_unit_test(a_silent_server_is_left),
+        cmocka_unit_test(a_body_is_read_from_where_it_lies),
+        cmocka_unit_test(retry_after_is_bounded),
+        cmocka_unit_test(only_what_is_unreserved_stays_plain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
