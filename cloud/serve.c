@@ -112,7 +112,7 @@ static void turn_run(struct server *server)
         int rc = commit_turn(&server->service.committer, &served->table, 1, &report, &err);
         served->failures = rc == OK ? 0 : served->failures + 1;
         served->due_ms = (rc == OK ? start_ms : clock_mono_ms(&clock_system)) +
-                         pause_of(server, served->failures);
+                         pause_of(server, served->failures) + (rc == OK ? 0 : err.retry_after_ms);
         if (rc != OK && !failed)
             first = err;
         failed = failed || rc != OK;

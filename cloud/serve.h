@@ -7,7 +7,8 @@
  *                leaves. Any number of them may serve one table; who loses a swap goes on.
  * Ending         SIGTERM or SIGINT: the table in hand is finished, no further one begun.
  * Errors         only those of configuration end it (ERROR_INPUT at the first opening). A
- *                store or a catalog that is away is waited for, and opened anew.
+ *                store or a catalog that is away is waited for, and opened anew; one that names
+ *                a time (Retry-After) is not asked before it.
  * Threads        one; the two signals are blocked in it and taken between tables.
  */
 #ifndef CLOUD_SERVE_H

@@ -422,6 +422,8 @@ static int page_commit(struct turn *turn, struct error *err)
             rc = refusal_judge(turn, err);
         if (rc != ERROR_CONFLICT && rc != ERROR_RETRY)
             break;
+        if (rc == ERROR_RETRY && err->retry_after_ms > 0)
+            break; /* the next turn's, which waits for it */
     }
     if (rc == ERROR_CONFLICT)
         rc = err->code = ERROR_RETRY;

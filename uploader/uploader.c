@@ -174,9 +174,10 @@ static int64_t jitter_ms(struct uploader *uploader, unsigned failures, const str
     if (ceiling > uploader->options.retry_max_ms)
         ceiling = uploader->options.retry_max_ms;
     /* A person must act: no use in hurry. */
-    return err->code == ERROR_DENIED || err->code == ERROR_INPUT
-               ? ceiling
-               : (int64_t)random_below(&uploader->random, (uint64_t)ceiling + 1);
+    if (err->code == ERROR_DENIED || err->code == ERROR_INPUT)
+        return ceiling;
+    /* A store that names a time names it to all: they come spread behind it. */
+    return err->retry_after_ms + (int64_t)random_below(&uploader->random, (uint64_t)ceiling + 1);
 }
 
 /* Returns how long to wait. Said when it begins, then once in SAID_AGAIN_MS: a store is away for

@@ -21,6 +21,7 @@ int error_set(struct error *err, enum error_code code, const char *format, ...)
     va_list args;
     err->code = code;
     err->cause = 0;
+    err->retry_after_ms = 0;
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);

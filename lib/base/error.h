@@ -10,6 +10,8 @@
 #ifndef LIB_BASE_ERROR_H
 #define LIB_BASE_ERROR_H
 
+#include <stdint.h>
+
 enum error_code {
     OK = 0,
     ERROR_RETRY,    /* the same call may succeed later: timeout, 5xx, throttled */
@@ -25,11 +27,14 @@ struct error {
     enum error_code code;
     int cause;      /* errno, HTTP status or a library's code; 0: none */
     char text[400]; /* "segment 17: rename: No space left on device" */
+    /* Of ERROR_RETRY: not sooner than after this, said who was asked (Retry-After); 0: nothing
+     * was said. The loop that decides obeys it. */
+    int64_t retry_after_ms;
 };
 
 #define MUST_USE __attribute__((warn_unused_result))
 
-/* Sets code and text, returns the code. cause becomes 0. */
+/* Sets code and text, returns the code. cause and retry_after_ms become 0. */
 int error_set(struct error *err, enum error_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -24,11 +24,14 @@ enum memory_operation {
 enum memory_fault {
     MEMORY_FAULT_NONE,
     MEMORY_FAULT_BEFORE, /* ERROR_RETRY, nothing applied */
+    MEMORY_FAULT_SLOW,   /* the same, and to be asked again in MEMORY_SLOW_MS at the earliest */
     MEMORY_FAULT_AFTER,  /* applied, then ERROR_RETRY: the answer was lost */
     MEMORY_FAULT_LATE,   /* put only: ERROR_RETRY now, applied by memory_store_apply_late */
     MEMORY_FAULT_STALE,  /* head, get, list: answers as the store was before its last change of
                           * that key (list: of any key) */
 };
+
+enum { MEMORY_SLOW_MS = 90000 };
 
 struct memory_store; /* the shared bytes; several objstores may stand on one */
 

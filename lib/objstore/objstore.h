@@ -14,7 +14,8 @@
  *             ERROR_CONFLICT: PUT_IF_ABSENT and the key exists.
  *             ERROR_DENIED, ERROR_INPUT, ERROR_IO, ERROR_LIMIT as in error.h.
  *             "Not found" is no error: info.found says it.
- *             No call retries by itself: the loop that decides does.
+ *             No call retries by itself: the loop that decides does, not before
+ *             err->retry_after_ms have passed.
  * Threads     any number of threads may use one store.
  */
 #ifndef LIB_OBJSTORE_OBJSTORE_H

@@ -166,6 +166,8 @@ static enum memory_fault ask(const struct attachment *actor, enum memory_operati
     if (actor->hook == NULL)
         return MEMORY_FAULT_NONE;
     enum memory_fault fault = actor->hook(actor->context, operation, key);
+    if (fault == MEMORY_FAULT_SLOW)
+        return fault;
     bool reads = operation == MEMORY_HEAD || operation == MEMORY_GET || operation == MEMORY_LIST;
     if (fault == MEMORY_FAULT_LATE && operation != MEMORY_PUT)
         return MEMORY_FAULT_BEFORE;
@@ -174,11 +176,21 @@ static enum memory_fault ask(const struct attachment *actor, enum memory_operati
     return fault;
 }
 
+/* Nothing is applied. */
+static bool is_refused(enum memory_fault fault)
+{
+    return fault == MEMORY_FAULT_BEFORE || fault == MEMORY_FAULT_SLOW;
+}
+
 static int lost(enum memory_fault fault, struct error *err)
 {
     if (fault == MEMORY_FAULT_NONE || fault == MEMORY_FAULT_STALE)
         return OK;
-    return error_set(err, ERROR_RETRY, "timeout (injected)");
+    if (fault != MEMORY_FAULT_SLOW)
+        return error_set(err, ERROR_RETRY, "timeout (injected)");
+    int rc = error_set(err, ERROR_RETRY, "slow down (injected)");
+    err->retry_after_ms = MEMORY_SLOW_MS;
+    return rc;
 }
 
 static void late_add(struct memory_store *store, const char *key, uint8_t *data, size_t len,
@@ -197,7 +209,7 @@ static int memory_put(void *impl, const char *key, const struct objstore_body *b
     struct buf file = {0};
     struct slice bytes = body->bytes;
     enum memory_fault fault = ask(actor, MEMORY_PUT, key);
-    if (fault == MEMORY_FAULT_BEFORE)
+    if (is_refused(fault))
         return lost(fault, err);
     if (body->file != NULL) {
         rc = file_read(body->file, SIZE_MAX, &file, err);
@@ -311,7 +323,7 @@ static int memory_remove(void *impl, const char *key, struct error *err)
 {
     const struct attachment *actor = impl;
     enum memory_fault fault = ask(actor, MEMORY_REMOVE, key);
-    if (fault == MEMORY_FAULT_BEFORE)
+    if (is_refused(fault))
         return lost(fault, err);
     struct object *object = object_find(actor->store, key);
     if (object != NULL && object->now.present)
@@ -324,7 +336,7 @@ static int memory_copy(void *impl, const char *from, const char *to, enum put_co
 {
     const struct attachment *actor = impl;
     enum memory_fault fault = ask(actor, MEMORY_COPY, from);
-    if (fault == MEMORY_FAULT_BEFORE)
+    if (is_refused(fault))
         return lost(fault, err);
     const struct version *seen = version_seen(actor->store, from, MEMORY_FAULT_NONE);
     int rc = OK;

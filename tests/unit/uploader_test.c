@@ -286,6 +286,28 @@ static void failed_put_holds_the_stream_until_its_time(void **state)
     lake_free(&lake);
 }
 
+/* A store that says when to come again is not asked sooner: it throttles harder then. */
+static void store_that_names_a_time_is_not_asked_before_it(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct arena arena = {0};
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    lake.next_put = MEMORY_FAULT_SLOW;
+    step(&lake);
+    assert_int_equal(lake.put_count, 1);
+    lake.now_ms += MEMORY_SLOW_MS - 1;
+    step(&lake);
+    assert_int_equal(lake.put_count, 1);
+    lake.now_ms += 60000;
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 1)[0].state, SEGMENT_ANNOUNCED);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
 /* A store that is away for hours is asked now and then, not hammered, and 2,000 agents do not
  * come back in step: each waits by its own seed. Then all goes out, oldest first. */
 static void store_away_for_hours_is_asked_now_and_then(void **state)
@@ -673,6 +695,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_go_before_their_announcement_and_segments_in_order),
         cmocka_unit_test(failed_put_holds_the_stream_until_its_time),
+        cmocka_unit_test(store_that_names_a_time_is_not_asked_before_it),
         cmocka_unit_test(store_away_for_hours_is_asked_now_and_then),
         cmocka_unit_test(same_bytes_under_the_name_are_ours),
         cmocka_unit_test(taken_name_gives_the_next_n),
