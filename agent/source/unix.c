@@ -513,7 +513,9 @@ static int clear_path(const char *path, const struct sockaddr_un *address, int t
     close(fd);
     if (!dead)
         return error_set(err, ERROR_CONFLICT, "somebody listens there already");
-    return unlink(path) == 0 ? OK : error_errno(err, "unlink");
+    return unlink(path) == 0
+               ? OK
+               : error_errno(err, "a dead socket that is not ours to remove: do it by hand");
 }
 
 static int set_owner(const struct source_options *options, struct error *err)

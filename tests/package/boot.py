@@ -234,6 +234,31 @@ class Test:
         self.unknown -= set(report["unknown"])  # these must not come
         self.all_in_table_once()
 
+    def as_service(self, script, code=0):
+        """What somebody who has taken over the agent could do."""
+        return self.guest.run("runuser", "-u", "bidlake", "--", "sh", "-c", script, code=code)[1]
+
+    def test_doors_are_not_the_agents_to_replace(self):
+        """Root binds and chowns there: a link in the place of a socket would turn it elsewhere."""
+        doors = [f"/run/bidlake/{table}.sock"
+                 for table in ("bid_requests", "bid_responses", "impressions", "clicks")]
+        said = self.guest.run("stat", "-c", "%U:%G %a", "/run/bidlake", *doors)[1]
+        assert said.split("\n")[:-1] == ["root:bidlake 1775"] + ["root:bidlake-send 660"] * 4, said
+        for attempt in ("rm -f {0}", "mv {0} {0}.away", "mv /run/bidlake /run/away",
+                        "touch /run/bidlake/mine && mv -f /run/bidlake/mine {0}"):
+            self.as_service(attempt.format(doors[-1]), code=1)
+        # What is planted while the doors are shut is taken away, not followed.
+        victim = self.guest.path("/opt/victim")
+        with open(victim, "w", encoding="ascii") as file:
+            file.write("root's\n")
+        self.guest.run("systemctl", "stop", SOCKET, AGENT)
+        self.as_service(f"ln -s /opt/victim {doors[-1]}")
+        self.guest.run("systemctl", "start", AGENT)
+        assert self.guest.run("stat", "-c", "%F %U", doors[-1])[1] == "socket root\n"
+        assert os.stat(victim).st_uid == 0 and os.path.getsize(victim) == 7
+        self.as_service("rm /run/bidlake/mine")
+        os.remove(victim)
+
     def test_restarts_under_load_refuse_nothing(self):
         with Load(self, "restart") as load:
             for _ in range(5):
@@ -293,7 +318,8 @@ class Test:
 
     def test_without_the_socket_unit(self):
         """The control: restarts refuse then. The agent opens its doors itself, for the group."""
-        self.guest.run("systemctl", "mask", "--now", SOCKET)
+        self.guest.run("systemctl", "stop", SOCKET)
+        self.guest.run("systemctl", "mask", SOCKET)
         self.guest.run("systemctl", "restart", AGENT)
         with Load(self, "own", count=5) as load:
             report = load.end()
