@@ -341,14 +341,15 @@ static const struct agent_config *limits_config(const struct daemon *daemon)
 }
 
 static struct source_options source_options_of(struct daemon *daemon,
-                                               const struct agent_config *config)
+                                               const struct agent_config *config,
+                                               const struct memory_shares *memory)
 {
     return (struct source_options){.capture = daemon->capture,
                                    .spool = daemon->parts.spool,
                                    .host = daemon->host,
                                    .token_file = config->http_token_file,
                                    .body_bytes_max = (size_t)config->http_body_bytes,
-                                   .held_bytes_max = daemon->memory.held_bytes,
+                                   .held_bytes_max = memory->held_bytes,
                                    .expanded_bytes_max = (size_t)config->http_expanded_bytes,
                                    .connections_max = (unsigned)config->http_connections,
                                    .event_bytes_max = (size_t)config->event_bytes_max,
@@ -363,7 +364,7 @@ static int open_sources(struct daemon *daemon, struct error *err)
     const struct agent_config *config = daemon->config;
     int rc = dedup_open(&daemon->sources.dedup, daemon->parts.spool, &clock_system,
                         config->dedup_window_ms, DEDUP_KEYS_MAX, err);
-    struct source_options options = source_options_of(daemon, config);
+    struct source_options options = source_options_of(daemon, config, &daemon->memory);
     daemon->sources.open = memory_alloc(config->listener_count + 1, sizeof *daemon->sources.open);
     for (size_t i = 0; rc == OK && i < config->listener_count; i++) {
         const struct agent_listener *listener = &config->listeners[i];
@@ -529,10 +530,11 @@ static void close_all(struct daemon *daemon)
 
 /* All of them, or none: those that took the new ones go back to what they had. */
 static int reload_sources(struct daemon *daemon, const struct agent_config *config,
-                          struct error *err)
+                          const struct memory_shares *memory, struct error *err)
 {
-    struct source_options options = source_options_of(daemon, config);
-    struct source_options before = source_options_of(daemon, limits_config(daemon));
+    struct source_options options = source_options_of(daemon, config, memory);
+    struct source_options before =
+        source_options_of(daemon, limits_config(daemon), &daemon->memory);
     struct error ignored;
     int rc = OK;
     size_t done = 0;
@@ -554,19 +556,23 @@ static void reload(struct daemon *daemon)
     struct agent_config config;
     struct mapping_set mappings = {0};
     struct generation *generation = NULL;
+    struct memory_shares memory = daemon->memory;
     struct error err;
     notify_reloading();
     agent_config_init(&config);
     struct capture_limits limits;
     int rc = daemon->reload->load(daemon->reload->context, &config, &mappings, &err);
+    if (rc == OK)
+        rc = memory_share_again(daemon->config, &config, &memory, &err);
     if (rc == OK) {
         limits = limits_of(&config);
         rc = capture_prepare(daemon->capture, &mappings, &limits, &generation, &err);
     }
     if (rc == OK)
-        rc = reload_sources(daemon, &config, &err);
+        rc = reload_sources(daemon, &config, &memory, &err);
     if (rc == OK) {
         capture_apply(daemon->capture, generation);
+        daemon->memory = memory;
         agent_config_free(&daemon->reloaded);
         daemon->reloaded = config;
         daemon->is_reloaded = true;

@@ -113,7 +113,7 @@ static void on_body(void *context, struct http_request *http, struct slice bytes
         refuse_large(request);
         request_release_body(request);
         request_answer(request);
-    } else if (kept && source->held + bytes.len > source->options.held_bytes_max) {
+    } else if (kept && source->held + bytes.len > atomic_load(&source->held_bytes_max)) {
         request_refuse(request, 503, "full", "too many bodies are under way");
         request_release_body(request);
     } else if (kept) {
@@ -208,6 +208,8 @@ static int reload_source(struct event_source *source, const struct source_option
         return rc;
     atomic_store(&source->body_bytes_max, options->body_bytes_max);
     atomic_store(&source->expanded_bytes_max, options->expanded_bytes_max);
+    atomic_store(&source->held_bytes_max,
+                 options->held_bytes_max > 0 ? options->held_bytes_max : HELD_BYTES_DEFAULT);
     pthread_mutex_lock(&source->token_lock);
     memcpy(source->token, token, sizeof token);
     pthread_mutex_unlock(&source->token_lock);
@@ -245,8 +247,6 @@ static int open_source(struct event_source **out, const struct source_options *o
 {
     struct event_source *source = memory_alloc(1, sizeof *source);
     source->options = *options;
-    if (options->held_bytes_max == 0)
-        source->options.held_bytes_max = HELD_BYTES_DEFAULT;
     pthread_mutex_init(&source->token_lock, NULL);
     int rc = reload_source(source, options, err);
     if (rc == OK)

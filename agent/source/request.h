@@ -44,6 +44,7 @@ struct event_source {
     size_t held; /* bytes of bodies that are not whole yet */
     _Atomic size_t body_bytes_max;
     _Atomic size_t expanded_bytes_max;
+    _Atomic size_t held_bytes_max;
     pthread_mutex_t token_lock;
     char token[TOKEN_SIZE]; /* guarded by token_lock; "": none is asked for */
     char address[SOURCE_ADDRESS_MAX];

@@ -410,6 +410,21 @@ class Reload(Case):
         self.assertEqual(agent.metric("bidlake_capture_events_kept_total"), 3)
         agent.stop()
 
+    def test_memory_after_a_reload(self):
+        """A body that is allowed by now finds room, or the configuration is refused with the sum."""
+        self.mapping = self.lake.write("mine.yaml", MINE)
+        self.configure(more="http: {body_bytes: 1MiB}\n")
+        self.lake.tables = None
+        agent = self.start("--config", self.lake.path("agent.yaml"), "--memory-max", "200MiB")
+        self.configure(more="http: {body_bytes: 12MiB}\n")
+        self.reload(agent)
+        self.assertEqual(agent.post("mine", b'{"id":"a"}' + b" " * (11 << 20))[0], 200)
+        self.assertEqual(agent.post("mine", b" " * (13 << 20))[0], 413)
+        self.configure(more="http: {body_bytes: 24MiB}\n")
+        self.reload(agent, "the configuration is refused")
+        self.assertRegex(agent.log(), r"memory\.max: 200 MiB are too little for \d+")
+        agent.stop()
+
     def test_all_or_nothing(self):
         """What is wrong is named by file and line, and nothing of the file holds."""
         agent = self.start_configured()
