@@ -10,6 +10,7 @@
 #include "agent/status.h"
 #include "agent/tail/tail.h"
 #include "lib/base/memory.h"
+#include "lib/base/metric.h"
 
 enum metric_id {
 #define METRIC(id, name, type, labels, help) METRIC_##id,
@@ -17,80 +18,25 @@ enum metric_id {
 #undef METRIC
 };
 
-static const struct metric {
-    const char *name;
-    const char *type;
-    const char *help;
-} metrics[] = {
+static const struct metric metrics[] = {
 #define METRIC(id, name, type, labels, help) {name, #type, help},
 #include "agent/metrics.def"
 #undef METRIC
 };
 
-/* ---- lines ---- */
-
 static const char *head(struct buf *out, enum metric_id id)
 {
-    const struct metric *metric = &metrics[id];
-    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
-               metric->type);
-    return metric->name;
+    return metric_head(out, &metrics[id]);
 }
 
 static void single(struct buf *out, enum metric_id id, uint64_t value)
 {
-    buf_printf(out, "%s %" PRIu64 "\n", head(out, id), value);
+    metric_single(out, &metrics[id], value);
 }
 
 static void single_real(struct buf *out, enum metric_id id, double value)
 {
-    buf_printf(out, "%s %.3f\n", head(out, id), value);
-}
-
-/* A label's value: what stands there comes from configurations. */
-static void put_label(struct buf *out, const char *value)
-{
-    for (; *value != 0; value++) {
-        if (*value == '\\' || *value == '"')
-            buf_put_u8(out, '\\');
-        if (*value == '\n')
-            buf_put_cstr(out, "\\n");
-        else
-            buf_put_u8(out, (uint8_t)*value);
-    }
-}
-
-/* `counts` has one bucket more than there are bounds: what is above them all. */
-struct buckets {
-    const int64_t *bounds;
-    double unit_seconds; /* of a bound */
-    const uint64_t *counts;
-    size_t bound_count;
-    double sum_seconds;
-};
-
-static void write_buckets(struct buf *out, enum metric_id id, const struct buckets *buckets)
-{
-    const char *name = head(out, id);
-    uint64_t sum = 0;
-    for (size_t i = 0; i < buckets->bound_count; i++) {
-        sum += buckets->counts[i];
-        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-                   (double)buckets->bounds[i] * buckets->unit_seconds, sum);
-    }
-    sum += buckets->counts[buckets->bound_count];
-    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name,
-               sum, name, buckets->sum_seconds, name, sum);
-}
-
-static void write_histogram(struct buf *out, enum metric_id id, const struct histogram *histogram)
-{
-    struct buckets buckets = {.bounds = histogram_bounds_us,
-                              .unit_seconds = 1e-6,
-                              .counts = histogram->counts,
-                              .bound_count = HISTOGRAM_BUCKETS - 1,
-                              .sum_seconds = (double)histogram->sum_us / 1e6};
-    write_buckets(out, id, &buckets);
+    metric_single_real(out, &metrics[id], value);
 }
 
 /* ---- tables ---- */
@@ -109,7 +55,7 @@ static void write_tables_line(struct buf *out, const struct tables *all, enum me
         uint64_t value = 0;
         memcpy(&value, (const char *)&all->tables[i] + offset, sizeof value);
         buf_printf(out, "%s{table=\"", name);
-        put_label(out, all->tables[i].flow.name);
+        metric_label(out, all->tables[i].flow.name);
         buf_printf(out, "\"} %" PRIu64 "\n", value);
     }
 }
@@ -118,7 +64,7 @@ static void put_by(struct buf *out, const char *name, const struct view_table *t
                    const char *label, const char *by, uint64_t value)
 {
     buf_printf(out, "%s{table=\"", name);
-    put_label(out, table->flow.name);
+    metric_label(out, table->flow.name);
     buf_printf(out, "\",%s=\"%s\"} %" PRIu64 "\n", label, by, value);
 }
 
@@ -166,12 +112,12 @@ static void write_capture(struct buf *out, struct capture *capture)
 {
     struct capture_statistics statistics = {0};
     capture_statistics(capture, &statistics);
-    struct buckets durable = {.bounds = capture_latency_bounds_us,
-                              .unit_seconds = 1e-6,
-                              .counts = statistics.latency,
-                              .bound_count = CAPTURE_LATENCY_BUCKETS - 1,
-                              .sum_seconds = (double)statistics.latency_sum_us / 1e6};
-    write_buckets(out, METRIC_DURABLE, &durable);
+    struct metric_buckets durable = {.bounds = capture_latency_bounds_us,
+                                     .unit_seconds = 1e-6,
+                                     .counts = statistics.latency,
+                                     .bound_count = CAPTURE_LATENCY_BUCKETS - 1,
+                                     .sum_seconds = (double)statistics.latency_sum_us / 1e6};
+    metric_buckets(out, &metrics[METRIC_DURABLE], &durable);
     single(out, METRIC_FULL, statistics.full);
     single(out, METRIC_CAPTURE_WAITING, statistics.waiting_bytes);
     single(out, METRIC_CAPTURE_LIMIT, statistics.waiting_bytes_max);
@@ -185,7 +131,7 @@ struct source_line {
 static void put_source(struct buf *out, const char *name, const struct source_line *line)
 {
     buf_printf(out, "%s{source=\"%s\",address=\"", name, line->kind);
-    put_label(out, line->statistics.address);
+    metric_label(out, line->statistics.address);
     buf_put_cstr(out, "\"");
 }
 
@@ -266,12 +212,12 @@ static void write_delivery(struct buf *out, const struct agent_view *view)
 {
     const struct uploader_statistics *uploads = &view->uploads;
     const struct roller_statistics *rolls = &view->rolls;
-    write_histogram(out, METRIC_ROLL, &rolls->spans);
+    metric_histogram(out, &metrics[METRIC_ROLL], &rolls->spans);
     single(out, METRIC_ROLL_ROWS, rolls->rows);
     single(out, METRIC_ROLL_FILES, rolls->files);
     single(out, METRIC_ROLL_BYTES, rolls->bytes);
     single(out, METRIC_ROLL_DAMAGED, rolls->damaged_blocks);
-    write_histogram(out, METRIC_UPLOAD, &uploads->spans);
+    metric_histogram(out, &metrics[METRIC_UPLOAD], &uploads->spans);
     single(out, METRIC_UPLOAD_FILES, uploads->files_put);
     single(out, METRIC_UPLOAD_BYTES, uploads->bytes_put);
     single(out, METRIC_ANNOUNCEMENTS, uploads->announcements_put);
@@ -284,12 +230,12 @@ static void write_delivery(struct buf *out, const struct agent_view *view)
 
 static void write_commits(struct buf *out, const struct freshness_statistics *freshness)
 {
-    struct buckets buckets = {.bounds = freshness_bounds_s,
-                              .unit_seconds = 1,
-                              .counts = freshness->marks,
-                              .bound_count = FRESHNESS_BUCKETS - 1,
-                              .sum_seconds = (double)freshness->sum_ms / 1e3};
-    write_buckets(out, METRIC_FRESHNESS, &buckets);
+    struct metric_buckets buckets = {.bounds = freshness_bounds_s,
+                                     .unit_seconds = 1,
+                                     .counts = freshness->marks,
+                                     .bound_count = FRESHNESS_BUCKETS - 1,
+                                     .sum_seconds = (double)freshness->sum_ms / 1e3};
+    metric_buckets(out, &metrics[METRIC_FRESHNESS], &buckets);
     single_real(out, METRIC_OLDEST, (double)freshness->oldest_ms / 1e3);
     single_real(out, METRIC_LAST_COMMIT, (double)freshness->committed_at_ms / 1e3);
 }
