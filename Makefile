@@ -11,6 +11,7 @@ DEPS_lib/base :=
 DEPS_lib/json := lib/base
 DEPS_lib/http := lib/base
 DEPS_lib/http_client := lib/base
+DEPS_lib/aws := lib/base lib/json lib/http_client
 DEPS_lib/yaml := lib/base
 DEPS_lib/options := lib/base lib/yaml
 DEPS_lib/schema := lib/base lib/json lib/yaml
@@ -33,7 +34,7 @@ DEPS_agent/gen := lib/base
 DEPS_cloud/catalog := lib/base lib/iceberg lib/objstore
 DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
 	cloud/catalog
-MODULES := lib/base lib/json lib/http lib/http_client lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
+MODULES := lib/base lib/json lib/http lib/http_client lib/aws lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
 	lib/objstore lib/announce spool uploader agent/input agent/capture agent/source agent/tail agent agent/gen cloud/catalog cloud
 
 PROGRAMS := bidlake-agent bidlake-commit bidlake-table bidlake-gen

@@ -2,6 +2,7 @@
 #include "lib/base/digest.h"
 
 #include <mbedtls/base64.h>
+#include <mbedtls/md.h>
 #include <mbedtls/sha256.h>
 #include <mbedtls/version.h>
 #include <pthread.h>
@@ -121,6 +122,13 @@ uint32_t crc32c(uint32_t crc, struct slice bytes)
 void sha256(struct slice bytes, uint8_t out[SHA256_SIZE])
 {
     int rc = mbedtls_sha256(bytes.data, bytes.len, out, 0);
+    ASSERT(rc == 0);
+}
+
+void hmac_sha256(struct slice key, struct slice bytes, uint8_t out[SHA256_SIZE])
+{
+    int rc = mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), key.data, key.len,
+                             bytes.data, bytes.len, out);
     ASSERT(rc == 0);
 }
 

@@ -19,6 +19,8 @@ uint32_t crc32c(uint32_t crc, struct slice bytes);
 
 enum { SHA256_SIZE = 32 };
 void sha256(struct slice bytes, uint8_t out[SHA256_SIZE]);
+/* RFC 2104 over SHA-256. */
+void hmac_sha256(struct slice key, struct slice bytes, uint8_t out[SHA256_SIZE]);
 
 /* Lower case, two characters a byte, and a NUL: out has 2 * bytes.len + 1. */
 void hex_encode(struct slice bytes, char *out);

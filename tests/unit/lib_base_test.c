@@ -84,6 +84,23 @@ static void base64_refuses_what_it_never_wrote(void **state)
     buf_free(&buf);
 }
 
+/* RFC 4231, test cases 2 and 6: what is signed by another key is refused everywhere. */
+static void hmac_is_that_of_the_standard(void **state)
+{
+    (void)state;
+    uint8_t digest[SHA256_SIZE];
+    char hex[2 * SHA256_SIZE + 1];
+    hmac_sha256(slice_cstr("Jefe"), slice_cstr("what do ya want for nothing?"), digest);
+    hex_encode(slice_of(digest, sizeof digest), hex);
+    assert_string_equal(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    uint8_t key[131];
+    memset(key, 0xaa, sizeof key);
+    hmac_sha256(slice_of(key, sizeof key),
+                slice_cstr("Test Using Larger Than Block-Size Key - Hash Key First"), digest);
+    hex_encode(slice_of(digest, sizeof digest), hex);
+    assert_string_equal(hex, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
 /* Context goes in front, the cause stays last: the operator reads the end first. */
 static void error_wrap_puts_context_in_front(void **state)
 {
@@ -181,6 +198,7 @@ int main(void)
         cmocka_unit_test(buf_failure_sticks),
         cmocka_unit_test(varints_are_zigzag_leb128),
         cmocka_unit_test(base64_refuses_what_it_never_wrote),
+        cmocka_unit_test(hmac_is_that_of_the_standard),
         cmocka_unit_test(error_wrap_puts_context_in_front),
         cmocka_unit_test(error_wrap_keeps_the_cause_of_a_long_text),
         cmocka_unit_test(uuid_v7_sorts_by_time),

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/aws/aws.h"
+#include "lib/base/assert.h"
+#include "lib/base/memory.h"
+
+static void wipe(char **text)
+{
+    if (*text != NULL)
+        explicit_bzero(*text, strlen(*text));
+    free(*text);
+    *text = NULL;
+}
+
+void aws_credentials_free(struct aws_credentials *credentials)
+{
+    wipe(&credentials->access_key);
+    wipe(&credentials->secret);
+    wipe(&credentials->token);
+    credentials->expires_ms = 0;
+}
+
+void aws_credentials_copy(struct aws_credentials *to, const struct aws_credentials *from)
+{
+    ASSERT(to != from);
+    aws_credentials_free(to);
+    to->access_key = memory_copy_cstr(from->access_key);
+    to->secret = memory_copy_cstr(from->secret);
+    if (from->token != NULL)
+        to->token = memory_copy_cstr(from->token);
+    to->expires_ms = from->expires_ms;
+}
