@@ -46,6 +46,7 @@ struct event_source {
     size_t unknown_taken;
     struct line_place unknown_place;
     int wake_fd;
+    pthread_mutex_t lock; /* held while an answer is given: what it wakes ends after it */
     pthread_t thread;
     bool running;
     atomic_bool answered; /* the ticket came back */
@@ -69,9 +70,11 @@ static void on_durable(struct ticket *ticket, int rc, const struct error *err)
 {
     struct event_source *source = (struct event_source *)ticket;
     (void)err; /* the capture logs it once for all */
+    pthread_mutex_lock(&source->lock);
     atomic_store(&source->answer_rc, rc);
     atomic_store(&source->answered, true);
     wake(source);
+    pthread_mutex_unlock(&source->lock);
 }
 
 /* Until woken, or, with `input`, until there is something to read. */
@@ -124,6 +127,8 @@ static bool offer(struct event_source *source, size_t *taken)
     ASSERT(waits); /* for the number at least */
     while (!atomic_load(&source->answered))
         wait_for(source, false, -1);
+    pthread_mutex_lock(&source->lock); /* until on_durable is done with the source */
+    pthread_mutex_unlock(&source->lock);
     if (atomic_load(&source->answer_rc) == OK)
         return true;
     source->unknown = atomic_load(&source->answer_rc) == ERROR_IO;
@@ -224,6 +229,7 @@ static void stdin_close(struct event_source *source)
     buf_free(&source->text);
     if (source->wake_fd >= 0)
         close(source->wake_fd);
+    pthread_mutex_destroy(&source->lock);
     free(source);
 }
 
@@ -231,6 +237,7 @@ static int stdin_open(struct event_source **out, const struct source_options *op
                       struct error *err)
 {
     struct event_source *source = memory_alloc(1, sizeof *source);
+    pthread_mutex_init(&source->lock, NULL);
     source->options = *options;
     source->sink = (struct line_sink){.source = NAME, .host = options->host};
     atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
