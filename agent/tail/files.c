@@ -75,7 +75,7 @@ static void free_file(struct tail_file *file)
 
 static void remove_file(struct files *files, struct tail_file *file)
 {
-    ASSERT(!file->queued && !file->busy && file->fd < 0);
+    ASSERT(!file->queued && !file->busy && !file->held && file->fd < 0);
     struct tail_file **at = &files->buckets[bucket_of(file->device, file->inode)];
     while (*at != file)
         at = &(*at)->bucket;
@@ -97,6 +97,7 @@ static void remove_file(struct files *files, struct tail_file *file)
 
 void files_queue(struct files *files, struct tail_file *file)
 {
+    file->missed = file->busy && !file->past;
     if (file->queued || file->past || file->busy)
         return;
     file->queued = true;
@@ -107,6 +108,14 @@ void files_queue(struct files *files, struct tail_file *file)
     else
         queue->last->queued_next = file;
     queue->last = file;
+}
+
+void files_set_busy(struct files *files, struct tail_file *file, bool busy)
+{
+    ASSERT(file->busy != busy);
+    file->busy = busy;
+    if (!busy && file->missed)
+        files_queue(files, file);
 }
 
 struct tail_file *files_next(struct files *files, bool compressed)
@@ -125,14 +134,20 @@ bool tail_file_is_live(const struct tail_file *file)
     return !file->past && (file->gone_at_ms == 0 || file->fd >= 0);
 }
 
+bool tail_file_gives(const struct tail_file *file)
+{
+    bool whole = file->place.ended && file->place.file_size == file->size;
+    bool damaged = file->state == TAIL_FAULTY && file->fault == FILE_DAMAGED;
+    return tail_file_is_live(file) && !whole && !damaged;
+}
+
 bool tail_file_is_rotated(const struct tail_file *file)
 {
     return file->gone_at_ms != 0 || file->path == NULL ||
            crc32c(0, slice_cstr(file->path)) != file->place.path_crc32c;
 }
 
-/* What waited for this one's end can be judged now. */
-static void wake_copies(struct files *files, const struct tail_file *original)
+void files_wake_copies(struct files *files, const struct tail_file *original)
 {
     for (struct tail_file *file = files->all; file != NULL; file = file->next) {
         if (file->original == original)
@@ -158,7 +173,7 @@ void files_close_descriptor(struct files *files, struct tail_file *file)
     close(file->fd);
     files_set_descriptor(files, file, -1);
     if (!tail_file_is_live(file))
-        wake_copies(files, file);
+        files_wake_copies(files, file);
 }
 
 void files_note_gone(struct files *files, struct tail_file *file, int64_t now_ms)
@@ -173,7 +188,7 @@ void files_note_gone(struct files *files, struct tail_file *file, int64_t now_ms
     bool unread = !file->compressed && file->state != TAIL_COPY && file->size > file->place.offset;
     if (file->path != NULL && unread)
         files_fault(files, file, FILE_GONE, "it is gone before it was read to its end");
-    wake_copies(files, file);
+    files_wake_copies(files, file);
 }
 
 /* ---- what becomes of them ---- */
@@ -220,6 +235,7 @@ void files_replace(struct files *files, struct tail_file *file, enum source_file
     file->place = (struct tail_place){.path_crc32c = crc32c(0, slice_cstr(file->path))};
     file->stored = false;
     file->dirty = false;
+    file->doubt_at_ms = 0;
     file->compressed = false;
     file->state = TAIL_FRESH;
     pthread_mutex_unlock(&files->lock);
@@ -227,7 +243,7 @@ void files_replace(struct files *files, struct tail_file *file, enum source_file
         if (at->original == file)
             at->original = past;
     }
-    wake_copies(files, past);
+    files_wake_copies(files, past);
 }
 
 void files_settle(struct files *files, struct tail_file *file, const struct tail_place *place,
@@ -257,32 +273,6 @@ void files_set_state(struct files *files, struct tail_file *file, enum tail_stat
     file->state = state;
     file->original = original;
     pthread_mutex_unlock(&files->lock);
-}
-
-struct tail_file *files_find_original(struct files *files, const struct tail_file *file,
-                                      struct slice head, uint64_t len, uint64_t below,
-                                      bool *shorter, bool *not_known)
-{
-    struct tail_file *best = NULL;
-    *shorter = false;
-    *not_known = false;
-    for (struct tail_file *at = files->all; at != NULL; at = at->next) {
-        if (at->place.offset == 0 || at->place.offset >= below ||
-            (at->device == file->device && at->inode == file->inode))
-            continue;
-        enum place_likeness likeness = place_compare(&at->place, head, len);
-        if (likeness == PLACE_NOT_KNOWN)
-            *not_known = true;
-        if (likeness != PLACE_SHORTER && likeness != PLACE_ALIKE)
-            continue;
-        /* Of two as far the one that is still there: it gives the rest. */
-        if (best != NULL && (at->place.offset < best->place.offset ||
-                             (at->place.offset == best->place.offset && !tail_file_is_live(at))))
-            continue;
-        best = at;
-        *shorter = likeness == PLACE_SHORTER;
-    }
-    return best;
 }
 
 /* ---- in the spool ---- */
@@ -433,12 +423,23 @@ void files_restore(struct files *files)
                   "files=%zu", files->count);
 }
 
+/* Without its place they would be new at the next start. */
+static bool has_copies(const struct files *files, const struct tail_file *original)
+{
+    for (const struct tail_file *at = files->all; at != NULL; at = at->next) {
+        if (at->original == original && tail_file_is_live(at))
+            return true;
+    }
+    return false;
+}
+
 static bool is_forgotten(const struct files *files, const struct tail_file *file, int64_t now_ms)
 {
-    return !tail_file_is_live(file) && !file->queued && !file->busy &&
+    return !tail_file_is_live(file) && !file->queued && !file->busy && !file->held &&
            now_ms - file->gone_at_ms >= FORGET_GONE_MS &&
            (!file->stored ||
-            clock_wall_ms(files->clock) - file->place.stored_at_ms >= FORGET_STORED_MS);
+            clock_wall_ms(files->clock) - file->place.stored_at_ms >= FORGET_STORED_MS) &&
+           !has_copies(files, file);
 }
 
 void files_forget(struct files *files, int64_t now_ms)

@@ -43,9 +43,11 @@ struct tail_file {
     struct tail_place place;    /* durable */
     uint64_t size;
     int64_t mtime_ns;
+    int64_t ctime_ns;      /* tells of changes that mtime doesn't */
     int64_t changed_at_ms; /* monotonic, when that was seen */
     int64_t look_at_ms;    /* monotonic; 0: only when it changes */
     int64_t gone_at_ms;    /* 0: the pattern finds it */
+    int64_t doubt_at_ms;   /* since then it is a copy or a text of its own; 0: no doubt */
     uint64_t scan;         /* the last that found it */
     int fd;                /* -1: closed */
     enum tail_state state;
@@ -56,7 +58,9 @@ struct tail_file {
     bool past;
     bool compressed;
     bool queued;
-    bool busy; /* a reader has it */
+    bool busy;   /* a reader has it */
+    bool missed; /* and it is to be looked at again then */
+    bool held;   /* a reader seeks or follows its place: the entry stays */
 };
 
 struct tail_queue {
@@ -99,8 +103,13 @@ void files_scan(struct files *files, int64_t now_ms);
 /* The same of those that are open alone. True: one of them changed in the last seconds. */
 bool files_poll(struct files *files, int64_t now_ms);
 
+/* One that is busy: when it is let go. */
 void files_queue(struct files *files, struct tail_file *file);
+void files_set_busy(struct files *files, struct tail_file *file, bool busy);
 struct tail_file *files_next(struct files *files, bool compressed);
+
+/* What waited for this one's end can be judged now. */
+void files_wake_copies(struct files *files, const struct tail_file *original);
 
 /* Opens it if it isn't; false: it can't be, or is another one now. Updates its size. */
 bool files_ready(struct files *files, struct tail_file *file, int64_t now_ms);
@@ -119,14 +128,10 @@ void files_set_compressed(struct files *files, struct tail_file *file, bool comp
 void files_set_state(struct files *files, struct tail_file *file, enum tail_state state,
                      struct tail_file *original);
 
-/* Of the places that a text with this beginning and length may belong to, the furthest that
- * is below `below`; NULL: none. *shorter: the text ends before it. *not_known: the text is
- * too short to be told from some place's. */
-struct tail_file *files_find_original(struct files *files, const struct tail_file *file,
-                                      struct slice head, uint64_t len, uint64_t below,
-                                      bool *shorter, bool *not_known);
 /* Somebody still writes or reads it under its own name. */
 bool tail_file_is_live(const struct tail_file *file);
+/* And what stands behind its place comes from it. */
+bool tail_file_gives(const struct tail_file *file);
 /* Another name than at first, or none. */
 bool tail_file_is_rotated(const struct tail_file *file);
 

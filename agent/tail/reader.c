@@ -11,8 +11,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/tail/origin.h"
 #include "agent/tail/tail.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
@@ -24,8 +26,8 @@ enum {
     ROTATED_MS = 5000,    /* then a last line without a line end is one */
     GONE_MS = 15000,      /* so long may somebody still write to a file without a name */
     COMPRESSED_MS = 2000, /* unchanged for so long it is whole */
-    SHORT_MS = 3000,      /* the same for a beginning too short to be known */
     AGAIN_MS = 10000,
+    TICK_MS = 1000,
     RETRY_MIN_MS = 100,
     RETRY_MAX_MS = 1000,
 };
@@ -36,7 +38,7 @@ enum {
 static void let_original_go(struct reader *reader)
 {
     if (reader->original != NULL)
-        reader->original->busy = false;
+        reader->original->held = false;
     reader->original = NULL;
 }
 
@@ -44,8 +46,10 @@ static void seek_original(struct reader *reader, struct tail_file *original)
 {
     let_original_go(reader);
     reader->original = original;
-    if (original != NULL)
-        original->busy = true;
+    if (original == NULL)
+        return;
+    original->held = true;
+    reader->sought = original->place;
 }
 
 static void close_input(struct reader *reader)
@@ -68,11 +72,9 @@ void reader_drop(struct reader *reader)
     reader->file = NULL;
     reader->retry_at_ms = 0;
     reader->unknown = false;
-    file->busy = false;
+    files_set_busy(files, file, false);
     if (file->state == TAIL_COPY || (file->state == TAIL_FAULTY && file->gone_at_ms != 0))
         files_close_descriptor(files, file);
-    if (file->mtime_ns != reader->mtime_ns || file->size != reader->size)
-        files_queue(files, file);
 }
 
 void reader_free(struct reader *reader)
@@ -90,9 +92,8 @@ void reader_begin(struct reader *reader, struct tail_file *file)
     reader->phase = PHASE_LOOK;
     reader->below = UINT64_MAX;
     reader->size = file->size;
-    reader->mtime_ns = file->mtime_ns;
     reader->retry_ms = RETRY_MIN_MS;
-    file->busy = true;
+    files_set_busy(reader->shared->files, file, true);
     file->look_at_ms = 0;
 }
 
@@ -133,6 +134,14 @@ static void refuse(struct reader *reader, int64_t now_ms)
 {
     reader->retry_at_ms = now_ms + reader->retry_ms;
     reader->retry_ms = reader->retry_ms * 2 < RETRY_MAX_MS ? reader->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+/* What was the last line when it was refused may have been written on since. */
+static bool is_last_still(const struct reader *reader)
+{
+    struct stat info;
+    return reader->file->compressed ||
+           (fstat(reader->file->fd, &info) == 0 && (uint64_t)info.st_size == reader->size);
 }
 
 static void offer(struct reader *reader, int64_t now_ms)
@@ -186,6 +195,12 @@ static void settle(struct reader *reader)
     reader->retry_ms = RETRY_MIN_MS;
     struct tail_file *original = reader->original;
     let_original_go(reader);
+    if (original != NULL && tail_file_is_live(original)) { /* it came back meanwhile */
+        original->stored = false;
+        original->dirty = true;
+        files_queue(files, original);
+        original = NULL;
+    }
     files_settle(files, file, &reader->next, original);
     if (!file->compressed) {
         reader_drop(reader);
@@ -198,6 +213,7 @@ static void settle(struct reader *reader)
     files_set_state(files, file, TAIL_FINISHED, NULL);
     reader_drop(reader);
     files_close_descriptor(files, file);
+    files_wake_copies(files, file);
 }
 
 void reader_answered(struct reader *reader, int64_t now_ms)
@@ -257,18 +273,19 @@ static void take_over(struct reader *reader, struct tail_file *original)
     pthread_mutex_lock(&reader->shared->files->lock);
     file->place = original->place;
     file->place.ended = false;
+    file->place.gone = false;
     file->dirty = true;
     pthread_mutex_unlock(&reader->shared->files->lock);
     files_set_state(reader->shared->files, file, TAIL_READ, NULL);
     /* What somebody else still has to do with it stays. */
-    bool superseded = !original->queued && original->fd < 0;
+    bool superseded = !tail_file_is_live(original) && !original->queued && original->fd < 0;
     seek_original(reader, superseded ? original : NULL);
 }
 
 /* JSON text has no control characters but these. */
 static bool is_binary(struct slice head)
 {
-    for (size_t i = 0; i < head.len; i++) {
+    for (size_t i = 0; i < head.len && i < PLACE_EDGE; i++) {
         uint8_t c = head.data[i];
         if (c < 0x20 && c != '\t' && c != '\n' && c != '\r')
             return true;
@@ -302,16 +319,6 @@ static bool is_odd(struct reader *reader, struct slice head, int64_t now_ms)
     } else {
         return false;
     }
-    reader_drop(reader);
-    return true;
-}
-
-/* A beginning of a few bytes may become anything: it gets a moment to grow. */
-static bool is_too_short(struct reader *reader, bool not_known, int64_t now_ms)
-{
-    if (!not_known || now_ms - reader->file->changed_at_ms >= SHORT_MS)
-        return false;
-    reader->file->look_at_ms = reader->file->changed_at_ms + SHORT_MS;
     reader_drop(reader);
     return true;
 }
@@ -350,51 +357,34 @@ static bool look_at_edge(struct reader *reader, const struct tail_place *place, 
     return got >= 0;
 }
 
-/* The same answers as identify_new. */
-static bool follow_original(struct reader *reader, struct tail_file *original, bool shorter,
-                            int64_t now_ms)
-{
-    if (shorter || tail_file_is_live(original)) {
-        hold_copy(reader, original);
-        return false;
-    }
-    if (original->busy) { /* another copy follows it just now */
-        reader->file->look_at_ms = now_ms;
-        reader_drop(reader);
-        return false;
-    }
-    take_over(reader, original);
-    return true;
-}
-
 /* True: its lines can be taken. False: the reader has let it go. */
 static bool identify_new(struct reader *reader, struct slice head, int64_t now_ms)
 {
     struct files *files = reader->shared->files;
     struct tail_file *file = reader->file;
-    uint64_t below = UINT64_MAX;
-    bool shorter = false;
-    bool not_known = false;
-    bool stands = false;
+    struct tail_file *original = NULL;
     if (is_odd(reader, head, now_ms))
         return false;
-    for (;;) {
-        struct tail_file *original =
-            files_find_original(files, file, head, file->size, below, &shorter, &not_known);
-        if (original == NULL)
-            break;
-        if (!shorter && !look_at_edge(reader, &original->place, now_ms, &stands)) {
-            reader_drop(reader);
-            return false;
-        }
-        if (shorter || stands)
-            return follow_original(reader, original, shorter, now_ms);
-        below = original->place.offset;
-    }
-    if (is_too_short(reader, not_known, now_ms))
+    switch (origin_of_plain(files, file, head, now_ms, &original)) {
+    case ORIGIN_NONE:
+        files_set_state(files, file, TAIL_READ, NULL);
+        return true;
+    case ORIGIN_BEHIND:
+        take_over(reader, original);
+        return true;
+    case ORIGIN_COPY:
+        hold_copy(reader, original);
         return false;
-    files_set_state(files, file, TAIL_READ, NULL);
-    return true;
+    case ORIGIN_FAULTY:
+        files_fault(files, file, FILE_UNREADABLE, strerror(errno));
+        file->look_at_ms = now_ms + AGAIN_MS;
+        break;
+    case ORIGIN_WAIT:
+        files_set_state(files, file, TAIL_FRESH, NULL);
+        break;
+    }
+    reader_drop(reader);
+    return false;
 }
 
 /* Whether it is the file that its place was taken in; else it is a new one. */
@@ -402,11 +392,13 @@ static bool identify_plain(struct reader *reader, struct slice head, int64_t now
 {
     struct files *files = reader->shared->files;
     struct tail_file *file = reader->file;
+    struct place_head sums = {0};
     bool stands = false;
     files_set_compressed(files, file, false);
     if (file->place.offset > 0) {
+        place_head_add(&sums, head);
         if (file->size >= file->place.offset &&
-            place_compare(&file->place, head, file->size) == PLACE_ALIKE &&
+            place_compare(&file->place, &sums, file->size) == PLACE_ALIKE &&
             !look_at_edge(reader, &file->place, now_ms, &stands)) {
             reader_drop(reader);
             return false;
@@ -460,6 +452,9 @@ static void leave_plain(struct reader *reader, int64_t now_ms)
     int64_t quiet_ms =
         gone && file->gone_at_ms > file->changed_at_ms ? file->gone_at_ms : file->changed_at_ms;
     reader_drop(reader);
+    /* A clock's tick is some milliseconds: a change behind this look may bear the same time. */
+    if (clock_wall_ms(reader->shared->files->clock) - file->ctime_ns / 1000000 < TICK_MS)
+        file->look_at_ms = now_ms + TICK_MS;
     if (rest && tail_file_is_rotated(file) && now_ms - quiet_ms < ROTATED_MS)
         file->look_at_ms = quiet_ms + ROTATED_MS;
     else if (gone && now_ms - quiet_ms < GONE_MS)
@@ -524,6 +519,7 @@ static void fail_damaged(struct reader *reader)
     files_fault(reader->shared->files, file, FILE_DAMAGED, reader->failure.text);
     reader_drop(reader);
     files_close_descriptor(reader->shared->files, file);
+    files_wake_copies(reader->shared->files, file);
 }
 
 /* Its content is another one than before: from the beginning, as a new file. */
@@ -534,19 +530,29 @@ static void begin_anew(struct reader *reader, enum source_file_fault why, int64_
     begin_compressed(reader, now_ms);
 }
 
+/* Another copy goes on behind it just now. */
+static bool is_held(struct reader *reader, const struct tail_file *original, int64_t now_ms)
+{
+    if (original == NULL || !original->held)
+        return false;
+    reader->file->look_at_ms = now_ms;
+    reader_drop(reader);
+    return true;
+}
+
 /* The beginning is read: whose is it? */
 static void identify_compressed(struct reader *reader, int64_t now_ms)
 {
     struct files *files = reader->shared->files;
     struct tail_file *file = reader->file;
-    size_t len = reader->window.len < PLACE_EDGE ? reader->window.len : PLACE_EDGE;
-    struct slice head = slice_of(reader->window.data, len);
+    struct slice head = buf_slice(&reader->window);
     uint64_t text_len = reader->ended ? reader->window.len : UINT64_MAX;
     bool shorter = false;
-    bool not_known = false;
     reader->phase = PHASE_SEEK;
+    reader->head = (struct place_head){0};
+    place_head_add(&reader->head, head);
     if (file->place.offset > 0) {
-        if (place_compare(&file->place, head, text_len) != PLACE_ALIKE) {
+        if (place_compare(&file->place, &reader->head, text_len) != PLACE_ALIKE) {
             begin_anew(reader, FILE_REPLACED, now_ms);
         } else if (file->place.ended && file->place.file_size == file->size) {
             files_set_state(files, file, TAIL_FINISHED, NULL);
@@ -555,19 +561,13 @@ static void identify_compressed(struct reader *reader, int64_t now_ms)
         }
         return;
     }
+    head.len = head.len < PLACE_HEAD ? head.len : PLACE_HEAD;
     if (is_odd(reader, head, now_ms))
         return;
     struct tail_file *original =
-        files_find_original(files, file, head, text_len, reader->below, &shorter, &not_known);
-    if (original != NULL && (shorter || tail_file_is_live(original))) {
-        hold_copy(reader, original);
+        origin_find(files, file, &reader->head, text_len, reader->below, &shorter);
+    if (is_held(reader, original, now_ms))
         return;
-    }
-    if (original != NULL && original->busy) {
-        file->look_at_ms = now_ms;
-        reader_drop(reader);
-        return;
-    }
     seek_original(reader, original);
     if (original != NULL)
         return;
@@ -575,43 +575,95 @@ static void identify_compressed(struct reader *reader, int64_t now_ms)
     reader->phase = PHASE_LINES;
 }
 
-static void seek(struct reader *reader, int64_t now_ms)
+/* The text is another than the one that was sought: maybe one that was not taken as far. */
+static void seek_next(struct reader *reader, int64_t now_ms)
 {
-    struct tail_file *file = reader->file;
+    reader->below = reader->sought.offset; /* also of one that is let go */
+    seek_original(reader, NULL);
+    begin_compressed(reader, now_ms);
+}
+
+/* What `text` at `from` says of it while the original is still read itself. */
+static void judge_copy(struct reader *reader, struct slice text, uint64_t from, int64_t now_ms)
+{
     struct tail_file *original = reader->original;
-    const struct tail_place *place = original != NULL ? &original->place : &file->place;
-    uint64_t end = reader->from + reader->window.len;
-    size_t edge = place_edge_len(place);
-    if (end < place->offset && !reader->ended) {
-        if (reader->failed) {
-            fail_damaged(reader);
+    enum origin_sameness same = SAMENESS_YES;
+    if (tail_file_gives(original))
+        same = origin_compare(reader->shared->files, original, text, from);
+    if (same == SAMENESS_NO) {
+        seek_next(reader, now_ms);
+        return;
+    }
+    reader->file->look_at_ms = same == SAMENESS_UNKNOWN ? now_ms + AGAIN_MS : 0;
+    hold_copy(reader, original);
+}
+
+/* The window holds the sought place's offset, or the text ends before it. */
+static void judge_original(struct reader *reader, struct slice edge, int64_t now_ms)
+{
+    const struct reader_shared *shared = reader->shared;
+    struct tail_file *file = reader->file;
+    uint64_t offset = reader->sought.offset;
+    if (!place_edge_is(&reader->sought, edge)) {
+        struct tail_file *other = origin_find_at(shared->files, file, &reader->head, offset, edge);
+        if (is_held(reader, other, now_ms))
             return;
-        }
-        size_t kept = reader->window.len < PLACE_EDGE ? reader->window.len : PLACE_EDGE;
-        memmove(reader->window.data, reader->window.data + reader->window.len - kept, kept);
-        reader->window.len = kept;
-        reader->from = end - kept;
-        read_on(reader);
-        return;
+        seek_original(reader, other);
     }
-    if (end < place->offset && original != NULL) {
-        hold_copy(reader, original);
-        return;
-    }
-    const uint8_t *at = reader->window.data + (place->offset - edge - reader->from);
-    bool stands = end >= place->offset && place_edge_is(place, slice_of(at, edge));
-    if (!stands && original == NULL) {
-        begin_anew(reader, end < place->offset ? FILE_TRUNCATED : FILE_REPLACED, now_ms);
-    } else if (!stands) {
-        reader->below = place->offset;
-        seek_original(reader, NULL);
-        begin_compressed(reader, now_ms);
+    size_t at = (size_t)(offset - reader->from);
+    if (reader->original == NULL) {
+        seek_next(reader, now_ms);
+    } else if (tail_file_gives(reader->original)) {
+        judge_copy(reader, slice_of(reader->window.data + at, reader->window.len - at), offset,
+                   now_ms);
     } else {
-        if (original != NULL)
-            take_over(reader, original);
-        files_set_state(reader->shared->files, file, TAIL_READ, NULL);
+        take_over(reader, reader->original);
         drop_taken(reader);
         reader->phase = PHASE_LINES;
+    }
+}
+
+/* Its own place. */
+static void judge_place(struct reader *reader, struct slice edge, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    if (!place_edge_is(&file->place, edge)) {
+        begin_anew(reader, edge.len == 0 ? FILE_TRUNCATED : FILE_REPLACED, now_ms);
+        return;
+    }
+    files_set_state(reader->shared->files, file, TAIL_READ, NULL);
+    drop_taken(reader);
+    reader->phase = PHASE_LINES;
+}
+
+static void seek(struct reader *reader, int64_t now_ms)
+{
+    bool original = reader->original != NULL;
+    const struct tail_place *place = original ? &reader->sought : &reader->file->place;
+    uint64_t end = reader->from + reader->window.len;
+    uint64_t wanted = place->offset + (original ? PLACE_HEAD : 0);
+    size_t edge = place_edge_len(place);
+    if (end < wanted && !reader->ended && !reader->failed) {
+        /* Kept is what an edge may begin with. */
+        uint64_t from = end < place->offset ? end : place->offset;
+        from = from > reader->from + PLACE_EDGE ? from - PLACE_EDGE : reader->from;
+        size_t gone = (size_t)(from - reader->from);
+        reader->window.len -= gone;
+        memmove(reader->window.data, reader->window.data + gone, reader->window.len);
+        reader->from = from;
+        read_on(reader);
+    } else if (end < place->offset && reader->failed) {
+        fail_damaged(reader);
+    } else if (end < place->offset && original) {
+        judge_copy(reader, buf_slice(&reader->window), reader->from, now_ms);
+    } else {
+        bool there = end >= place->offset;
+        const uint8_t *at = reader->window.data + (there ? place->offset - edge - reader->from : 0);
+        struct slice stood = slice_of(at, there ? edge : 0);
+        if (original)
+            judge_original(reader, stood, now_ms);
+        else
+            judge_place(reader, stood, now_ms);
     }
 }
 
@@ -663,15 +715,15 @@ static void look_at_compressed(struct reader *reader, bool known, int64_t now_ms
 static void look(struct reader *reader, int64_t now_ms)
 {
     struct tail_file *file = reader->file;
-    uint8_t bytes[PLACE_EDGE];
+    uint8_t bytes[PLACE_HEAD];
     bool sure = true;
     if (!files_ready(reader->shared->files, file, now_ms)) {
         reader_drop(reader);
         return;
     }
     reader->size = file->size;
-    reader->mtime_ns = file->mtime_ns;
-    if (file->state == TAIL_READ && !file->compressed && file->size >= file->place.offset) {
+    if (file->state == TAIL_READ && !file->compressed && file->place.offset > 0 &&
+        file->size >= file->place.offset) {
         take_plain(reader, now_ms);
         return;
     }
@@ -698,6 +750,12 @@ void reader_step(struct reader *reader, int64_t now_ms)
         ask_spool(reader, now_ms);
         return;
     }
+    if (reader->retry_at_ms != 0 && reader->last && !is_last_still(reader)) {
+        struct tail_file *file = reader->file;
+        reader_drop(reader);
+        files_queue(reader->shared->files, file);
+        return;
+    }
     if (reader->retry_at_ms != 0) {
         offer(reader, now_ms);
         return;
@@ -707,7 +765,7 @@ void reader_step(struct reader *reader, int64_t now_ms)
         look(reader, now_ms);
         break;
     case PHASE_HEAD:
-        if (reader->window.len < PLACE_EDGE && !reader->ended && !reader->failed)
+        if (reader->window.len < PLACE_HEAD && !reader->ended && !reader->failed)
             read_on(reader);
         else if (reader->window.len == 0 && reader->failed)
             fail_damaged(reader);

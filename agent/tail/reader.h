@@ -43,7 +43,9 @@ struct reader {
     bool ended;          /* the window ends where the text does */
     bool failed;         /* behind the window it does not read: `failure` */
     struct error failure;
+    struct place_head head;     /* of a compressed file's text */
     struct tail_file *original; /* whose place is sought, and then taken over */
+    struct tail_place sought;   /* as it was then */
     uint64_t below;             /* only places before this one are left */
     uint64_t size;              /* the file's, when it was looked at */
     int64_t mtime_ns;

@@ -22,24 +22,28 @@ enum {
     FAULT_WAIT_MS = 10000,
 };
 
-static int64_t mtime_of(const struct stat *info)
+static int64_t time_ns(const struct timespec *time)
 {
-    return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
+    return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
 }
 
 /* True: it is not as it was. A file that is seen for the first time changed when it says. */
 static bool note_change(struct files *files, struct tail_file *file, const struct stat *info,
                         int64_t now_ms)
 {
-    int64_t mtime_ns = mtime_of(info);
-    if (file->size == (uint64_t)info->st_size && file->mtime_ns == mtime_ns)
+    int64_t mtime_ns = time_ns(&info->st_mtim);
+    int64_t ctime_ns = time_ns(&info->st_ctim);
+    bool as_it_was = file->size == (uint64_t)info->st_size && file->mtime_ns == mtime_ns;
+    if (as_it_was && file->ctime_ns == ctime_ns)
         return false;
     int64_t age_ms = clock_wall_ms(files->clock) - mtime_ns / 1000000;
-    bool first = file->mtime_ns == 0;
+    bool first = file->ctime_ns == 0;
     pthread_mutex_lock(&files->lock);
     file->size = (uint64_t)info->st_size;
     file->mtime_ns = mtime_ns;
-    file->changed_at_ms = first && age_ms > 0 ? now_ms - age_ms : now_ms;
+    file->ctime_ns = ctime_ns;
+    if (!as_it_was || first) /* a name or a mode is no content */
+        file->changed_at_ms = first && age_ms > 0 ? now_ms - age_ms : now_ms;
     pthread_mutex_unlock(&files->lock);
     return true;
 }

@@ -153,7 +153,7 @@ class StandardInput(Case):
         self.assertEqual(self.ids(), {"a": 1})
 
 
-class Tail(Case):
+class Followed(Case):
     """Files under logs/, followed by one agent."""
 
     def setUp(self):
@@ -208,6 +208,20 @@ class Tail(Case):
         text = agent.get("/metrics", agent.operations)[1].decode()
         return int(re.search(rf'bidlake_tail_faults_total{{.*fault="{fault}"}} (\d+)', text)[1])
 
+    def compress(self, name, to, how):
+        with open(self.file(name), "rb") as file:
+            self.write(to, how(file.read()))
+        os.remove(self.file(name))
+
+    def write(self, name, data):
+        """As it stands, and not since a moment ago."""
+        with open(self.file(name), "wb") as file:
+            file.write(data)
+        past = os.stat(self.file(name)).st_mtime - 10
+        os.utime(self.file(name), (past, past))
+
+
+class Tail(Followed):
     # -- growth ------------------------------------------------------------------------------
 
     def test_growing_files(self):
@@ -349,25 +363,13 @@ class Tail(Case):
         # Once more, under another name.
         os.rename(self.file("new.gz"), self.file("newer.gz"))
         shutil.copyfile(self.file("newer.gz"), self.file("copy.gz"))
-        self.state(agent, "copy.gz", "copy")
+        self.state(agent, "copy.gz", "finished")
         self.expect(agent, [f"{name}-{n}" for name in ("old.log", "run.log", "new") for n in names
                             if name != "run.log" or n in names[:200]])
-
-    def compress(self, name, to, how):
-        with open(self.file(name), "rb") as file:
-            self.write(to, how(file.read()))
-        os.remove(self.file(name))
 
     def zstd(self, data):
         return subprocess.run(["zstd", "-q", "-c"], input=data, stdout=subprocess.PIPE,
                               check=True).stdout
-
-    def write(self, name, data):
-        """As it stands, and not since a moment ago."""
-        with open(self.file(name), "wb") as file:
-            file.write(data)
-        past = os.stat(self.file(name)).st_mtime - 10
-        os.utime(self.file(name), (past, past))
 
     def test_same_inode_other_content(self):
         """An inode that is given again is a new file, while the agent runs and while not."""

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+
 #include "agent/tail/files.h"
+#include "agent/tail/origin.h"
 #include "tests/unit/spool_support.h"
 
 #define DAY_MS (24 * INT64_C(3600000))
@@ -83,7 +86,18 @@ static void places_are_forgotten_in_time(void **state)
     files_scan(&files, now.mono_ms + 2 * DAY_MS);
     assert_int_equal(stored_count(&fixture), 1);
     now.wall_ms += DAY_MS;
+    /* A copy that lies there would come again at the next start. */
+    struct tail_file *copy = files_add(&files, 1, 0xb);
+    files_set_descriptor(&files, copy, open("/dev/null", O_RDONLY));
+    copy->original = files_find(&files, 1, 0xa);
     files_scan(&files, now.mono_ms + 3600000);
+    assert_int_equal(stored_count(&fixture), 1);
+    copy->original = NULL;
+    files_scan(&files, now.mono_ms + 3600000);
+    assert_int_equal(stored_count(&fixture), 0);
+    assert_ptr_equal(files_next(&files, false), copy);
+    files_close_descriptor(&files, copy);
+    files_scan(&files, now.mono_ms + 10 * 3600000);
     assert_int_equal(files.count, 0);
     assert_int_equal(stored_count(&fixture), 0);
     files_close(&files);
@@ -121,7 +135,6 @@ static void the_last_generation_is_there(void **state)
     struct fixture fixture;
     struct files files;
     bool shorter = false;
-    bool not_known = false;
     static const char old[] = "{\"id\":\"old old old old\"}\n";
     static const char new[] = "{\"id\":\"new\"}\n";
     fixture_init(&fixture);
@@ -136,18 +149,18 @@ static void the_last_generation_is_there(void **state)
     assert_int_equal(file->place.offset, strlen(new));
     struct tail_file *copy = files_add(&files, 1, 0xb);
     assert_int_equal(copy->generation, 0);
-    struct tail_file *original = files_find_original(&files, copy, slice_cstr(old), strlen(old),
-                                                     UINT64_MAX, &shorter, &not_known);
+    struct place_head head = {0};
+    place_head_add(&head, slice_cstr(old));
+    struct tail_file *original =
+        origin_find(&files, copy, &head, strlen(old), UINT64_MAX, &shorter);
     assert_true(original->past && !shorter);
     assert_int_equal(original->generation, 9);
     /* Two that are as far: the one that is still there gives the rest, so it is waited for. */
     copy->place = first;
     struct tail_file *other = files_add(&files, 1, 0xc);
-    assert_ptr_equal(files_find_original(&files, other, slice_cstr(old), strlen(old), UINT64_MAX,
-                                         &shorter, &not_known),
-                     copy);
-    assert_null(files_find_original(&files, other, slice_cstr(old), strlen(old), strlen(old),
-                                    &shorter, &not_known));
+    assert_ptr_equal(origin_find(&files, other, &head, strlen(old), UINT64_MAX, &shorter), copy);
+    assert_ptr_equal(origin_find_at(&files, other, &head, strlen(old), slice_cstr(old)), copy);
+    assert_null(origin_find(&files, other, &head, strlen(old), strlen(old), &shorter));
     files_close(&files);
     fixture_free(&fixture);
 }

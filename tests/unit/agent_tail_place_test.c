@@ -39,9 +39,11 @@ static void assert_same(const struct tail_place *one, const struct tail_place *o
     assert_memory_equal(bytes[0], bytes[1], PLACE_SIZE);
 }
 
-static struct slice head_of(const uint8_t *bytes, size_t len)
+static struct place_head head_of(const uint8_t *bytes, size_t len)
 {
-    return slice_of(bytes, len < PLACE_EDGE ? len : PLACE_EDGE);
+    struct place_head head = {0};
+    place_head_add(&head, slice_of(bytes, len));
+    return head;
 }
 
 /* The checksums must not depend on how the text came, or a restart would not know it. */
@@ -88,10 +90,78 @@ static void likeness(void **state)
         if (cases[i].differs_at < TEXT)
             other[cases[i].differs_at] ^= 1;
         struct tail_place place = place_at(cases[i].place, 500);
-        enum place_likeness found =
-            place_compare(&place, head_of(other, cases[i].len), cases[i].len);
+        struct place_head head = head_of(other, cases[i].len);
+        enum place_likeness found = place_compare(&place, &head, cases[i].len);
         if (found != cases[i].wanted)
             fail_msg("case %zu: %d, wanted %d", i, (int)found, (int)cases[i].wanted);
+    }
+}
+
+static struct tail_place place_of(const char *lines)
+{
+    struct tail_place place = {0};
+    place_advance(&place, slice_cstr(lines), strlen(lines));
+    return place;
+}
+
+/* Files share a header or a first event, and their lines may be short: the first one that is
+ * a file's own tells them apart, or its lines would wait for ever. What ends early and has
+ * none is a copy, or a rotation that left lines behind would bring the others twice. */
+static void short_lines(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *known, *text;
+        enum place_likeness wanted;
+    } cases[] = {
+        {"h\n", "h\n", PLACE_ALIKE},
+        {"h\n", "h\na\n", PLACE_ALIKE},
+        {"h\na\n", "h\n", PLACE_SHORTER},
+        {"h\na\nb\n", "h\na\n", PLACE_SHORTER},
+        {"h\na\nb\n", "h\nb\n", PLACE_OTHER},
+        {"h\na\n", "h\nb\nc\n", PLACE_OTHER},
+        {"head\n1\n2\n", "h", PLACE_NOT_KNOWN},
+        {"head\n1\n2\n", "head\n1", PLACE_SHORTER},
+        {"\n\n\n", "\n\n", PLACE_SHORTER},
+        {"\n\na\n", "\n\nb", PLACE_SHORTER},
+        {"\n\na\n", "\n\nb\n", PLACE_OTHER},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tail_place place = place_of(cases[i].known);
+        struct place_head head = head_of((const uint8_t *)cases[i].text, strlen(cases[i].text));
+        enum place_likeness found = place_compare(&place, &head, strlen(cases[i].text));
+        if (found != cases[i].wanted)
+            fail_msg("case %zu: %d, wanted %d", i, (int)found, (int)cases[i].wanted);
+    }
+}
+
+/* Each of the first lines, also in the later pieces of a text. */
+static void lines_are_summed_up(void **state)
+{
+    (void)state;
+    char lines[2][2000] = {"", ""};
+    for (int i = 0; i < PLACE_LINES + 4; i++) {
+        char line[64];
+        int len = snprintf(line, sizeof line, "{\"id\":\"%060d\"", i);
+        assert_true(len > 0);
+        for (int k = 0; k < 2; k++)
+            snprintf(lines[k] + strlen(lines[k]), sizeof lines[k] - strlen(lines[k]), "%.*s}\n",
+                     len > 60 ? 60 : len, line);
+    }
+    for (int i = 0; i < PLACE_LINES + 3; i++) {
+        size_t end = (size_t)(i + 1) * 62;
+        char other[2000];
+        memcpy(other, lines[0], sizeof other);
+        other[end - 3] = 'x';
+        struct tail_place place = {0};
+        for (size_t at = 0; at + 31 <= strlen(lines[0]); at += 31) {
+            size_t from = at - place_edge_len(&place);
+            place_advance(&place, slice_of(lines[0] + from, strlen(lines[0]) - from), 31);
+        }
+        struct place_head head = head_of((const uint8_t *)other, end);
+        enum place_likeness found = place_compare(&place, &head, end);
+        if (found != (i < PLACE_LINES ? PLACE_OTHER : PLACE_SHORTER))
+            fail_msg("line %d: %d", i, (int)found);
     }
 }
 
@@ -121,6 +191,7 @@ static void encoding(void **state)
     place.at.line = 17;
     place.at.skipping = true;
     place.ended = true;
+    place.gone = true;
     place.file_size = 1 << 20;
     place.stored_at_ms = 1767225600000;
     place.path_crc32c = 99;
@@ -132,7 +203,7 @@ static void encoding(void **state)
     static const struct {
         size_t at;
         uint8_t value;
-    } damages[] = {{0, 2}, {4, 4}, {15, 0x80}, {18, 1}, {PLACE_SIZE - 1, 1}};
+    } damages[] = {{0, 1}, {4, 8}, {15, 0x80}, {18, 1}, {48, 1}, {132, 17}, {PLACE_SIZE - 1, 1}};
     for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
         uint8_t damaged[PLACE_SIZE];
         memcpy(damaged, bytes, sizeof bytes);
@@ -146,6 +217,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_of_reading_make_no_difference),
         cmocka_unit_test(likeness),
+        cmocka_unit_test(short_lines),
+        cmocka_unit_test(lines_are_summed_up),
         cmocka_unit_test(edge_decides),
         cmocka_unit_test(encoding),
     };
