@@ -11,7 +11,8 @@ DEPS_lib/base :=
 DEPS_lib/json := lib/base
 DEPS_lib/http := lib/base
 DEPS_lib/http_client := lib/base
-DEPS_lib/aws := lib/base lib/json lib/http_client
+DEPS_lib/xml := lib/base
+DEPS_lib/aws := lib/base lib/json lib/xml lib/http_client
 DEPS_lib/yaml := lib/base
 DEPS_lib/options := lib/base lib/yaml
 DEPS_lib/schema := lib/base lib/json lib/yaml
@@ -34,7 +35,7 @@ DEPS_agent/gen := lib/base
 DEPS_cloud/catalog := lib/base lib/iceberg lib/objstore
 DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
 	cloud/catalog
-MODULES := lib/base lib/json lib/http lib/http_client lib/aws lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
+MODULES := lib/base lib/json lib/http lib/http_client lib/xml lib/aws lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
 	lib/objstore lib/announce spool uploader agent/input agent/capture agent/source agent/tail agent agent/gen cloud/catalog cloud
 
 PROGRAMS := bidlake-agent bidlake-commit bidlake-table bidlake-gen
@@ -50,7 +51,7 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pr
 	-Wno-format-truncation -Wno-unknown-warning-option $(WERROR)
 COMPILE = $(CC) -std=c11 -D_GNU_SOURCE -DBIDLAKE_VERSION='"$(VERSION)"' -I. -g $(OPTIMIZE) $(WARNINGS) \
 	-pthread -MMD -MP $(CPPFLAGS) $(CFLAGS)
-LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lz -lxxhash -lm -pthread
+LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lexpat -lz -lxxhash -lm -pthread
 
 # closure of DEPS: a module, then all below it, each once, users before what they use
 closure = $(1) $(foreach d,$(DEPS_$(1)),$(call closure,$(d)))

@@ -33,6 +33,7 @@ libcurl4-openssl-dev  libcurl-devel
 libsqlite3-dev        sqlite-devel
 libjansson-dev        jansson-devel
 libyaml-dev           libyaml-devel
+libexpat1-dev         expat-devel
 zlib1g-dev            zlib-devel
 libxxhash-dev         xxhash-devel
 libcmocka-dev         libcmocka-devel

@@ -12,7 +12,7 @@ import time
 
 RELEASE = "bookworm"
 # What the packages depend on, so that installing them needs no network.
-INCLUDE = ("systemd", "systemd-sysv", "dbus", "libcurl4", "libjansson4", "liblmdb0",
+INCLUDE = ("systemd", "systemd-sysv", "dbus", "libcurl4", "libexpat1", "libjansson4", "liblmdb0",
            "libmbedcrypto7", "libsqlite3-0", "libxxhash0", "libyaml-0-2",
            "libzstd1", "zlib1g")
 
