@@ -7,6 +7,7 @@
 
 #include "cloud/view.h"
 #include "lib/base/fault.h"
+#include "lib/base/log.h"
 #include "lib/schema/mapping.h"
 
 struct command {
@@ -62,7 +63,10 @@ static int run(const struct command *command, struct config *config, struct erro
     err->text[0] = 0;
     config->catalog_must_exist = true; /* looking must not make one where a volume is missing */
     config->catalog_only_read = !config->skip;
-    int rc = config->skip ? service_become_owner(config, err) : OK;
+    /* To look into it SQLite makes files beside it, too. Who looks wants no word of that. */
+    if (!config->skip)
+        log_set_level(LOG_LEVEL_WARN);
+    int rc = service_become_owner(config, err);
     if (rc == OK)
         rc = service_open(&service, config, err);
     if (rc == ERROR_INPUT) /* a warehouse or catalog of a kind that nobody knows */
