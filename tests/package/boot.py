@@ -335,6 +335,34 @@ class Test:
         self.guest.run("systemctl", "start", AGENT)
         assert self.guest.show(SOCKET, "ActiveState") == "active"
 
+    def test_links_of_the_service_lead_root_nowhere(self):
+        """Who has taken the agent over would have root's commands and the package's scripts
+        write where only root may."""
+        self.guest.run("systemctl", "stop", SOCKET, AGENT, COMMIT)
+        victim = self.guest.path("/opt/victim")
+        os.mkdir(victim, 0o755)
+        shutil.copy(self.guest.path("/var/lib/bidlake/spool/data.mdb"), victim)
+        self.as_service("cd /var/lib/bidlake && mv spool away && ln -s /opt/victim spool && "
+                        "rm -f catalog.db-wal && ln -s /opt/victim/made catalog.db-wal")
+
+        def state():
+            return {path: os.stat(path) for path in (victim, *glob.glob(f"{victim}/*"))}
+
+        before = state()
+        for command in (("bidlake-agent", "check", "--config", CONFIG),
+                        ("bidlake-agent", "spool", "--config", CONFIG),
+                        ("bidlake-table", "ls", *TABLE_FLAGS),
+                        ("bidlake-commit", "once", *TABLE_FLAGS)):
+            self.guest.run(*command, code=None)
+            assert state() == before, (command, os.listdir(victim))
+        self.apt("purge", "bidlake-agent")
+        assert state() == before, os.listdir(victim)
+        shutil.rmtree(victim)
+        self.as_service("cd /var/lib/bidlake && rm -f spool catalog.db-wal && mv away spool")
+        self.install("/opt/first")
+        self.guest.run("systemctl", "start", COMMIT)
+        self.all_in_table_once()
+
     def test_upgrade_with_a_full_spool(self):
         """The store is away, the spool holds events, senders go on: an upgrade keeps both."""
         os.mkdir(self.guest.path("/var/lib/bidlake/away"), 0o555) # root's: nothing can be put
@@ -383,7 +411,15 @@ class Test:
 
     def test_purge_takes_what_is_ours(self):
         before = self.counted()
+        self.apt("remove", "bidlake-agent")
+        self.as_service("touch /var/lib/bidlake/spool/data.mdb") # somebody else's agent ran on it
+        said = self.apt("purge", "bidlake-agent")
+        assert "kept /var/lib/bidlake/spool" in said, said
+        self.install("/opt/first")
+        until(lambda: self.guest.show(AGENT, "ActiveState") == "active", "it is active", 20)
         self.apt("remove", "bidlake-agent", "bidlake-commit")
+        roots = self.guest.run("find", "/var/lib/bidlake", "-user", "root")[1].split()
+        assert roots == ["/var/lib/bidlake/away"], roots
         assert os.path.exists(self.guest.path(CONFIG)), "remove takes no configuration"
         assert os.path.exists(self.guest.path("/var/lib/bidlake/spool/data.mdb"))
         assert self.counted() == before
