@@ -45,11 +45,12 @@ struct source_options {
     size_t event_bytes_max;    /* 0: 1 MiB */
     size_t body_bytes_max;     /* as sent */
     size_t held_bytes_max;     /* http: of all bodies that are not whole yet; 0: 64 MiB */
+    size_t line_bytes_max;     /* unix streams: of what all keep, beside a line; 0: 64 MiB */
     size_t expanded_bytes_max; /* after gzip or zstd */
     unsigned connections_max;
-    int64_t idle_ms; /* of a connection without a request */
-    int64_t head_ms; /* from the first byte of a request's head to its last */
-    int64_t body_ms;
+    int64_t idle_ms;     /* of a connection without a request */
+    int64_t head_ms;     /* from the first byte of a request's head to its last */
+    int64_t body_ms;     /* unix streams: of a line's, while others wait for room */
     struct dedup *dedup; /* borrowed */
 };
 

@@ -9,6 +9,9 @@
  * then writes back how many lines of this connection are settled, in decimal, a line each
  * time: durable, or, if they were no events, in dead_letters. Datagrams wait in the
  * kernel's queue in the same way; a sender that does not want to wait sees EAGAIN.
+ *
+ * What all streams of a socket keep is bounded by room.h. Who finds no room is not read until
+ * there is some; who holds it with a line that does not end is sent away then.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +30,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/source/room.h"
 #include "agent/source/source.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
@@ -37,8 +41,9 @@ enum {
     EVENTS_MAX = 64,
     READ_BYTES = 64 << 10,
     RETRY_MS = 100,
-    DATAGRAMS_MAX = 256, /* in one request */
-    BUFFER_KEPT = 256 << 10,
+    DATAGRAMS_MAX = 256,     /* in one request */
+    BUFFER_KEPT = 256 << 10, /* for datagrams */
+    LINES_BYTES_DEFAULT = 64 << 20,
     FRESH_MS = 1000, /* since it connected, for its first bytes, when the agent stops */
     CLOSE_MS = 2000, /* for what was sent by then */
 };
@@ -50,6 +55,7 @@ struct connection {
     struct connection *finished; /* of those whose ticket came back */
     int fd;
     struct buf bytes;        /* read and not durable yet */
+    struct room_guest guest; /* of a stream: what these take */
     struct line_place place; /* before these: its lines are settled */
     size_t offered;          /* of these, in the request that is under way */
     struct line_place then;  /* the place when that is settled */
@@ -85,9 +91,13 @@ struct event_source {
     atomic_bool closing;
     struct connection *connections;
     struct connection *datagrams; /* the one of a datagram socket */
+    struct room room;
+    uint8_t *scratch; /* READ_BYTES, of streams */
+    int64_t now_ms;   /* monotonic, of this turn */
     _Atomic uint64_t connection_count;
     _Atomic uint64_t requests;
     _Atomic uint64_t bytes;
+    _Atomic uint64_t timed_out;
     pthread_mutex_t lock;
     /* guarded by lock */
     struct connection *finished;
@@ -170,6 +180,7 @@ static void close_connection(struct event_source *source, struct connection *con
     while (*at != connection)
         at = &(*at)->next;
     *at = connection->next;
+    room_leave(&source->room, &connection->guest);
     close(connection->fd);
     buf_free(&connection->bytes);
     free(connection);
@@ -186,6 +197,20 @@ static void write_ack(struct connection *connection)
         send(connection->fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EAGAIN;
 }
 
+/* Of a stream no byte more is kept than there is to keep: there may be thousands. */
+static void fit(struct connection *connection, size_t cap)
+{
+    struct event_source *source = connection->source;
+    struct buf *bytes = &connection->bytes;
+    if (cap == 0) {
+        buf_free(bytes);
+    } else if (cap != bytes->cap) {
+        bytes->data = memory_resize(bytes->data, cap, 1);
+        bytes->cap = cap;
+    }
+    room_keep(&source->room, &connection->guest, cap, source->now_ms);
+}
+
 /* What was offered is durable. */
 static void settle(struct connection *connection)
 {
@@ -193,10 +218,10 @@ static void settle(struct connection *connection)
     memmove(bytes->data, bytes->data + connection->offered, bytes->len - connection->offered);
     bytes->len -= connection->offered;
     connection->offered = 0;
-    if (bytes->len == 0 && bytes->cap > BUFFER_KEPT) {
+    if (!connection->source->datagram)
+        fit(connection, bytes->len);
+    else if (bytes->len == 0 && bytes->cap > BUFFER_KEPT)
         buf_free(bytes);
-        *bytes = (struct buf){0};
-    }
     bool more = connection->then.line > connection->place.line;
     connection->place = connection->then;
     if (more && connection->source->options.ack_lines)
@@ -224,21 +249,70 @@ static void advance(struct event_source *source, struct connection *connection)
         watch(connection, true);
 }
 
+/* Where room is tight, up to the last line end that has come: what stands behind it would stay. */
+static ssize_t read_some(struct event_source *source, const struct connection *connection)
+{
+    size_t wanted = READ_BYTES;
+    if (room_is_tight(&source->room, &connection->guest)) {
+        ssize_t seen = recv(connection->fd, source->scratch, READ_BYTES, MSG_PEEK | MSG_DONTWAIT);
+        if (seen <= 0)
+            return seen;
+        const uint8_t *end = memrchr(source->scratch, '\n', (size_t)seen);
+        wanted = end != NULL ? (size_t)(end - source->scratch) + 1 : (size_t)seen;
+    }
+    return read(connection->fd, source->scratch, wanted);
+}
+
 static void read_stream(struct event_source *source, struct connection *connection)
 {
-    bool room = buf_reserve(&connection->bytes, READ_BYTES);
-    ASSERT(room);
-    ssize_t got = read(connection->fd, connection->bytes.data + connection->bytes.len, READ_BYTES);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+    struct buf *bytes = &connection->bytes;
+    if (!room_ask(&source->room, &connection->guest, READ_BYTES)) {
+        watch(connection, false);
+        return;
+    }
+    ssize_t got = read_some(source, connection);
+    int failed = got < 0 ? errno : 0;
+    size_t more = got > 0 ? (size_t)got : 0;
+    fit(connection, bytes->len + more);
+    if (failed == EAGAIN || failed == EINTR)
         return;
     if (got <= 0) {
         connection->ended = true;
     } else {
         connection->fresh = false;
-        connection->bytes.len += (size_t)got;
-        atomic_fetch_add(&source->bytes, (uint64_t)got);
+        memcpy(bytes->data + bytes->len, source->scratch, more);
+        bytes->len += more;
+        atomic_fetch_add(&source->bytes, more);
     }
     advance(source, connection);
+}
+
+/* Those who wait for room, as far as there is some by now. */
+static void let_in(struct event_source *source)
+{
+    struct room_guest *guest;
+    while ((guest = room_next(&source->room, READ_BYTES, source->now_ms)) != NULL)
+        watch((struct connection *)((char *)guest - offsetof(struct connection, guest)), true);
+}
+
+/* Room is short, and these hold it with a line that does not end: what they brought is not taken,
+ * as their sender sees by the connection's end. */
+static void close_late(struct event_source *source)
+{
+    for (struct connection *at = source->connections; at != NULL;) {
+        struct connection *connection = at;
+        at = at->next;
+        if (connection->waiting || connection->refused ||
+            !room_is_late(&source->room, &connection->guest, source->options.body_ms,
+                          source->now_ms))
+            continue;
+        log_event(LOG_LEVEL_WARN, "unix",
+                  "a connection is closed: its line did not end, and others wait for the room",
+                  "address=%s line=%" PRIu64 " bytes=%zu", source->options.address,
+                  connection->place.line + 1, connection->bytes.len);
+        atomic_fetch_add(&source->timed_out, 1);
+        close_connection(source, connection);
+    }
 }
 
 static struct connection *add_connection(struct event_source *source, int fd)
@@ -421,7 +495,8 @@ static bool is_unread(const struct connection *connection)
 static bool take_unread(struct event_source *source, bool late)
 {
     for (struct connection *at = source->connections; at != NULL; at = at->next) {
-        if (at->waiting || at->refused || at->ended || (late && !at->fresh) || !is_unread(at))
+        if (at->waiting || at->refused || at->ended || at->guest.waits || (late && !at->fresh) ||
+            !is_unread(at))
             continue;
         if (!source->datagram)
             read_stream(source, at);
@@ -443,7 +518,7 @@ static bool is_done(struct event_source *source, int64_t now_ms)
     bool late = now_ms >= source->close_at_ms;
     while (take_unread(source, late))
         late = late || clock_mono_ms(&clock_system) >= source->close_at_ms;
-    if (any(source, false))
+    if (any(source, false) || (source->room.first != NULL && !late))
         return false;
     source->look_at_ms = 0;
     for (const struct connection *at = source->connections; at != NULL; at = at->next) {
@@ -470,11 +545,12 @@ static void *run(void *context)
         int64_t now_ms = clock_mono_ms(&clock_system);
         if (is_done(source, now_ms))
             break;
-        if (!source->no_fds && !any(source, true))
+        if (!source->no_fds && !any(source, true) && source->room.first == NULL)
             source->retry_at_ms = 0;
         else if (source->retry_at_ms == 0)
             source->retry_at_ms = now_ms + RETRY_MS;
         int count = epoll_wait(source->epoll_fd, events, EVENTS_MAX, wait_ms_of(source, now_ms));
+        source->now_ms = clock_mono_ms(&clock_system);
         /* Connections last: taking what is finished may close some of them, so those are
          * not looked at in the same round. */
         bool finished = false;
@@ -484,10 +560,12 @@ static void *run(void *context)
             dispatch(source, events[i].data.ptr);
         if (finished)
             take_finished(source);
-        if (source->retry_at_ms != 0 && clock_mono_ms(&clock_system) >= source->retry_at_ms) {
+        if (source->retry_at_ms != 0 && source->now_ms >= source->retry_at_ms) {
             source->retry_at_ms = 0;
             retry_refused(source);
+            close_late(source);
         }
+        let_in(source);
     }
     close_idle(source);
     return NULL;
@@ -613,6 +691,7 @@ static void unix_close(struct event_source *source)
     if (source->running && !source->inherited)
         unlink(source->options.address);
     pthread_mutex_destroy(&source->lock);
+    free(source->scratch);
     free(source);
 }
 
@@ -622,6 +701,10 @@ static int open_any(struct event_source **out, const struct source_options *opti
     struct event_source *source = memory_alloc(1, sizeof *source);
     source->options = *options;
     source->datagram = datagram;
+    source->room.bytes_max =
+        options->line_bytes_max > 0 ? options->line_bytes_max : LINES_BYTES_DEFAULT;
+    if (!datagram)
+        source->scratch = memory_alloc_raw(READ_BYTES, 1);
     source->listen_fd = -1;
     source->epoll_fd = -1;
     source->wake_fd = -1;
@@ -672,6 +755,7 @@ static void unix_statistics(struct event_source *source, struct source_statistic
 {
     *out = (struct source_statistics){.requests = atomic_load(&source->requests),
                                       .bytes = atomic_load(&source->bytes),
+                                      .timed_out = atomic_load(&source->timed_out),
                                       .connections = atomic_load(&source->connection_count)};
     snprintf(out->address, sizeof out->address, "%s", source->options.address);
 }

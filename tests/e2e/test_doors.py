@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 import threading
+import time
 import unittest
 
 import lake
@@ -800,6 +801,54 @@ class Unix(Doors):
         for connection in held:
             self.assertEqual(connection.recv(100), b"1\n")
         self.in_table(agent, {f"n{n}": 1 for n in range(3000)})
+
+    def begin_lines(self, count, size):
+        """That many connections, each with as much of a line as is read; what is left of each."""
+        left = {}
+        for n in range(count):
+            connection = self.connect()
+            connection.setblocking(False)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 10)
+            left[connection] = b'{"id":"n%d"%s' % (n, b" " * size)
+        return left
+
+    def push(self, left, seconds=1.0):
+        """Until nobody takes a byte for that time, or all is sent."""
+        last = time.monotonic()
+        while any(left.values()) and time.monotonic() < last + seconds:
+            for connection, data in left.items():
+                with contextlib.suppress(BlockingIOError):
+                    if data:
+                        left[connection] = data[connection.send(data[:1 << 16]):]
+                        last = time.monotonic()
+
+    def test_lines_that_do_not_end_are_bounded(self):
+        """Whatever is begun at once: memory has a bound, each line can be finished all the same."""
+        agent = self.listen("unix", "&ack=lines", "--memory-max", "152MiB")
+        before = self.anonymous(agent)
+        left = self.begin_lines(80, 900000)
+        self.push(left)
+        if not is_sanitized():
+            self.assertLess(self.anonymous(agent) - before, 12 << 10)
+        self.assertGreater(sum(map(bool, left.values())), 40)
+        left = {connection: data + b"}\n" for connection, data in left.items()}
+        self.push(left, 20 * lake.PATIENCE)
+        for connection in left:
+            connection.settimeout(20 * lake.PATIENCE)
+            self.assertEqual(connection.recv(100), b"1\n")
+        self.assertEqual(agent.metric("bidlake_source_timeouts_total"), 0)
+        self.in_table(agent, {f"n{n}": 1 for n in range(80)})
+
+    def test_who_holds_the_room_is_sent_away(self):
+        """When others want it: a line that does not end must not stop them for ever."""
+        agent = self.listen("unix", "&ack=lines", "--memory-max", "152MiB", "--http-body-time", "1s")
+        left = self.begin_lines(40, 900000)
+        self.push(left, 0.1)
+        other = self.connect()
+        other.sendall(b'{"id":"other"}\n')
+        self.assertEqual(other.recv(100), b"1\n")
+        self.assertGreater(agent.metric("bidlake_source_timeouts_total"), 0)
+        self.in_table(agent, {"other": 1})
 
     def test_more_than_the_limit_wait(self):
         """Beyond the limit of connections one waits to be taken, and is when another goes."""
