@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdint.h>
@@ -89,24 +90,37 @@ static bool is_same_place(const union any *a, const union any *b, socklen_t b_si
            memcmp(a, b, b_size) == 0;
 }
 
+/* One that a source took is closed on exec; they come without that. */
+static bool is_taken(int fd)
+{
+    return (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
+}
+
+/* Whether the socket is one of this kind for this address; `type` 0: of any kind. */
+static bool is_bound_to(int fd, const union any *place, int type)
+{
+    union any bound = {0};
+    socklen_t bound_size = sizeof bound - 1; /* a path may come without its end */
+    int bound_type = 0;
+    socklen_t type_size = sizeof bound_type;
+    return getsockname(fd, &bound.plain, &bound_size) == 0 &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &bound_type, &type_size) == 0 &&
+           (type == 0 || bound_type == type) && is_same_place(place, &bound, bound_size);
+}
+
 /* A socket that systemd opened for this address: a restart under load then refuses no
- * connection. -1: there is none. */
+ * connection. Of two for one path the last: systemd has put it in the other's place, which
+ * nobody finds any more. -1: there is none. */
 static int inherited(const union any *place, int type)
 {
-    for (int fd = FIRST_INHERITED_FD; fd < inherited_end(); fd++) {
-        union any bound = {0};
-        socklen_t bound_size = sizeof bound - 1; /* a path may come without its end */
-        int bound_type = 0;
-        socklen_t type_size = sizeof bound_type;
-        if (getsockname(fd, &bound.plain, &bound_size) < 0 ||
-            getsockopt(fd, SOL_SOCKET, SO_TYPE, &bound_type, &type_size) < 0 ||
-            bound_type != type || !is_same_place(place, &bound, bound_size))
-            continue;
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-        return fd;
-    }
-    return -1;
+    int fd = inherited_end() - 1;
+    while (fd >= FIRST_INHERITED_FD && (is_taken(fd) || !is_bound_to(fd, place, type)))
+        fd--;
+    if (fd < FIRST_INHERITED_FD)
+        return -1;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    return fd;
 }
 
 int source_inherited_path(const char *path, int type)
@@ -118,24 +132,57 @@ int source_inherited_path(const char *path, int type)
     return inherited(&place, type);
 }
 
+static bool is_twice(const union any *place)
+{
+    for (int fd = FIRST_INHERITED_FD; fd < inherited_end(); fd++) {
+        if (is_taken(fd) && is_bound_to(fd, place, 0))
+            return true;
+    }
+    return false;
+}
+
 void source_name_unused(void)
 {
     for (int fd = FIRST_INHERITED_FD; fd < inherited_end(); fd++) {
         union any bound = {0};
         socklen_t size = sizeof bound - 1;
         char address[SOURCE_ADDRESS_MAX] = "";
-        /* One that was taken is closed on exec by now. */
-        if ((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0 || getsockname(fd, &bound.plain, &size) < 0)
+        if (is_taken(fd) || getsockname(fd, &bound.plain, &size) < 0)
             continue;
         if (bound.plain.sa_family == AF_UNIX)
             snprintf(address, sizeof address, "%s", bound.path.sun_path);
         else
             describe(fd, address);
         log_event(LOG_LEVEL_WARN, "source",
-                  "systemd listens for this agent where the configuration has no door: who "
-                  "connects there waits for nothing (systemctl edit bidlake-agent.socket)",
+                  is_twice(&bound)
+                      ? "systemd opened this door twice, the last one is served: a drop-in's "
+                        "ListenStream= adds to the list (systemctl cat bidlake-agent.socket)"
+                      : "systemd listens for this agent where the configuration has no door: who "
+                        "connects there waits for nothing (systemctl edit bidlake-agent.socket)",
                   "address=%s", address);
     }
+}
+
+/* The port is taken, perhaps by a socket of systemd's for this agent, at another address. */
+static int listen_failed(const union any *place, struct error *err)
+{
+    int rc = error_errno(err, "listen");
+    in_port_t port = place->plain.sa_family == AF_INET6 ? place->v6.sin6_port : place->v4.sin_port;
+    for (int fd = FIRST_INHERITED_FD; err->cause == EADDRINUSE && fd < inherited_end(); fd++) {
+        union any bound = {0};
+        socklen_t size = sizeof bound;
+        char held[SOURCE_ADDRESS_MAX];
+        if (is_taken(fd) || getsockname(fd, &bound.plain, &size) < 0 ||
+            bound.plain.sa_family == AF_UNIX ||
+            port != (bound.plain.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port))
+            continue;
+        describe(fd, held);
+        return error_set(err, ERROR_INPUT,
+                         "systemd holds %s for this agent: give the door and "
+                         "bidlake-agent.socket the same address",
+                         held);
+    }
+    return rc;
 }
 
 int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_ADDRESS_MAX],
@@ -160,7 +207,7 @@ int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_A
         describe(*fd, bound);
         return OK;
     }
-    int rc = error_errno(err, "listen");
+    int rc = listen_failed(&place, err);
     close(*fd);
     *fd = -1;
     return rc == OK ? OK : error_wrap(err, "%s", address);

@@ -309,6 +309,29 @@ class Activation(unittest.TestCase):
         self.assertEqual(named, [f"127.0.0.1:{tcp.getsockname()[1]}", self.lake.path("old.sock")])
         self.assertEqual(manager.stop(signal.SIGTERM), 0)
 
+    def test_a_port_held_for_another_address_is_named(self):
+        """All addresses here, one there: "in use" alone would have one look for a stranger."""
+        tcp = self.listener(socket.AF_INET, socket.SOCK_STREAM, ("0.0.0.0", 0))
+        port = tcp.getsockname()[1]
+        manager = self.manager(f"http:127.0.0.1:{port}", [tcp])
+        self.assertEqual(manager.agent.wait(timeout=20 * lake.PATIENCE), 2)
+        self.assertIn(f"127.0.0.1:{port}: systemd holds 0.0.0.0:{port} for this agent",
+                      manager.log())
+
+    def test_a_door_that_is_there_twice_is_named(self):
+        """A drop-in that repeats a path: systemd puts the second socket in the first one's
+        place, and who connects must not wait for one that nobody serves."""
+        path = self.lake.path("clicks.sock")
+        first = self.listener(socket.AF_UNIX, socket.SOCK_STREAM, path)
+        os.unlink(path)
+        second = self.listener(socket.AF_UNIX, socket.SOCK_STREAM, path)
+        manager = self.manager(f"unix:{path}?table=clicks&ack=lines", [first, second])
+        manager.ready()
+        self.assertTrue(unix_sender(path)("one"))
+        self.assertEqual(re.findall(r"opened this door twice.* address=(\S+)", manager.log()), [path])
+        self.assertNotIn("has no door", manager.log())
+        self.in_table_once(manager, {"one"})
+
 
 if __name__ == "__main__":
     unittest.main()
