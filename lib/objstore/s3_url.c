@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/objstore/s3_url.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/http_client/http_client.h"
+
+static bool is_alnum(char c)
+{
+    return isalnum((unsigned char)c) != 0;
+}
+
+/* Old buckets and other stores' have capitals and '_' beside what S3 allows today. */
+static bool bucket_is_fine(const char *name, size_t len)
+{
+    if (len < 3 || len > S3_BUCKET_MAX || !is_alnum(name[0]) || !is_alnum(name[len - 1]))
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!is_alnum(name[i]) && strchr("-._", name[i]) == NULL)
+            return false;
+        if (name[i] == '.' && name[i - 1] == '.')
+            return false;
+    }
+    return true;
+}
+
+/* As the rest of the store's keys: no empty segments, none of dots, no control characters. And
+ * none of '?' and '#', at which others cut a location. */
+static bool prefix_is_fine(const char *prefix)
+{
+    while (*prefix != 0) {
+        size_t len = strcspn(prefix, "/");
+        if (len == 0 || (len == 1 && prefix[0] == '.') || strncmp(prefix, "../", 3) == 0 ||
+            strcmp(prefix, "..") == 0)
+            return false;
+        for (size_t i = 0; i < len; i++) {
+            unsigned char c = (unsigned char)prefix[i];
+            if (c < 0x20 || c == 0x7f || c == '?' || c == '#')
+                return false;
+        }
+        prefix += len + (prefix[len] == '/');
+    }
+    return true;
+}
+
+int s3_place_parse(struct s3_place *out, const char *url, struct error *err)
+{
+    *out = (struct s3_place){0};
+    if (strncmp(url, "s3://", 5) != 0)
+        return error_set(err, ERROR_INPUT, "not a place in S3: write s3://bucket/prefix");
+    const char *bucket = url + 5;
+    size_t len = strcspn(bucket, "/");
+    if (!bucket_is_fine(bucket, len))
+        return error_set(err, ERROR_INPUT, "\"%.*s\" is no bucket's name: write s3://bucket/prefix",
+                         (int)(len < 100 ? len : 100), bucket);
+    const char *prefix = bucket + len + (bucket[len] == '/');
+    size_t prefix_len = strlen(prefix);
+    while (prefix_len > 0 && prefix[prefix_len - 1] == '/')
+        prefix_len--;
+    if (prefix_len > S3_PREFIX_MAX)
+        return error_set(err, ERROR_INPUT, "the prefix is longer than %d bytes", S3_PREFIX_MAX);
+    memcpy(out->bucket, bucket, len);
+    memcpy(out->prefix, prefix, prefix_len);
+    if (!prefix_is_fine(out->prefix))
+        return error_set(err, ERROR_INPUT,
+                         "the prefix \"%s\" may not have empty segments, '.', '..', '?', '#' or "
+                         "control characters",
+                         out->prefix);
+    return OK;
+}
+
+bool s3_region_is_fine(const char *region)
+{
+    size_t len = strlen(region);
+    if (len == 0 || len > S3_REGION_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!is_alnum(region[i]) && region[i] != '-')
+            return false;
+    }
+    return true;
+}
+
+/* What a certificate for "*.s3.region.amazonaws.com" covers: one label, lower case. */
+static bool bucket_is_a_label(const char *bucket)
+{
+    for (const char *at = bucket; *at != 0; at++) {
+        if (!islower((unsigned char)*at) && !isdigit((unsigned char)*at) && *at != '-')
+            return false;
+    }
+    return true;
+}
+
+static bool host_is_fine(const char *host, size_t len)
+{
+    if (len == 0 || len > S3_HOST_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!is_alnum(host[i]) && strchr("-._:[]", host[i]) == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* "https://host[:port][/]" */
+static int endpoint_parse(struct s3_endpoint *out, const char *url, char host[S3_HOST_MAX + 1],
+                          struct error *err)
+{
+    out->https = strncmp(url, "https://", 8) == 0;
+    bool known = out->https || strncmp(url, "http://", 7) == 0;
+    const char *at = known ? url + (out->https ? 8 : 7) : url;
+    size_t len = strcspn(at, "/");
+    if (!known || !host_is_fine(at, len) || (at[len] == '/' && at[len + 1] != 0))
+        return error_set(err, ERROR_INPUT,
+                         "endpoint \"%.200s\": write https://host or http://host:port", url);
+    /* The port that goes without saying is not sent, and so it may not be signed. */
+    const char *usual = out->https ? ":443" : ":80";
+    size_t usual_len = strlen(usual);
+    if (len > usual_len && memcmp(at + len - usual_len, usual, usual_len) == 0)
+        len -= usual_len;
+    memcpy(host, at, len);
+    host[len] = 0;
+    return OK;
+}
+
+int s3_endpoint_make(struct s3_endpoint *out, const char *url, const char *region,
+                     const struct s3_place *place, enum s3_style style, struct error *err)
+{
+    char host[S3_HOST_MAX + 1];
+    *out = (struct s3_endpoint){.https = true};
+    bool own = url == NULL || *url == 0;
+    if (!s3_region_is_fine(region))
+        return error_set(err, ERROR_INPUT, "\"%.80s\" is no region's name", region);
+    if (own)
+        snprintf(host, sizeof host, "s3.%s.amazonaws.com%s", region,
+                 strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
+    else if (endpoint_parse(out, url, host, err) != OK)
+        return (int)err->code;
+    bool label = bucket_is_a_label(place->bucket);
+    if (style == S3_STYLE_HOST && out->https && !label)
+        return error_set(err, ERROR_INPUT,
+                         "the bucket %s has dots or capitals: TLS wants s3.path_style yes or auto",
+                         place->bucket);
+    out->in_path = style == S3_STYLE_PATH || (style == S3_STYLE_AUTO && (!own || !label));
+    snprintf(out->host, sizeof out->host, "%s%s%s", out->in_path ? "" : place->bucket,
+             out->in_path ? "" : ".", host);
+    return OK;
+}
+
+void s3_path_put(const struct s3_endpoint *endpoint, const struct s3_place *place, const char *key,
+                 struct buf *out)
+{
+    if (endpoint->in_path) {
+        buf_put_u8(out, '/');
+        http_client_encode(slice_cstr(place->bucket), false, out);
+    }
+    if (key == NULL && endpoint->in_path)
+        return;
+    buf_put_u8(out, '/');
+    if (key == NULL)
+        return;
+    http_client_encode(slice_cstr(place->prefix), true, out);
+    if (place->prefix[0] != 0)
+        buf_put_u8(out, '/');
+    http_client_encode(slice_cstr(key), true, out);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * s3_url.h: where a warehouse in S3 lies and how its objects are asked for. Pure.
+ *
+ * "s3://bucket/prefix" is taken as it stands: nothing in it is decoded. On the wire a key is
+ * percent-encoded once.
+ */
+#ifndef LIB_OBJSTORE_S3_URL_H
+#define LIB_OBJSTORE_S3_URL_H
+
+#include <stdbool.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/error.h"
+
+enum s3_style { S3_STYLE_AUTO, S3_STYLE_PATH, S3_STYLE_HOST };
+
+enum {
+    S3_BUCKET_MAX = 63,
+    S3_PREFIX_MAX = 120, /* with a key of 900 bytes S3's 1024 are kept */
+    S3_HOST_MAX = 255,
+    S3_REGION_MAX = 63,
+};
+
+/* "s3://bucket/a/b": prefix "a/b", or "". */
+struct s3_place {
+    char bucket[S3_BUCKET_MAX + 1];
+    char prefix[S3_PREFIX_MAX + 1];
+};
+
+/* Who is asked. */
+struct s3_endpoint {
+    bool https;
+    bool in_path;                                   /* https://host/bucket/key */
+    char host[S3_BUCKET_MAX + 1 + S3_HOST_MAX + 1]; /* with a port that is not the scheme's own */
+};
+
+int s3_place_parse(struct s3_place *out, const char *url, struct error *err) MUST_USE;
+
+/* `url` "" or NULL: Amazon's own of that region. */
+int s3_endpoint_make(struct s3_endpoint *out, const char *url, const char *region,
+                     const struct s3_place *place, enum s3_style style, struct error *err) MUST_USE;
+
+/* A region's name, as it may come from a server: it becomes part of a host's name. */
+bool s3_region_is_fine(const char *region);
+
+/* Appends the path as it goes out: of an object, or with key NULL of the bucket. */
+void s3_path_put(const struct s3_endpoint *endpoint, const struct s3_place *place, const char *key,
+                 struct buf *out);
+
+#endif
