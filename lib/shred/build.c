@@ -10,9 +10,9 @@
 #include <stdlib.h>
 
 #include "lib/base/assert.h"
+#include "lib/base/instant.h"
 #include "lib/base/memory.h"
 #include "lib/shred/decimal.h"
-#include "lib/shred/instant.h"
 #include "lib/shred/scan.h"
 
 /* A default is coerced as if it stood in the event as a string. */

@@ -6,9 +6,9 @@
 #include "lib/shred/coerce.h"
 
 #include "lib/base/assert.h"
+#include "lib/base/instant.h"
 #include "lib/schema/mapping.h"
 #include "lib/shred/decimal.h"
-#include "lib/shred/instant.h"
 #include "lib/shred/text.h"
 
 /* A scalar's text, as UTF-8 without escapes. What had to be decoded lies at the end of

@@ -2,8 +2,8 @@
  *
  * instant.h: points in time as text.
  */
-#ifndef LIB_SHRED_INSTANT_H
-#define LIB_SHRED_INSTANT_H
+#ifndef LIB_BASE_INSTANT_H
+#define LIB_BASE_INSTANT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/shred/instant.h"
+#include "lib/base/instant.h"
 
 /* Two digits at `at`, at most `max`; -1 when they are something else. */
 static int two_digits(const uint8_t *at, int max)
