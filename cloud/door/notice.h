@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * notice.h: what stores and their messengers send when an object came, read down to bucket and
+ * key. A notice is only a hint to look: what is in the inbox counts, not what a notice says.
+ *
+ * Known are S3's event notification (Records[].s3), as it is or within SQS's and SNS's (also as
+ * a Lambda gets them), EventBridge's "Object Created", GCS's by Pub/Sub push (message.attributes)
+ * and as CloudEvents (the object's resource, alone or as `data`). Keys of S3's own form are
+ * form-encoded, all others plain.
+ *
+ * Pure: no I/O. Bounds: NOTICE_OBJECTS_MAX objects (more are left out), three wrappings.
+ */
+#ifndef CLOUD_DOOR_NOTICE_H
+#define CLOUD_DOOR_NOTICE_H
+
+#include <stddef.h>
+
+#include "lib/base/error.h"
+#include "lib/base/slice.h"
+
+enum { NOTICE_OBJECTS_MAX = 10000, NOTICE_BYTES_MAX = 1 << 20 };
+
+struct notice_object {
+    char *bucket;
+    char *key;
+};
+
+struct notice {
+    size_t count;
+    struct notice_object *objects;
+    char *confirm_url; /* SNS asks whether it may send: somebody must open this; NULL: no */
+};
+
+/* ERROR_INPUT: no JSON, or of none of these shapes. One of these shapes about something else (a
+ * test event, an object removed) has no objects. */
+int notice_decode(struct notice *out, struct slice body, struct error *err) MUST_USE;
+void notice_free(struct notice *notice);
+
+#endif
