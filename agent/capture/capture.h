@@ -107,7 +107,8 @@ struct ticket {
     uint32_t accepted; /* dead letters are none of these */
     uint32_t refused;
     uint32_t dead_letters;
-    bool too_large; /* all its events were refused: they don't fit into one transaction */
+    bool too_large; /* all its events were refused: they don't fit into one transaction, or it was
+                       given up */
 };
 
 int intake_open(struct intake **out, struct capture *capture, struct error *err) MUST_USE;
@@ -126,6 +127,8 @@ bool intake_event(struct intake *intake, struct slice json, struct shred_context
  * with one event more all of it is refused (ticket->too_large). */
 bool intake_is_full(const struct intake *intake);
 size_t capture_request_bytes_max(const struct capture *capture);
+/* The source takes no more of the request: the same as if it had too many events. */
+void intake_give_up(struct intake *intake);
 /* The source found the event bad itself (too large, no UTF-8 frame, ...). */
 void intake_refuse(struct intake *intake, enum refusal_reason reason);
 /* After ERROR_IO: whether the request whose ticket had this checkpoint is durable. Its value must

@@ -322,6 +322,12 @@ size_t capture_request_bytes_max(const struct capture *capture)
     return capture->options.request_bytes_max;
 }
 
+void intake_give_up(struct intake *intake)
+{
+    if (!intake->ticket->too_large)
+        take_back(intake, &intake->set->lanes[intake->table]);
+}
+
 static size_t take_event(struct intake *intake, struct slice json, struct shred_context *context,
                          struct refusal *refusal)
 {

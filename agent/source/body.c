@@ -69,6 +69,7 @@ void body_begin(struct body *body, struct slice text)
 {
     *body = (struct body){.text = text, .form = BODY_LINES};
     size_t at = skip_blanks(text, 0);
+    body->at = at;
     if (at == text.len)
         return;
     if (text.data[at] == '[') {
@@ -118,16 +119,15 @@ static bool next_of_array(struct body *body, struct slice *piece)
 static bool next_of_lines(struct body *body, struct slice *piece)
 {
     struct slice text = body->text;
-    while (body->at < text.len) {
-        const uint8_t *from = text.data + body->at;
-        const uint8_t *end = memchr(from, '\n', text.len - body->at);
-        size_t len = end != NULL ? (size_t)(end - from) : text.len - body->at;
-        body->at += len + (end != NULL);
-        *piece = trim(slice_of(from, len));
-        if (piece->len > 0)
-            return true;
-    }
-    return false;
+    body->at = skip_blanks(text, body->at);
+    if (body->at == text.len)
+        return false;
+    const uint8_t *from = text.data + body->at;
+    const uint8_t *end = memchr(from, '\n', text.len - body->at);
+    size_t len = end != NULL ? (size_t)(end - from) : text.len - body->at;
+    body->at += len + (end != NULL);
+    *piece = trim(slice_of(from, len));
+    return true;
 }
 
 bool body_next(struct body *body, struct slice *piece)
@@ -143,20 +143,24 @@ bool body_next(struct body *body, struct slice *piece)
     return true;
 }
 
-void body_place(const struct body *body, struct slice piece, uint32_t *line, uint32_t *column)
+void body_place(struct body *body, struct slice piece, uint32_t *line, uint32_t *column)
 {
-    ASSERT(piece.data >= body->text.data && piece.data <= body->text.data + body->text.len);
-    uint32_t lines = 0;
-    const uint8_t *start = body->text.data;
-    for (const uint8_t *at = body->text.data; at < piece.data; at++) {
-        if (*at == '\n') {
-            lines++;
-            start = at + 1;
+    const uint8_t *text = body->text.data;
+    ASSERT(piece.data >= text && piece.data <= text + body->text.len);
+    size_t place = (size_t)(piece.data - text);
+    if (place < body->line_at) {
+        body->line_at = 0;
+        body->lines = 0;
+    }
+    for (size_t at = body->line_at; at < place; at++) {
+        if (text[at] == '\n') {
+            body->lines++;
+            body->line_at = at + 1;
         }
     }
     if (*line == 1)
-        *column += (uint32_t)(piece.data - start);
-    *line += lines;
+        *column += (uint32_t)(place - body->line_at);
+    *line += body->lines;
 }
 
 /* ---- compression ---- */

@@ -25,14 +25,17 @@ struct body {
     enum body_form form;
     size_t at;
     bool ended;
-    bool unclosed; /* an array without its ']' */
+    bool unclosed;  /* an array without its ']' */
+    size_t line_at; /* where a line begins, and how many are before it: for body_place */
+    uint32_t lines;
 };
 
 void body_begin(struct body *body, struct slice text);
 /* The next piece, without the blanks around it; false at the end. */
 bool body_next(struct body *body, struct slice *piece);
-/* Line and column, from 1, within the whole text of a place within a piece. */
-void body_place(const struct body *body, struct slice piece, uint32_t *line, uint32_t *column);
+/* Line and column, from 1, within the whole text of a place within a piece. In the order of
+ * the pieces it walks over the text once. */
+void body_place(struct body *body, struct slice piece, uint32_t *line, uint32_t *column);
 
 enum body_encoding { BODY_PLAIN, BODY_GZIP, BODY_ZSTD };
 

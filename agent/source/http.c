@@ -10,7 +10,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "agent/source/request.h"
+#include "agent/source/worker.h"
 #include "lib/base/memory.h"
 
 enum {
@@ -113,11 +113,12 @@ static void on_body(void *context, struct http_request *http, struct slice bytes
         refuse_large(request);
         request_release_body(request);
         request_answer(request);
-    } else if (kept && source->held + bytes.len > atomic_load(&source->held_bytes_max)) {
+    } else if (kept &&
+               atomic_load(&source->held) + bytes.len > atomic_load(&source->held_bytes_max)) {
         request_refuse(request, 503, "full", "too many bodies are under way");
         request_release_body(request);
     } else if (kept) {
-        source->held += bytes.len;
+        atomic_fetch_add(&source->held, bytes.len);
         buf_put_slice(&request->body, bytes);
     }
 }
@@ -126,11 +127,15 @@ static void on_whole(void *context, struct http_request *http)
 {
     struct event_source *source = context;
     struct request *request = http->user;
+    enum request_outcome outcome = REQUEST_DECIDED;
     atomic_fetch_add(&source->bytes, request->bytes);
-    if (request->status != 0)
+    request->head = http->head;
+    if (request->status == 0)
+        outcome = request_take(request, &source->desk);
+    if (outcome == REQUEST_LARGE && !worker_put(source->worker, request))
+        outcome = REQUEST_DECIDED;
+    if (outcome == REQUEST_DECIDED)
         request_answer(request);
-    else
-        request_take(request);
 }
 
 static void on_resumed(void *context, struct http_request *http)
@@ -146,6 +151,7 @@ static void on_end(void *context, struct http_request *http)
     dedup_entry_free(&request->entry);
     request_release_body(request);
     buf_free(&request->errors);
+    free(request->own_head);
     free(request);
 }
 
@@ -221,10 +227,9 @@ static void close_source(struct event_source *source)
     if (source == NULL)
         return;
     http_close(source->server);
-    intake_close(source->intake);
-    buf_free(&source->expanded);
+    worker_close(source->worker);
+    desk_close(&source->desk);
     buf_free(&source->path);
-    query_free(&source->query);
     pthread_mutex_destroy(&source->token_lock);
     free(source);
 }
@@ -250,7 +255,9 @@ static int open_source(struct event_source **out, const struct source_options *o
     pthread_mutex_init(&source->token_lock, NULL);
     int rc = reload_source(source, options, err);
     if (rc == OK)
-        rc = intake_open(&source->intake, options->capture, err);
+        rc = desk_open(&source->desk, options->capture, SMALL_TEXT_MAX, err);
+    if (rc == OK)
+        rc = worker_open(&source->worker, options->capture, err);
     if (rc == OK)
         rc = start_server(source, err);
     if (rc != OK) {

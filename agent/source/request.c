@@ -10,7 +10,13 @@
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
 
-enum { ERRORS_SHOWN = 10, EXPANDED_KEPT = 1 << 20 };
+enum {
+    ERRORS_SHOWN = 10,
+    EXPANDED_KEPT = 1 << 20,
+    /* No sender has so many by mistake. Each costs nearly as much as a good one, and takes no room
+     * that would end it. */
+    REFUSED_MAX = 500000,
+};
 
 /* ---- answers ---- */
 
@@ -101,8 +107,8 @@ void request_answer(struct request *request)
 static void lookup(void *context, enum source_kind kind, const char *name, struct slice *out)
 {
     const struct request *request = context;
-    *out = kind == SOURCE_HEADER ? http_field(request->http->head, name)
-                                 : query_find(&request->source->query, name);
+    *out = kind == SOURCE_HEADER ? http_field(request->head, name)
+                                 : query_find(&request->desk->query, name);
 }
 
 static void note_error(struct request *request, uint32_t line, uint32_t column, const char *reason,
@@ -116,9 +122,9 @@ static void note_error(struct request *request, uint32_t line, uint32_t column, 
     request->error_count++;
 }
 
-static void take_events(struct request *request, struct slice text)
+static void take_events(struct request *request, struct body *body)
 {
-    struct intake *intake = request->source->intake;
+    struct intake *intake = request->desk->intake;
     struct shred_context context = {.source_time_us = INT64_MIN,
                                     .host = slice_cstr(request->source->options.host),
                                     .partition = -1,
@@ -126,31 +132,33 @@ static void take_events(struct request *request, struct slice text)
                                     .lookup = lookup,
                                     .lookup_context = request};
     struct refusal refusal;
-    struct body body;
     struct slice piece;
-    body_begin(&body, text);
     bool last_fine = true;
-    while (body_next(&body, &piece)) {
+    while (body_next(body, &piece)) {
         last_fine = intake_event(intake, piece, &context, &refusal);
         if (last_fine)
             continue;
+        request->given_up = !request->ticket.too_large && request->ticket.refused > REFUSED_MAX;
+        if (request->given_up)
+            intake_give_up(intake);
         if (request->ticket.too_large)
             return;
         if (request->error_count == ERRORS_SHOWN)
             continue; /* a place costs a walk over the body */
-        body_place(&body, piece, &refusal.line, &refusal.column);
+        body_place(body, piece, &refusal.line, &refusal.column);
         note_error(request, refusal.line, refusal.column, refusal_reason_name(refusal.reason),
                    refusal.text);
     }
     /* An array that was cut behind a whole event: the sender must hear of the rest. */
-    if ((body.unclosed && last_fine) || (body.form == BODY_LINES && request->ticket.accepted == 0 &&
-                                         request->ticket.refused == 0)) {
+    bool empty =
+        body->form == BODY_LINES && request->ticket.accepted == 0 && request->ticket.refused == 0;
+    if ((body->unclosed && last_fine) || empty) {
         uint32_t line = 1;
         uint32_t column = 1;
         intake_refuse(intake, REFUSED_SYNTAX);
-        body_place(&body, slice_of(text.data + text.len, 0), &line, &column);
+        body_place(body, slice_of(body->text.data + body->text.len, 0), &line, &column);
         note_error(request, line, column, refusal_reason_name(REFUSED_SYNTAX),
-                   body.unclosed ? "the array is not closed" : "there is no event");
+                   body->unclosed ? "the array is not closed" : "there is no event");
     }
 }
 
@@ -200,7 +208,7 @@ static enum dedup_outcome look_up_key(struct request *request)
     struct event_source *source = request->source;
     struct dedup_request dedup = {
         .table = capture_table_name_borrow(source->options.capture, request->table),
-        .key = http_field(request->http->head, "Idempotency-Key")};
+        .key = http_field(request->head, "Idempotency-Key")};
     struct dedup_answer answer = {.errors = {0}};
     enum dedup_outcome outcome = DEDUP_FIRST;
     struct error err;
@@ -243,103 +251,139 @@ static void store_answer(struct request *request)
     }
 }
 
-/* The body as it is to be parsed; the status is set when there is none. */
-static struct slice plain_body(struct request *request)
+static enum body_encoding read_encoding(struct request *request)
 {
-    struct event_source *source = request->source;
-    const struct http_head *head = request->http->head;
-    struct slice encoding = http_field(head, "Content-Encoding");
-    struct slice sent = buf_slice(&request->body);
-    enum body_encoding kind = BODY_PLAIN;
-    if (http_field_count(head, "Content-Encoding") > 1)
+    struct slice encoding = http_field(request->head, "Content-Encoding");
+    if (http_field_count(request->head, "Content-Encoding") > 1)
         encoding = slice_cstr("several");
     if (slice_is_word(encoding, "gzip") || slice_is_word(encoding, "x-gzip"))
-        kind = BODY_GZIP;
-    else if (slice_is_word(encoding, "zstd"))
-        kind = BODY_ZSTD;
-    else if (encoding.len > 0 && !slice_is_word(encoding, "identity"))
+        return BODY_GZIP;
+    if (slice_is_word(encoding, "zstd"))
+        return BODY_ZSTD;
+    if (encoding.len > 0 && !slice_is_word(encoding, "identity"))
         request_refuse(request, 415, "unsupported_encoding",
                        "Content-Encoding may be gzip, zstd or identity");
-    if (kind == BODY_PLAIN || request->status != 0)
-        return sent;
+    return BODY_PLAIN;
+}
+
+/* The body as it is to be parsed. False: it is too large for this desk. The status is set when
+ * there is none at all. */
+static bool plain_body(struct request *request, struct slice *text)
+{
+    struct desk *desk = request->desk;
+    size_t limit = atomic_load(&request->source->expanded_bytes_max);
+    size_t max = limit < desk->text_bytes_max ? limit : desk->text_bytes_max;
+    enum body_encoding encoding = read_encoding(request);
+    *text = buf_slice(&request->body);
+    if (text->len > desk->text_bytes_max)
+        return false;
+    if (encoding == BODY_PLAIN || request->status != 0)
+        return true;
     struct error err;
-    buf_reset(&source->expanded);
-    int rc =
-        body_expand(kind, sent, atomic_load(&source->expanded_bytes_max), &source->expanded, &err);
+    buf_reset(&desk->expanded);
+    int rc = body_expand(encoding, *text, max, &desk->expanded, &err);
+    *text = buf_slice(&desk->expanded);
+    if (rc == ERROR_LIMIT && max < limit)
+        return false;
     if (rc != OK)
         request_refuse(request, rc == ERROR_LIMIT ? 413 : 400,
                        rc == ERROR_LIMIT ? "too_large" : "bad_encoding", err.text);
-    return buf_slice(&source->expanded);
+    return true;
 }
 
 static void refuse_many(struct request *request)
 {
     char detail[sizeof request->detail];
-    snprintf(
-        detail, sizeof detail,
-        "the events make more than %zu MiB of rows, which one transaction may hold: send fewer "
-        "in a request",
-        capture_request_bytes_max(request->source->options.capture) >> 20);
+    if (request->given_up)
+        snprintf(detail, sizeof detail, "more than %d of its pieces are no events", REFUSED_MAX);
+    else
+        snprintf(detail, sizeof detail,
+                 "the events make more than %zu MiB of rows, which one transaction may hold: send "
+                 "fewer in a request",
+                 capture_request_bytes_max(request->source->options.capture) >> 20);
     request_refuse(request, 413, "too_large", detail);
 }
 
 /* True when the ticket is out. */
 static bool hand_in(struct request *request, struct slice text)
 {
-    struct event_source *source = request->source;
+    struct intake *intake = request->desk->intake;
     struct error err;
-    if (intake_begin(source->intake, request->table, &request->ticket, &err) != OK) {
+    struct body body;
+    body_begin(&body, text); /* may walk over all of it, so not while the intake is locked */
+    if (intake_begin(intake, request->table, &request->ticket, &err) != OK) {
         request_refuse(request, 503, "full", err.text);
         return false;
     }
-    take_events(request, text);
+    take_events(request, &body);
     request_release_body(request); /* what counts of it lies in rows */
     if (request->ticket.too_large)
         refuse_many(request);
     else
         store_answer(request);
-    return intake_end(source->intake); /* true: the committer's until it is resumed */
+    return intake_end(intake); /* true: the committer's until it is resumed */
 }
 
 void request_release_body(struct request *request)
 {
-    struct buf *expanded = &request->source->expanded;
-    request->source->held -= request->body.len;
+    atomic_fetch_sub(&request->source->held, request->body.len);
     buf_free(&request->body);
     request->body = (struct buf){0};
-    if (expanded->cap > EXPANDED_KEPT) {
-        buf_free(expanded);
-        *expanded = (struct buf){0};
-    }
 }
 
 static struct slice read_pixel(struct request *request)
 {
-    struct event_source *source = request->source;
+    struct desk *desk = request->desk;
     uint64_t unresolved = 0;
-    struct slice event = pixel_event(&source->query, &source->expanded, &unresolved);
-    atomic_fetch_add(&source->unresolved_macros, unresolved);
+    struct slice event = pixel_event(&desk->query, &desk->expanded, &unresolved);
+    atomic_fetch_add(&request->source->unresolved_macros, unresolved);
     return event;
 }
 
-void request_take(struct request *request)
+static enum request_outcome take(struct request *request)
 {
-    struct event_source *source = request->source;
     struct slice text = {0};
-    request->ticket.done = on_durable;
-    if (!query_decode(&source->query, request->http->head->query))
+    if (!query_decode(&request->desk->query, request->head->query))
         request_refuse(request, 400, "bad_request", "a query may have 256 parameters");
-    else
-        text = request->pixel ? read_pixel(request) : plain_body(request);
-    if (request->status != 0) {
-        request_answer(request);
-        return;
-    }
+    else if (request->pixel)
+        text = read_pixel(request);
+    else if (!plain_body(request, &text))
+        return REQUEST_LARGE;
+    if (request->status != 0)
+        return REQUEST_DECIDED;
     enum dedup_outcome outcome = look_up_key(request);
     if (outcome == DEDUP_FOLLOWS)
-        return;
+        return REQUEST_WAITS;
     if (request->status == 0 && outcome == DEDUP_FIRST && hand_in(request, text))
-        return;
+        return REQUEST_WAITS;
     answer_followers(request);
-    request_answer(request);
+    return REQUEST_DECIDED;
+}
+
+enum request_outcome request_take(struct request *request, struct desk *desk)
+{
+    request->desk = desk;
+    request->ticket.done = on_durable;
+    enum request_outcome outcome = take(request); /* the request may be gone behind this */
+    if (desk->expanded.cap > EXPANDED_KEPT) {
+        buf_free(&desk->expanded);
+        desk->expanded = (struct buf){0};
+    }
+    return outcome;
+}
+
+/* ---- desks ---- */
+
+int desk_open(struct desk *desk, struct capture *capture, size_t text_bytes_max, struct error *err)
+{
+    desk->text_bytes_max = text_bytes_max;
+    return intake_open(&desk->intake, capture, err);
+}
+
+void desk_close(struct desk *desk)
+{
+    intake_close(desk->intake);
+    buf_free(&desk->expanded);
+    query_free(&desk->query);
+    *desk = (struct desk){0};
 }

@@ -2,6 +2,10 @@
  *
  * request.h: a request over HTTP from its whole body to its answer, and what the source keeps
  * for all of them. Private to agent/source.
+ *
+ * Threads  The door's own thread takes small requests itself, which is a matter of some
+ *          milliseconds at most. Large ones are the worker's, so that they keep nobody waiting
+ *          but each other. What both need, each has at a desk of its own.
  */
 #ifndef AGENT_SOURCE_REQUEST_H
 #define AGENT_SOURCE_REQUEST_H
@@ -14,14 +18,32 @@
 #include "agent/source/source.h"
 #include "lib/http/http.h"
 
-enum { TOKEN_SIZE = 256 };
+enum {
+    TOKEN_SIZE = 256,
+    SMALL_TEXT_MAX = 64 << 10, /* of a body that the door's own thread takes, expanded */
+};
+
+struct desk {
+    struct intake *intake;
+    size_t text_bytes_max; /* what is larger is for another desk */
+    struct buf expanded;
+    struct query query;
+};
+
+struct worker;
 
 struct request {
     struct ticket ticket;     /* first: the ticket is the request */
     struct dedup_entry entry; /* of its Idempotency-Key */
     bool keyed;
+    bool given_up; /* for all that was refused of it */
     struct event_source *source;
     struct http_request *http;
+    const struct http_head *head; /* while it is taken */
+    struct http_head *own_head;   /* the worker's copy */
+    struct desk *desk;
+    struct request *next; /* in the worker's queue */
+    int64_t queued_at_ms;
     bool pixel;
     size_t table;
     unsigned status;    /* 0: not decided yet */
@@ -36,12 +58,11 @@ struct request {
 
 struct event_source {
     struct source_options options;
-    struct intake *intake;
     struct http_server *server;
-    struct buf expanded; /* this and what follows: the HTTP thread's own */
+    struct worker *worker;
+    struct desk desk; /* this and the next: the HTTP thread's own */
     struct buf path;
-    struct query query;
-    size_t held; /* bytes of bodies that are not whole yet */
+    _Atomic size_t held; /* bytes of bodies that are not taken yet */
     _Atomic size_t body_bytes_max;
     _Atomic size_t expanded_bytes_max;
     _Atomic size_t held_bytes_max;
@@ -56,11 +77,21 @@ struct event_source {
 /* Decides that nothing of the request is taken; the answer comes later. */
 void request_refuse(struct request *request, unsigned status, const char *reason,
                     const char *detail);
-/* Its body is whole: it is answered, or its ticket is out, or it waits for one of the same key. */
-void request_take(struct request *request);
+enum request_outcome {
+    REQUEST_DECIDED, /* may be answered */
+    REQUEST_WAITS,   /* for the disk or for one of the same key; it is resumed, maybe already */
+    REQUEST_LARGE,   /* too large for this desk: nothing was done */
+};
+/* Its body is whole. */
+enum request_outcome request_take(struct request *request, struct desk *desk) MUST_USE;
 void request_answer(struct request *request);
 
 void request_release_body(struct request *request);
+
+/* All zero is a closed one. */
+int desk_open(struct desk *desk, struct capture *capture, size_t text_bytes_max,
+              struct error *err) MUST_USE;
+void desk_close(struct desk *desk);
 
 /* "{"accepted":0,...": the body of a refusal. */
 void request_put_refusal(struct buf *out, const char *reason, const char *detail);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lib/base/assert.h"
+#include "lib/base/clock.h"
 #include "lib/base/memory.h"
 #include "lib/http/server.h"
 
@@ -246,7 +247,7 @@ static bool is_unread(const struct connection *connection)
 void connection_expire(struct connection *connection)
 {
     struct http_server *server = connection->server;
-    if (connection->state == CONNECTION_IDLE && is_unread(connection)) {
+    if (connection->state == CONNECTION_IDLE && (connection->fed_up || is_unread(connection))) {
         connection_enter(connection, CONNECTION_IDLE);
         connection->readable = true;
         connection_queue(connection);
@@ -382,9 +383,10 @@ static bool take_body(struct connection *connection, struct slice *bytes)
     return connection->answered;
 }
 
-/* As far as these bytes go; what is left over stays in *bytes. */
+/* As far as these bytes go, or its time; what is left over stays in *bytes. */
 static void feed(struct connection *connection, struct slice *bytes)
 {
+    int64_t end_ns = clock_mono_ns() + FEED_NS;
     while (!connection->dead) {
         if (connection->state == CONNECTION_IDLE || connection->state == CONNECTION_HEAD) {
             if (bytes->len == 0 || !take_head(connection, bytes))
@@ -397,6 +399,11 @@ static void feed(struct connection *connection, struct slice *bytes)
         /* What follows is the next request's, or nobody's. */
         connection->unread = connection->unread || (connection->last && bytes->len > 0);
         finish_answer(connection);
+        if (!connection->dead && connection->state == CONNECTION_IDLE && bytes->len > 0 &&
+            clock_mono_ns() >= end_ns) {
+            connection->fed_up = true;
+            return;
+        }
     }
 }
 
@@ -404,6 +411,12 @@ static bool takes_bytes(const struct connection *connection)
 {
     return !connection->dead && connection->state != CONNECTION_WAITING &&
            connection->state != CONNECTION_SENDING;
+}
+
+static void queue_again(struct connection *connection)
+{
+    if (takes_bytes(connection) && (connection->readable || connection->fed_up))
+        connection_queue(connection);
 }
 
 /* With what was left over. */
@@ -420,8 +433,7 @@ static void go_on(struct connection *connection)
         old.len = bytes.len;
         connection->in = old;
     }
-    if (takes_bytes(connection) && connection->readable)
-        connection_queue(connection);
+    queue_again(connection);
 }
 
 static void discard(struct connection *connection)
@@ -452,8 +464,7 @@ static void take_bytes(struct connection *connection, struct slice bytes)
         return;
     if (connection->state != CONNECTION_LINGER)
         buf_put_slice(&connection->in, bytes);
-    if (takes_bytes(connection) && connection->readable)
-        connection_queue(connection);
+    queue_again(connection);
 }
 
 void connection_read(struct connection *connection)
@@ -463,6 +474,11 @@ void connection_read(struct connection *connection)
         return;
     if (connection->state == CONNECTION_LINGER) {
         discard(connection);
+        return;
+    }
+    if (connection->fed_up) {
+        connection->fed_up = false;
+        go_on(connection);
         return;
     }
     ssize_t got = recv(connection->fd, server->scratch, READ_BYTES, MSG_DONTWAIT);

@@ -6,8 +6,11 @@
  */
 #include "lib/http/head.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "lib/base/memory.h"
 
 static const struct slice line_end = {.data = (const uint8_t *)"\r\n", .len = 2};
 
@@ -264,6 +267,34 @@ size_t http_head_decode(struct slice bytes, struct http_head *head, struct http_
             return 0;
     }
     return read_framing(head, fault) ? len : 0;
+}
+
+static struct slice copy_text(struct slice text, uint8_t **at)
+{
+    if (text.data == NULL)
+        return text;
+    struct slice copy = slice_of(*at, text.len);
+    memcpy(*at, text.data, text.len);
+    *at += text.len;
+    return copy;
+}
+
+struct http_head *http_head_copy(const struct http_head *head)
+{
+    size_t len = head->method.len + head->path.len + head->query.len;
+    for (size_t i = 0; i < head->field_count; i++)
+        len += head->fields[i].name.len + head->fields[i].value.len;
+    struct http_head *copy = memory_alloc_raw(1, sizeof *copy + len);
+    uint8_t *at = (uint8_t *)(copy + 1);
+    *copy = *head;
+    copy->method = copy_text(head->method, &at);
+    copy->path = copy_text(head->path, &at);
+    copy->query = copy_text(head->query, &at);
+    for (size_t i = 0; i < head->field_count; i++) {
+        copy->fields[i].name = copy_text(head->fields[i].name, &at);
+        copy->fields[i].value = copy_text(head->fields[i].value, &at);
+    }
+    return copy;
 }
 
 static int hex_digit(uint8_t c)

@@ -62,6 +62,8 @@ struct http_head {
 
 /* The first field of that name, in any case; data NULL: there is none. */
 struct slice http_field(const struct http_head *head, const char *name);
+/* For who needs it longer than the call that showed it: one allocation, free() releases it. */
+struct http_head *http_head_copy(const struct http_head *head);
 size_t http_field_count(const struct http_head *head, const char *name);
 
 /* "%41" becomes 'A', and with `plus` '+' a blank; what is no such triple stays. */

@@ -2,7 +2,8 @@
  *
  * The loop: events, answers that other threads made possible, connections that have more to be
  * read, deadlines. Sockets are watched edge-triggered and once for all, so a request costs a
- * recv and a send, and no change of what is watched. Each reads at most READ_BYTES a turn.
+ * recv and a send, and no change of what is watched. Each reads at most READ_BYTES a turn, and
+ * takes requests for FEED_NS.
  *
  * Connections stand in one list for each state, in the order in which they entered it. Since a
  * state's span is one for all, that is the order of their deadlines, and only the first of each

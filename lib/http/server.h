@@ -13,6 +13,7 @@
 
 enum {
     READ_BYTES = 64 << 10,
+    FEED_NS = 5000000, /* of a connection, before the others have their turn */
     LINGER_MS = 2000,
     LINGER_BYTES_MAX = 64 << 20,
     CLOSE_MS = 2000, /* for what was begun, at the end */
@@ -41,6 +42,7 @@ struct connection {
     enum connection_state state;
     bool queued;   /* among the ready */
     bool readable; /* there may be more to read */
+    bool fed_up;   /* has had its time; what is left over may be requests */
     bool hung_up;  /* the peer sends no more */
     bool broken;   /* nothing can be sent any more */
     bool dead;     /* closed; freed at the end of the turn, or out of the queue */

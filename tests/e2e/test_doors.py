@@ -446,6 +446,81 @@ class Compressed(Doors):
             self.assertLess(anonymous, 40 << 10)
         self.in_table(agent, {"a": 4})
 
+    def test_others_are_served_first(self):
+        """A body that is dear to take must keep waiting who sent it, and nobody else."""
+        agent = self.start()
+        body = gzip.compress(b"\n" * (31 << 20))
+        dear = (HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        cheap = HEAD + b"Content-Length: 1\r\n\r\nx"
+        first, other = self.open(agent), self.open(agent)
+        sooner = 0
+        for _ in range(10):
+            first.sendall(dear[:-1])
+            other.sendall(cheap)
+            self.assertEqual(statuses(other.recv(4096)), [400])
+            first.sendall(dear[-1:])
+            other.sendall(cheap)
+            self.assertEqual(statuses(other.recv(4096)), [400])
+            sooner += not select.select([first], [], [], 0)[0]
+            self.assertEqual(statuses(first.recv(4096)), [400])
+        self.assertGreater(sooner, 5)
+        agent.stop()
+
+    def test_a_large_request_s_key(self):
+        """A large request goes another way than a small one; its key holds there, too."""
+        agent = self.start()
+        lines = b"".join(b'{"id":"n%d"}\n' % n for n in range(20000))
+        for body, more in ((lines, {}), (gzip.compress(lines), {"Content-Encoding": "gzip"}),
+                           (lines[:10], {})):
+            headers = {"Idempotency-Key": "k", **more}
+            self.assertEqual(agent.post("clicks", body, headers),
+                             (200, {"accepted": 20000, "refused": 0}))
+        self.in_table(agent, {f"n{n}": 1 for n in range(20000)})
+
+    def test_a_connection_s_turn_ends(self):
+        """Many requests that came together are taken some at a time, others in between."""
+        agent = self.start()
+        body = gzip.compress(b"x\n" * 30000)
+        dear = (HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        count = (20 << 10) // len(dear)
+        cheap = HEAD + b"Content-Length: 1\r\n\r\nx"
+        first, other = self.open(agent), self.open(agent)
+
+        def answered_before():
+            other.sendall(cheap)  # so that it is there, and the thread awake
+            self.assertEqual(statuses(other.recv(4096)), [400])
+            first.sendall(dear * count)
+            other.sendall(cheap)
+            self.assertEqual(statuses(other.recv(4096)), [400])
+            first.setblocking(False)
+            data = b""
+            with contextlib.suppress(BlockingIOError):
+                data = first.recv(1 << 20)
+            before = data.count(b"HTTP/1.1 400")
+            first.setblocking(True)
+            while data.count(b"]}\n") < count:
+                data += first.recv(1 << 20)
+            self.assertEqual(statuses(data), [400] * count)
+            return before
+
+        self.assertLess(max(answered_before() for _ in range(3)), count // 2)
+        self.rests(agent)
+        agent.stop()
+
+    def test_nonsense_has_an_end(self):
+        """A request of a million bad lines is given up, and nothing of it is taken."""
+        agent = self.start()
+        lines = EVENT + b"\n" + b"x\n" * 500000 + EVENT + b"\n"
+        answer = self.send(agent, gzip.compress(lines), b"gzip")
+        said = json.loads(answer[2])
+        self.assertEqual((answer[0], said["accepted"], said["refused"]), (207, 2, 500000))
+        answer = self.send(agent, gzip.compress(lines.replace(b"x\n", b"x\nx\n")), b"gzip")
+        self.assertIn("500000", self.refusal(answer, 413, "too_large"))
+        law = [agent.metric(f"bidlake_capture_events_{name}_total")
+               for name in ("received", "kept", "refused")]
+        self.assertEqual(law, [1000004, 2, 1000002])
+        self.in_table(agent, {"a": 2})
+
     def test_room_is_given_back(self):
         """One large request must not leave the agent large for the rest of its life."""
         agent = self.start()

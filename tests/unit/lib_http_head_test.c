@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -225,6 +226,24 @@ static void percent_decoding(void **state)
     buf_free(&out);
 }
 
+/* A copy that pointed into what it was made of would show another request's headers. */
+static void a_copy_stands_alone(void **state)
+{
+    (void)state;
+    struct http_head head;
+    char text[] = "POST /a?b=c HTTP/1.1\r\nHost: x\r\nEmpty:\r\nX-Y:  z \r\n\r\n";
+    assert_true(http_head_decode(slice_cstr(text), &head, &fault) > 0);
+    struct http_head *copy = http_head_copy(&head);
+    memset(text, '?', sizeof text);
+    memset(&head, 0, sizeof head);
+    assert_true(slice_is(copy->method, "POST") && slice_is(copy->path, "/a"));
+    assert_true(slice_is(copy->query, "b=c") && slice_is(http_field(copy, "x-y"), "z"));
+    assert_true(http_field(copy, "empty").data != NULL && http_field(copy, "empty").len == 0);
+    assert_null(http_field(copy, "other").data);
+    assert_int_equal(copy->field_count, 3);
+    free(copy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +253,7 @@ int main(void)
         cmocka_unit_test(chunks_are_taken_apart),
         cmocka_unit_test(chunk_extensions_are_bounded),
         cmocka_unit_test(percent_decoding),
+        cmocka_unit_test(a_copy_stands_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
