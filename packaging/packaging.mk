@@ -64,6 +64,15 @@ install: all documents ## programs, manual pages, completion, units, configurati
 	for file in agent.yaml commit.yaml; do [ -e $(DESTDIR)$(SYSCONFDIR)/bidlake/$$file ] || \
 		install -m 644 packaging/etc/$$file $(DESTDIR)$(SYSCONFDIR)/bidlake || exit 1; done
 
+# Where the administrator has enabled the units, "systemctl disable --now" comes before.
+uninstall: ## what install put there; the configuration stays, as do spool and tables
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%) \
+		$(PROGRAMS:%=$(DESTDIR)$(PREFIX)/share/bash-completion/completions/%) \
+		$(foreach m,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(m)) \
+		$(UNITS:%=$(DESTDIR)$(UNITDIR)/%) \
+		$(patsubst packaging/systemd/%.sysusers,$(DESTDIR)$(PREFIX)/lib/sysusers.d/%.conf,$(wildcard packaging/systemd/*.sysusers)) \
+		$(patsubst packaging/systemd/%.tmpfiles,$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/%.conf,$(wildcard packaging/systemd/*.tmpfiles))
+
 deb: ## Debian packages into build/deb
 	@packaging/install-dependencies.sh build deb
 	@packaging/deb.sh $(VERSION) build/deb
@@ -80,4 +89,4 @@ package-test: deb-twice ## the packages in a clean Debian that is booted: instal
 	@packaging/install-dependencies.sh package python
 	@$(PYTHON) -B tests/package/boot.py --packages build/deb
 
-.PHONY: documents install deb deb-twice package-check package-test
+.PHONY: documents install uninstall deb deb-twice package-check package-test

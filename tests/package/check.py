@@ -211,6 +211,24 @@ class Install(unittest.TestCase):
         install()
         self.assertTrue(read(path).endswith("# edited\n"))
 
+    def test_uninstall_takes_what_install_gave(self):
+        """Units and programs that stay behind are found by the next who looks for them."""
+        folder = tempfile.mkdtemp(prefix="bidlake-package-")
+        self.addCleanup(shutil.rmtree, folder)
+
+        def files():
+            return {os.path.relpath(os.path.join(path, name), folder)
+                    for path, _, names in os.walk(folder) for name in names}
+
+        where = (f"BUILD={BUILD}", f"DESTDIR={folder}", "PREFIX=/usr", "UNITDIR=/lib/systemd/system")
+        make("install", *where)
+        self.assertGreater(len(files()), 15)
+        with open(os.path.join(folder, "usr/bin/other"), "w", encoding="ascii"):
+            pass
+        make("uninstall", *where)
+        self.assertEqual(files(), {"usr/bin/other", "etc/bidlake/agent.yaml",
+                                   "etc/bidlake/commit.yaml"})
+
     def test_scripts(self):
         """A maintainer's script that does not parse leaves a package half installed."""
         folder = os.path.join(TOP, "packaging", "debian")
