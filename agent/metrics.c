@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/process.h"
+#include "lib/base/process.h"
 #include "agent/status.h"
 #include "agent/tail/tail.h"
 #include "lib/base/memory.h"

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,61 +11,20 @@
 
 #include "agent/source/source.h"
 #include "lib/base/log.h"
+#include "lib/http/http.h"
 
 union any {
     struct sockaddr plain;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
+    union http_place tcp;
     struct sockaddr_un path;
 };
 
 enum { FIRST_INHERITED_FD = 3 };
 
-/* The socket address and its size; 0 for what is none. */
-static socklen_t parse(const char *address, union any *out)
-{
-    const char *colon = strrchr(address, ':');
-    char host[INET6_ADDRSTRLEN + 2];
-    char *end = NULL;
-    if (colon == NULL || (size_t)(colon - address) >= sizeof host)
-        return 0;
-    unsigned long port = strtoul(colon + 1, &end, 10);
-    if (colon[1] < '0' || colon[1] > '9' || *end != 0 || port > UINT16_MAX)
-        return 0;
-    size_t len = (size_t)(colon - address);
-    memcpy(host, address, len);
-    host[len] = 0;
-    *out = (union any){0};
-    if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
-        host[len - 1] = 0;
-        out->v6.sin6_family = AF_INET6;
-        out->v6.sin6_port = htons((uint16_t)port);
-        return inet_pton(AF_INET6, host + 1, &out->v6.sin6_addr) == 1 ? sizeof out->v6 : 0;
-    }
-    out->v4.sin_family = AF_INET;
-    out->v4.sin_port = htons((uint16_t)port);
-    return inet_pton(AF_INET, host, &out->v4.sin_addr) == 1 ? sizeof out->v4 : 0;
-}
-
 bool source_is_address(const char *address)
 {
-    union any parsed;
-    return parse(address, &parsed) > 0;
-}
-
-static void describe(int fd, char out[SOURCE_ADDRESS_MAX])
-{
-    union any place = {0};
-    socklen_t size = sizeof place;
-    char host[INET6_ADDRSTRLEN] = "";
-    out[0] = 0;
-    if (getsockname(fd, &place.plain, &size) < 0)
-        return;
-    bool v6 = place.plain.sa_family == AF_INET6;
-    const void *bytes = v6 ? (const void *)&place.v6.sin6_addr : &place.v4.sin_addr;
-    uint16_t port = ntohs(v6 ? place.v6.sin6_port : place.v4.sin_port);
-    if (inet_ntop(place.plain.sa_family, bytes, host, sizeof host) != NULL)
-        snprintf(out, SOURCE_ADDRESS_MAX, v6 ? "[%s]:%u" : "%s:%u", host, (unsigned)port);
+    union http_place parsed;
+    return http_place_parse(address, &parsed) > 0;
 }
 
 /* One past the last of the sockets that systemd handed over (sd_listen_fds(3)). */
@@ -86,7 +43,7 @@ static bool is_same_place(const union any *a, const union any *b, socklen_t b_si
         return false;
     if (a->plain.sa_family == AF_UNIX)
         return strcmp(a->path.sun_path, b->path.sun_path) == 0;
-    return b_size == (a->plain.sa_family == AF_INET6 ? sizeof a->v6 : sizeof a->v4) &&
+    return b_size == (a->plain.sa_family == AF_INET6 ? sizeof a->tcp.v6 : sizeof a->tcp.v4) &&
            memcmp(a, b, b_size) == 0;
 }
 
@@ -152,7 +109,7 @@ void source_name_unused(void)
         if (bound.plain.sa_family == AF_UNIX)
             snprintf(address, sizeof address, "%s", bound.path.sun_path);
         else
-            describe(fd, address);
+            http_place_of(fd, address);
         log_event(LOG_LEVEL_WARN, "source",
                   is_twice(&bound)
                       ? "systemd opened this door twice, the last one is served: a drop-in's "
@@ -163,52 +120,41 @@ void source_name_unused(void)
     }
 }
 
-/* The port is taken, perhaps by a socket of systemd's for this agent, at another address. */
-static int listen_failed(const union any *place, struct error *err)
+static in_port_t port_of(const union any *place)
 {
-    int rc = error_errno(err, "listen");
-    in_port_t port = place->plain.sa_family == AF_INET6 ? place->v6.sin6_port : place->v4.sin_port;
-    for (int fd = FIRST_INHERITED_FD; err->cause == EADDRINUSE && fd < inherited_end(); fd++) {
+    return place->plain.sa_family == AF_INET6 ? place->tcp.v6.sin6_port : place->tcp.v4.sin_port;
+}
+
+/* The port is taken: perhaps by a socket of systemd's for this agent, at another address. */
+static int name_holder(const union any *place, struct error *err)
+{
+    for (int fd = FIRST_INHERITED_FD; fd < inherited_end(); fd++) {
         union any bound = {0};
         socklen_t size = sizeof bound;
         char held[SOURCE_ADDRESS_MAX];
         if (is_taken(fd) || getsockname(fd, &bound.plain, &size) < 0 ||
-            bound.plain.sa_family == AF_UNIX ||
-            port != (bound.plain.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port))
+            bound.plain.sa_family == AF_UNIX || port_of(place) != port_of(&bound))
             continue;
-        describe(fd, held);
+        http_place_of(fd, held);
         return error_set(err, ERROR_INPUT,
                          "systemd holds %s for this agent: give the door and "
                          "bidlake-agent.socket the same address",
                          held);
     }
-    return rc;
+    return err->code;
 }
 
 int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_ADDRESS_MAX],
                   struct error *err)
 {
-    union any place;
-    socklen_t size = parse(address, &place);
-    int on = 1;
-    if (size == 0)
-        return error_set(err, ERROR_INPUT,
-                         "%s is no address; one looks like 127.0.0.1:7180 or [::1]:7180", address);
-    *fd = inherited(&place, SOCK_STREAM);
-    if (*fd >= 0) {
-        describe(*fd, bound);
-        return OK;
-    }
-    *fd = socket(place.plain.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    union any place = {0};
+    int rc = OK;
+    *fd = http_place_parse(address, &place.tcp) > 0 ? inherited(&place, SOCK_STREAM) : -1;
     if (*fd < 0)
-        return error_errno(err, "socket");
-    if (setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-        bind(*fd, &place.plain, size) == 0 && listen(*fd, backlog) == 0) {
-        describe(*fd, bound);
-        return OK;
-    }
-    int rc = listen_failed(&place, err);
-    close(*fd);
-    *fd = -1;
+        rc = http_listen(address, backlog, fd, err);
+    if (rc == OK)
+        http_place_of(*fd, bound);
+    else if (err->cause == EADDRINUSE)
+        rc = name_holder(&place, err);
     return rc == OK ? OK : error_wrap(err, "%s", address);
 }

@@ -26,9 +26,11 @@
 #ifndef LIB_HTTP_HTTP_H
 #define LIB_HTTP_HTTP_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/error.h"
@@ -90,6 +92,20 @@ struct http_handler {
     /* The body of an answer that the server itself gives: 400, 408, 414, 417, 431, 503, 505. */
     void (*fault)(void *context, unsigned status, const char *text, struct buf *out);
 };
+
+/* Where to listen: "127.0.0.1:7180", "[::1]:7180". */
+union http_place {
+    struct sockaddr plain;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+enum { HTTP_PLACE_MAX = 64 };
+/* The socket address and its size; 0 for what is none. */
+socklen_t http_place_parse(const char *address, union http_place *out);
+/* Where a socket listens, with the port that the system chose for 0; empty: unknown. */
+void http_place_of(int fd, char out[HTTP_PLACE_MAX]);
+/* A listening socket for http_open; what failed is told without the address. */
+int http_listen(const char *address, int backlog, int *fd, struct error *err) MUST_USE;
 
 struct http_server;
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * process.h: what this process takes of the machine, by /proc. Private to agent/.
+ * process.h: what this process takes of the machine, by /proc.
  */
-#ifndef AGENT_PROCESS_H
-#define AGENT_PROCESS_H
+#ifndef LIB_BASE_PROCESS_H
+#define LIB_BASE_PROCESS_H
 
 #include <stdint.h>
 
