@@ -13,21 +13,25 @@
 #include "lib/base/bytes.h"
 #include "lib/base/memory.h"
 
-enum { SLOTS = 1024, VALUE_HEAD = 16, EXPIRY_DIGITS = 20, SWEEP = 2 };
+enum { SLOTS = 1024, VALUE_HEAD = 16, EXPIRY_DIGITS = 20, SWEEP = 2, NOTED_MS = 1000 };
 
 static const char answers[] = "dedup/a/";
 static const char times[] = "dedup/t/";
+static const char now_key[] = "dedup/now";
 
 struct dedup {
     struct spool *spool;
     const struct clock *clock;
+    int64_t ahead_ms; /* of the clock that is never set, as long as this agent runs */
     int64_t window_ms;
     uint64_t keys_max;
     _Atomic uint64_t key_count;
+    const char *counted;        /* the epoch that this is of; the committer's */
     atomic_bool rewind;         /* a transaction failed: what it swept is there still */
     pthread_mutex_t sweep_lock; /* before `lock` */
     /* guarded by sweep_lock */
     struct buf swept; /* the last order key that was taken along */
+    int64_t noted_ms; /* the time that was stored last */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct dedup_entry *slots[SLOTS]; /* under way, by name */
@@ -39,6 +43,29 @@ void dedup_entry_free(struct dedup_entry *entry)
     for (size_t i = 0; i < sizeof entry->keys / sizeof entry->keys[0]; i++)
         buf_free(&entry->keys[i]);
     free(entry->value);
+}
+
+/* Key by key it goes on, also over a restart: a wall clock that is set back would keep answers
+ * for too long, one that is set forth would forget them while their senders try again. */
+static int64_t time_ms(const struct dedup *dedup)
+{
+    return clock_mono_ms(dedup->clock) + dedup->ahead_ms;
+}
+
+/* The wall clock's, but no less than keys were stored by. */
+static int find_time(struct dedup *dedup, struct error *err)
+{
+    struct buf value = {0};
+    bool found = false;
+    int64_t now_ms = clock_wall_ms(dedup->clock);
+    int rc = spool_checkpoint_get(dedup->spool, slice_cstr(now_key), &value, &found, err);
+    if (rc == OK && found && value.len == sizeof(uint64_t)) {
+        int64_t noted_ms = (int64_t)get_u64le(value.data);
+        now_ms = noted_ms > now_ms ? noted_ms : now_ms;
+    }
+    dedup->ahead_ms = now_ms - clock_mono_ms(dedup->clock);
+    buf_free(&value);
+    return rc;
 }
 
 int dedup_open(struct dedup **out, struct spool *spool, const struct clock *clock,
@@ -54,8 +81,14 @@ int dedup_open(struct dedup **out, struct spool *spool, const struct clock *cloc
     dedup->window_ms = window_ms;
     dedup->keys_max = keys_max;
     atomic_store(&dedup->key_count, count);
+    dedup->counted = spool_epoch_borrow(spool);
     pthread_mutex_init(&dedup->lock, NULL);
     pthread_mutex_init(&dedup->sweep_lock, NULL);
+    rc = find_time(dedup, err);
+    if (rc != OK) {
+        dedup_close(dedup);
+        return rc;
+    }
     *out = dedup;
     return OK;
 }
@@ -109,7 +142,7 @@ static int find_answer(struct dedup *dedup, const struct dedup_entry *entry,
     buf_put_slice(&key, buf_slice(&entry->name));
     int rc = spool_checkpoint_get(dedup->spool, buf_slice(&key), &value, found, err);
     *found = rc == OK && *found && value.len >= VALUE_HEAD &&
-             (int64_t)get_u64le(value.data) > clock_wall_ms(dedup->clock);
+             (int64_t)get_u64le(value.data) > time_ms(dedup);
     if (*found) {
         answer->accepted = get_u32le(value.data + 8);
         answer->refused = get_u32le(value.data + 12);
@@ -178,8 +211,10 @@ static void checkpoint(struct dedup_entry *entry, size_t *count, const struct bu
 static int sweep(struct dedup *dedup, struct dedup_entry *entry, int64_t now_ms, size_t *count,
                  struct error *err)
 {
-    if (atomic_exchange(&dedup->rewind, false))
+    if (atomic_exchange(&dedup->rewind, false)) {
         buf_reset(&dedup->swept);
+        dedup->noted_ms = 0;
+    }
     for (size_t i = 0; i < SWEEP; i++) {
         struct buf *order = &entry->keys[2 + i];
         bool found = false;
@@ -220,15 +255,29 @@ static int sweep(struct dedup *dedup, struct dedup_entry *entry, int64_t now_ms,
     return OK;
 }
 
+/* The time goes along once a second. */
+static void note_time(struct dedup *dedup, struct dedup_entry *entry, int64_t now_ms, size_t *count)
+{
+    if (now_ms < dedup->noted_ms + NOTED_MS)
+        return;
+    dedup->noted_ms = now_ms;
+    put_u64le(entry->now, (uint64_t)now_ms);
+    ASSERT(*count < DEDUP_CHECKPOINTS);
+    entry->checkpoints[(*count)++] = (struct spool_checkpoint){
+        .key = slice_cstr(now_key), .value = slice_of(entry->now, sizeof entry->now)};
+}
+
 int dedup_store(struct dedup *dedup, struct dedup_entry *entry, const struct dedup_answer *answer,
                 size_t *count, struct error *err)
 {
-    int64_t now_ms = clock_wall_ms(dedup->clock);
-    int64_t expires_ms = now_ms + dedup->window_ms;
     size_t size = VALUE_HEAD + answer->errors.len;
     *count = 0;
     pthread_mutex_lock(&dedup->sweep_lock);
+    int64_t now_ms = time_ms(dedup);
+    int64_t expires_ms = now_ms + dedup->window_ms;
     int rc = sweep(dedup, entry, now_ms, count, err);
+    if (rc == OK)
+        note_time(dedup, entry, now_ms, count);
     pthread_mutex_unlock(&dedup->sweep_lock);
     if (rc != OK) {
         entry->removed = 0;
@@ -247,7 +296,9 @@ int dedup_store(struct dedup *dedup, struct dedup_entry *entry, const struct ded
     buf_put_slice(&entry->keys[1], buf_slice(&entry->name));
     checkpoint(entry, count, &entry->keys[0], slice_of(entry->value, size));
     checkpoint(entry, count, &entry->keys[1], slice_cstr(""));
+    pthread_mutex_lock(&dedup->lock); /* recount looks from here on */
     entry->added = 1;
+    pthread_mutex_unlock(&dedup->lock);
     return OK;
 }
 
@@ -256,8 +307,59 @@ uint64_t dedup_key_count(const struct dedup *dedup)
     return atomic_load(&dedup->key_count);
 }
 
+static bool is_stored(struct dedup *dedup, struct slice key)
+{
+    struct buf value = {0};
+    struct error err;
+    bool found = false;
+    int rc = spool_checkpoint_get(dedup->spool, key, &value, &found, &err);
+    buf_free(&value);
+    return rc == OK && found;
+}
+
+/* What is under way and stored is in the count by now; what is not removes what is there still. */
+static void adjust(struct dedup *dedup, struct dedup_entry *entry)
+{
+    entry->removed = 0;
+    if (is_stored(dedup, buf_slice(&entry->keys[1]))) {
+        entry->added = 0;
+        return;
+    }
+    for (size_t i = 0; i < DEDUP_CHECKPOINTS; i++) {
+        const struct spool_checkpoint *at = &entry->checkpoints[i];
+        bool order = at->key.len > sizeof times - 1 && at->value.data == NULL &&
+                     memcmp(at->key.data, times, sizeof times - 1) == 0;
+        if (order && is_stored(dedup, at->key))
+            entry->removed++;
+    }
+}
+
+/* The spool is another one, or a write that failed was kept: the keys are counted anew. On the
+ * committer's thread, so nothing is stored meanwhile. */
+static void recount(struct dedup *dedup)
+{
+    const char *epoch = spool_epoch_borrow(dedup->spool);
+    uint64_t count = 0;
+    struct error err;
+    if (epoch == dedup->counted ||
+        spool_checkpoint_count(dedup->spool, slice_cstr(times), &count, &err) != OK)
+        return;
+    pthread_mutex_lock(&dedup->lock);
+    for (size_t i = 0; i < SLOTS; i++) {
+        for (struct dedup_entry *entry = dedup->slots[i]; entry != NULL; entry = entry->next) {
+            if (entry->added > 0)
+                adjust(dedup, entry);
+        }
+    }
+    pthread_mutex_unlock(&dedup->lock);
+    atomic_store(&dedup->key_count, count);
+    dedup->counted = epoch;
+}
+
 struct dedup_entry *dedup_settle(struct dedup *dedup, struct dedup_entry *entry, bool durable)
 {
+    if (durable && entry->added > 0)
+        recount(dedup);
     pthread_mutex_lock(&dedup->lock);
     struct dedup_entry **at = slot_of(dedup, buf_slice(&entry->name));
     while (*at != entry)

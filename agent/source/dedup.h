@@ -9,8 +9,11 @@
  *                                             then the "errors" of the answer
  *   dedup/t/<expires_ms, 20 digits>/<table>/<key>   empty: the order in which they expire
  *
- * so it also holds after a crash. Each stored answer takes two expired ones along; beyond
- * keys_max the oldest go before their time.
+ *   dedup/now                                 u64 ms: the time by which keys were stored last
+ *
+ * so it also holds after a crash. The times are the wall clock's when the agent was started, or
+ * dedup/now if that is later; from there on they go by the clock that nobody sets. Each stored
+ * answer takes two expired ones along; beyond keys_max the oldest go before their time.
  *
  * One for all http listeners of an agent: a sender that tries again may come to another one. A
  * key holds for its table.
@@ -18,7 +21,10 @@
  * A spool whose write failed is asked for no answer until it is open again (ERROR_RETRY): what it
  * says before may not hold.
  *
- * Threads  begin, store: any source's. settle: the committer's.
+ * The keys are counted; of a spool that was opened anew, or set aside, with the first that is
+ * stored.
+ *
+ * Threads  begin, store: any source's. settle: the committer's of what was stored, else any.
  */
 #ifndef AGENT_SOURCE_DEDUP_H
 #define AGENT_SOURCE_DEDUP_H
@@ -33,7 +39,7 @@
 #include "lib/base/slice.h"
 #include "spool/spool.h"
 
-enum { DEDUP_KEY_MAX = 64, DEDUP_CHECKPOINTS = 6 };
+enum { DEDUP_KEY_MAX = 64, DEDUP_CHECKPOINTS = 7 };
 
 struct dedup_answer {
     uint32_t accepted;
@@ -48,6 +54,7 @@ struct dedup_entry {
     struct buf name;               /* "<table>/<key>"; empty: no key */
     struct buf keys[4];            /* of the answer, its order, and of two that expired */
     uint8_t *value;
+    uint8_t now[8];
     uint64_t added; /* keys, when its transaction is durable */
     uint64_t removed;
     struct spool_checkpoint checkpoints[DEDUP_CHECKPOINTS];

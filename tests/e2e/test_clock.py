@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wall clock that jumps an hour forth and back while events come."""
+"""A wall clock that jumps an hour or two forth and back while events come."""
 import collections
 import contextlib
 import json
@@ -87,6 +87,28 @@ class Hour(Case):
             times = [received for _, received in sorted(seen)]
             self.assertEqual(times, sorted(times), name)
         self.assertEqual(len(streams), len(leaps) + 1)
+
+    def test_keys(self):
+        """An Idempotency-Key holds for its time, wherever the clock is set to."""
+        agent = self.start("--dedup-window", "1h",
+                           env={"LD_PRELOAD": TOOL, "BIDLAKE_CLOCK": self.clock})
+        key = {"Idempotency-Key": "k"}
+        for seconds in (0, 2 * HOUR, -2 * HOUR, 0):
+            self.leap(seconds)
+            self.assertEqual(agent.post("clicks", b'{"id":"a"}', key),
+                             (200, {"accepted": 1, "refused": 0}))
+        agent.stop()
+        agent = self.start("--dedup-window", "300ms",
+                           env={"LD_PRELOAD": TOOL, "BIDLAKE_CLOCK": self.clock})
+        for n in range(3):
+            agent.post("clicks", b"no event", {"Idempotency-Key": f"b{n}"})
+        self.leap(-HOUR)
+        until(lambda: agent.post("clicks", b'{"id":"b"}', {"Idempotency-Key": "b0"})[0] == 200,
+              "a key that is free again")
+        agent.stop()
+        self.leap(0)
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1, "b": 1})
 
 
 if __name__ == "__main__":

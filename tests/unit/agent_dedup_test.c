@@ -73,10 +73,189 @@ static void answers_are_not_sought_in_a_spool_that_failed(void **state)
     }
 }
 
+struct times {
+    int64_t wall_ms;
+    int64_t mono_ms;
+};
+
+static int64_t wall_us(void *context)
+{
+    return ((struct times *)context)->wall_ms * 1000;
+}
+
+static int64_t mono_ms(void *context)
+{
+    return ((struct times *)context)->mono_ms;
+}
+
+enum { WINDOW_MS = 60000, HOUR_MS = 3600000, NOON_MS = 43200000 };
+
+static void open_at(struct dedup **dedup, struct fixture *fixture, const struct clock *clock)
+{
+    struct error err;
+    must(dedup_open(dedup, fixture->spool, clock, WINDOW_MS, 100, &err), &err);
+}
+
+/* A request with that key: whether it is taken as a new one. */
+static bool is_taken(struct dedup *dedup, struct fixture *fixture, const char *key)
+{
+    struct dedup_entry entry = {0};
+    struct dedup_answer answer = {0};
+    struct dedup_request request = {.table = "clicks", .key = slice_cstr(key)};
+    enum dedup_outcome outcome = DEDUP_FOLLOWS;
+    struct error err;
+    size_t count = 0;
+    must(dedup_begin(dedup, &entry, &request, &outcome, &answer, &err), &err);
+    if (outcome == DEDUP_FIRST) {
+        must(dedup_store(dedup, &entry, &answer, &count, &err), &err);
+        must(spool_append(fixture->spool, NULL, 0, entry.checkpoints, count, NULL, &err), &err);
+    }
+    assert_null(dedup_settle(dedup, &entry, true));
+    buf_free(&answer.errors);
+    dedup_entry_free(&entry);
+    return outcome == DEDUP_FIRST;
+}
+
+/* Set back, the clock would keep answers for hours, and keys be used again in vain; set forth, it
+ * would forget them while their senders try again. */
+static void keys_outlive_a_clock_that_is_set(void **state)
+{
+    (void)state;
+    struct times times = {.wall_ms = NOON_MS, .mono_ms = 1000};
+    struct clock clock = {.wall_us = wall_us, .mono_ms = mono_ms, .context = &times};
+    struct fixture fixture;
+    struct dedup *dedup = NULL;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    open_at(&dedup, &fixture, &clock);
+    assert_true(is_taken(dedup, &fixture, "a"));
+    times.wall_ms += HOUR_MS;
+    assert_false(is_taken(dedup, &fixture, "a"));
+    times.wall_ms -= 2 * HOUR_MS;
+    assert_false(is_taken(dedup, &fixture, "a"));
+    times.mono_ms += WINDOW_MS / 2;
+    assert_true(is_taken(dedup, &fixture, "b"));
+    assert_int_equal(dedup_key_count(dedup), 2);
+    times.mono_ms += WINDOW_MS / 2;
+    assert_true(is_taken(dedup, &fixture, "c")); /* and takes the first one along */
+    assert_int_equal(dedup_key_count(dedup), 2);
+    times.mono_ms += WINDOW_MS;
+    assert_true(is_taken(dedup, &fixture, "a"));
+    assert_int_equal(dedup_key_count(dedup), 1);
+    dedup_close(dedup);
+    fixture_free(&fixture);
+}
+
+/* An agent that is started by a clock which was set back must go on by the time of its keys. */
+static void keys_outlive_a_restart_by_an_earlier_clock(void **state)
+{
+    (void)state;
+    struct times times = {.wall_ms = NOON_MS, .mono_ms = 1000};
+    struct clock clock = {.wall_us = wall_us, .mono_ms = mono_ms, .context = &times};
+    struct fixture fixture;
+    struct dedup *dedup = NULL;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    open_at(&dedup, &fixture, &clock);
+    assert_true(is_taken(dedup, &fixture, "a"));
+    dedup_close(dedup);
+    times = (struct times){.wall_ms = NOON_MS - HOUR_MS, .mono_ms = 5};
+    open_at(&dedup, &fixture, &clock);
+    assert_false(is_taken(dedup, &fixture, "a"));
+    times.mono_ms += WINDOW_MS;
+    assert_true(is_taken(dedup, &fixture, "a"));
+    assert_int_equal(dedup_key_count(dedup), 1);
+    dedup_close(dedup);
+    times.wall_ms = NOON_MS + HOUR_MS;
+    open_at(&dedup, &fixture, &clock);
+    assert_true(is_taken(dedup, &fixture, "a"));
+    dedup_close(dedup);
+    fixture_free(&fixture);
+}
+
+/* Beyond the greatest count keys go before their time: counted with those of a spool that is gone,
+ * they would go at once. */
+static void keys_are_counted_anew_in_another_spool(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct dedup *dedup = NULL;
+    struct dedup_entry waiting = {0};
+    struct dedup_answer answer = {0};
+    enum dedup_outcome outcome = DEDUP_FOLLOWS;
+    struct error err;
+    struct error why;
+    size_t count = 0;
+    char key[8];
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    open_at(&dedup, &fixture, &clock_system);
+    for (int i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        assert_true(is_taken(dedup, &fixture, key));
+    }
+    assert_int_equal(dedup_key_count(dedup), 100);
+    /* One that is under way meanwhile, and takes an old key of the old spool along. */
+    must(dedup_begin(dedup, &waiting, &asked, &outcome, &answer, &err), &err);
+    must(dedup_store(dedup, &waiting, &answer, &count, &err), &err);
+    assert_in_range(waiting.removed, 1, 2);
+    error_set(&why, ERROR_CORRUPT, "it does not read");
+    must(spool_reopen(fixture.spool, &why, &err), &err);
+    assert_true(is_taken(dedup, &fixture, "new"));
+    assert_int_equal(dedup_key_count(dedup), 1);
+    must(spool_append(fixture.spool, NULL, 0, waiting.checkpoints, count, NULL, &err), &err);
+    assert_null(dedup_settle(dedup, &waiting, true));
+    dedup_entry_free(&waiting);
+    assert_int_equal(dedup_key_count(dedup), 2);
+    assert_false(is_taken(dedup, &fixture, "new"));
+    dedup_close(dedup);
+    fixture_free(&fixture);
+}
+
+/* Two of one cut, the first behind a reopening: the second is in the count already. So is one whose
+ * write failed and was kept. */
+static void what_was_kept_is_counted_once(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct dedup *dedup = NULL;
+    struct dedup_entry entries[2] = {{0}};
+    struct spool_checkpoint both[2 * DEDUP_CHECKPOINTS];
+    struct dedup_answer answer = {0};
+    enum dedup_outcome outcome = DEDUP_FOLLOWS;
+    struct error err;
+    size_t total = 0;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    open_at(&dedup, &fixture, &clock_system);
+    fail_first(dedup, &fixture, "spool.append.committed");
+    must(spool_reopen(fixture.spool, NULL, &err), &err);
+    for (size_t i = 0; i < 2; i++) {
+        struct dedup_request request = {.table = "clicks", .key = slice_cstr(i == 0 ? "x" : "y")};
+        size_t count = 0;
+        must(dedup_begin(dedup, &entries[i], &request, &outcome, &answer, &err), &err);
+        must(dedup_store(dedup, &entries[i], &answer, &count, &err), &err);
+        memcpy(both + total, entries[i].checkpoints, count * sizeof *both);
+        total += count;
+    }
+    must(spool_append(fixture.spool, NULL, 0, both, total, NULL, &err), &err);
+    for (size_t i = 0; i < 2; i++) {
+        assert_null(dedup_settle(dedup, &entries[i], true));
+        dedup_entry_free(&entries[i]);
+        assert_int_equal(dedup_key_count(dedup), 3);
+    }
+    dedup_close(dedup);
+    fixture_free(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_not_sought_in_a_spool_that_failed),
+        cmocka_unit_test(keys_outlive_a_clock_that_is_set),
+        cmocka_unit_test(keys_outlive_a_restart_by_an_earlier_clock),
+        cmocka_unit_test(keys_are_counted_anew_in_another_spool),
+        cmocka_unit_test(what_was_kept_is_counted_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
