@@ -367,12 +367,17 @@ class Repeated(Case):
         self.assertEqual(bad[0], 400)
         self.assertEqual(agent.post("clicks", b'{"id":"c"}', {"Idempotency-Key": "k-2"}), bad)
         self.assertEqual(agent.post("clicks", b'{"id":"c"}', {"Idempotency-Key": "x" * 65})[0], 400)
+        third = {"Idempotency-Key": "k-3"}
+        for more, status in (("gzip", 400), ("br", 415)):
+            self.assertEqual(agent.post("clicks", b"x", {**third, "Content-Encoding": more})[0], status)
+        self.assertEqual(agent.post("clicks", b" " * (9 << 20), third)[0], 413)
+        self.assertEqual(agent.post("clicks", b'{"id":"c"}', third)[0], 200)
         end(agent.process, signal.SIGKILL)
         agent = self.start()
         self.assertEqual(agent.post("clicks", body, self.KEY), first)
         agent.stop()
         self.lake.once()
-        self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1, "c": 1})
         self.assertEqual(self.lake.ids("impressions", "impression_id"), {"b": 1})
 
     def test_at_the_same_time(self):
