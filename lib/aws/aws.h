@@ -2,10 +2,16 @@
  *
  * aws.h: AWS credentials and Signature Version 4.
  *
- * Signing is pure: no I/O, no clock.
+ * Signing is pure: no I/O, no clock. A provider finds credentials where the SDKs find them, keeps
+ * them and gets new ones before they expire.
  *
- * Ownership  what a request or options name is borrowed for the call; credentials and signed
- *            fields are the caller's, and are wiped when they are freed.
+ * Ownership  what a request or options name is borrowed for the call, the HTTP client until the
+ *            provider is closed; credentials and signed fields are the caller's, and are wiped
+ *            when they are freed.
+ * Threads    any may sign, and any number may use one provider: one of them fetches, the others
+ *            go on with what is still valid or wait for it.
+ * Errors     of a provider: ERROR_RETRY, the service that gives credentials did not answer;
+ *            ERROR_DENIED, there are none or they were refused: a person must act.
  * Secrets    no text of an error and no log line holds a secret, a token or a signature.
  */
 #ifndef LIB_AWS_AWS_H
@@ -15,7 +21,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lib/base/slice.h"
+#include "lib/base/clock.h"
+#include "lib/base/error.h"
+
+struct http_client;
 
 /* ---- credentials ---- */
 
@@ -62,5 +71,56 @@ struct aws_signed {
 /* Empties `out` first. */
 void aws_sign(struct aws_signed *out, const struct aws_request *request);
 void aws_signed_free(struct aws_signed *out);
+
+/* ---- where credentials come from ---- */
+
+struct aws_provider;
+
+enum { AWS_KIND_SIZE = 160, AWS_REGION_SIZE = 64 };
+
+struct aws_provider_options {
+    struct http_client *http;
+    const struct clock *clock; /* NULL: the system's */
+    const char *region;        /* NULL: as found, see aws_provider_region */
+
+    /* The first of these that is there is the only source; without any, the chain: environment,
+     * web identity, shared files, container, instance metadata. The first member of it that has
+     * credentials is kept to. */
+    const char *access_key; /* with `secret`, and `token` or NULL */
+    const char *secret;
+    const char *token;
+    /* Gives others than it gave before, as a catalog vends them; one thread at a time. */
+    int (*source)(void *context, struct aws_credentials *out, struct error *err);
+    void *source_context;
+    const char *profile; /* of the shared files */
+
+    /* For tests. NULL: getenv of libc, the services' own addresses. */
+    const char *(*getenv)(const char *name);
+    const char *sts_url;
+    const char *imds_url;
+    const char *container_url;
+};
+
+/* Looks at nothing yet. ERROR_INPUT: keys that can't be any. */
+int aws_provider_open(struct aws_provider **out, const struct aws_provider_options *options,
+                      struct error *err) MUST_USE;
+void aws_provider_close(struct aws_provider *provider); /* NULL is fine; no call is under way */
+
+/* A copy of valid credentials into `out`, which is freed first. Others are fetched from five
+ * minutes before they expire on; while that fails the old ones are given until they do, with a
+ * warning in the log every five minutes. */
+int aws_provider_get(struct aws_provider *provider, struct aws_credentials *out,
+                     struct error *err) MUST_USE;
+/* A service called these expired or unknown: the next get fetches others. Nothing happens if
+ * that was done already. */
+void aws_provider_expire(struct aws_provider *provider, const char *access_key);
+
+/* "environment", "profile NAME", "web identity ROLE", "container", "instance role NAME",
+ * "static", "vended"; "none yet" before the first success. */
+void aws_provider_kind(struct aws_provider *provider, char out[AWS_KIND_SIZE]);
+
+/* The option, AWS_REGION, AWS_DEFAULT_REGION, the profile's, the instance's. */
+int aws_provider_region(struct aws_provider *provider, char out[AWS_REGION_SIZE],
+                        struct error *err) MUST_USE;
 
 #endif
