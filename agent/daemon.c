@@ -12,10 +12,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "agent/capture/capture.h"
+#include "agent/descriptors.h"
 #include "agent/flow.h"
 #include "agent/freshness.h"
 #include "agent/history.h"
@@ -47,6 +47,7 @@ struct daemon {
     struct agent_config reloaded; /* of it only mappings and limits hold */
     bool is_reloaded;
     struct memory_shares memory;
+    unsigned connections_max; /* of a listener */
     const struct mapping_set *mappings;
     const struct daemon_reload *reload;
     const sigset_t *signals; /* blocked, for sigtimedwait */
@@ -352,7 +353,7 @@ static struct source_options source_options_of(struct daemon *daemon,
                                    .held_bytes_max = memory->held_bytes,
                                    .line_bytes_max = memory->line_bytes,
                                    .expanded_bytes_max = (size_t)config->http_expanded_bytes,
-                                   .connections_max = (unsigned)config->http_connections,
+                                   .connections_max = daemon->connections_max,
                                    .event_bytes_max = (size_t)config->event_bytes_max,
                                    .dedup = daemon->sources.dedup,
                                    .idle_ms = config->http_idle_ms,
@@ -617,18 +618,6 @@ static void wait_for_end(struct daemon *daemon)
     }
 }
 
-/* To what the system allows: a connection is a descriptor, and rolls need some too. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        log_event(LOG_LEVEL_WARN, "daemon", "the limit of open files stays", "error=\"%s\"",
-                  strerror(errno));
-}
-
 int daemon_run(const struct agent_config *config, const struct mapping_set *mappings,
                const struct daemon_reload *reload, struct error *err)
 {
@@ -639,7 +628,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
                             .signals = &signals,
                             .started_at_ms = clock_wall_ms(&clock_system),
                             .started_mono_ms = clock_mono_ms(&clock_system)};
-    raise_descriptor_limit();
+    daemon.connections_max = descriptors_share(config, descriptors_raise());
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

@@ -15,7 +15,6 @@
 
 enum {
     BACKLOG = 64,
-    CONNECTIONS_MAX = 64,
     IDLE_MS = 30000,
     REQUEST_MS = 10000,
     BODY_BYTES_MAX = 64 << 10,
@@ -236,7 +235,7 @@ int operations_open(struct operations **out, const struct operations_options *op
     struct operations *operations = memory_alloc(1, sizeof *operations);
     struct http_options http = {.handler = &handler,
                                 .context = operations,
-                                .connections_max = CONNECTIONS_MAX,
+                                .connections_max = OPERATIONS_CONNECTIONS_MAX,
                                 .idle_ms = IDLE_MS,
                                 .head_ms = REQUEST_MS,
                                 .body_ms = REQUEST_MS};

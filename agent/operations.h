@@ -17,6 +17,8 @@
 #include "lib/base/buf.h"
 #include "lib/base/error.h"
 
+enum { OPERATIONS_CONNECTIONS_MAX = 64 };
+
 struct operations;
 
 struct operations_options {

@@ -131,6 +131,10 @@ void http_close(struct http_server *server);
 void http_answer(struct http_request *request, const struct http_answer *answer);
 void http_resume(struct http_request *request);
 
+/* How many descriptors a server of so many connections has open at most: as many again, 512 at
+ * most, are told that they are too many. */
+uint64_t http_descriptors_max(uint64_t connections_max);
+
 struct http_statistics {
     uint64_t connections; /* open now */
     uint64_t turned_away; /* beyond connections_max */

@@ -29,6 +29,7 @@ enum {
     EVENTS_MAX = 256,
     ACCEPTS_MAX = 256,     /* a turn */
     TURNED_AWAY_MAX = 512, /* that are told; more are closed without a word */
+    OWN_DESCRIPTORS = 4,   /* epoll, listener, wake-up, one that is just closed */
     ACCEPT_AGAIN_MS = 100,
     FRESH_MS = 1000, /* since it connected, for its first request, when it is paused */
 };
@@ -176,6 +177,16 @@ static void listen_or_not(struct http_server *server, bool wanted)
         server->accept_at_ms = server->now_ms + ACCEPT_AGAIN_MS;
 }
 
+static uint64_t turned_away_max(uint64_t connections_max)
+{
+    return connections_max < TURNED_AWAY_MAX ? connections_max : TURNED_AWAY_MAX;
+}
+
+uint64_t http_descriptors_max(uint64_t connections_max)
+{
+    return connections_max + turned_away_max(connections_max) + OWN_DESCRIPTORS;
+}
+
 static void add(struct http_server *server, int fd)
 {
     uint64_t count = atomic_load(&server->connections);
@@ -183,7 +194,7 @@ static void add(struct http_server *server, int fd)
     int on = 1;
     if (count >= max)
         atomic_fetch_add(&server->turned_away, 1);
-    if (count >= max + TURNED_AWAY_MAX) {
+    if (count >= max + turned_away_max(max)) {
         close(fd);
         return;
     }

@@ -675,6 +675,26 @@ class Many(Doors):
         self.assertEqual(agent.post("clicks", EVENT)[0], 200)
         agent.stop()
 
+    def test_few_descriptors(self):
+        """Connections must not take the descriptors that the spool and the uploads need."""
+        agent = self.start(prefix=("sh", "-c", 'ulimit -n 300 && exec "$@"', "sh"))
+        self.assertRegex(agent.log(), "too low for http.connections.* limit=300 .*connections=")
+        limit = int(re.search(r" connections=(\d+)", agent.log())[1])
+        self.assertIn(limit, range(10, 30))
+        with contextlib.closing(agent.connect()) as connection:
+            self.assertEqual(agent.post("clicks", EVENT, None, connection)[0], 200)
+            held = [self.open(agent) for _ in range(400)]
+            turned_away = "bidlake_source_connections_refused_total"
+            until(lambda: agent.metric(turned_away) == 401 - limit, "all have come")
+            before = len(self.lake.inbox("clicks"))
+            self.assertEqual(agent.post("clicks", b'{"id":"b"}', None, connection)[0], 200)
+            until(lambda: len(self.lake.inbox("clicks")) > before, "it goes on its way")
+            self.rests(agent)
+            self.assertNotIn("Too many open files", agent.log())
+        for one in held:
+            one.close()
+        self.in_table(agent, {"a": 1, "b": 1})
+
     COUNT = 10000
 
     def test_ten_thousand_connections(self):
