@@ -262,31 +262,6 @@ static const char *host_name_id(struct agent_config *config)
     return arena_copy_cstr(&config->arena, slice_cstr(host));
 }
 
-static bool are_kinds(const struct agent_listener *one, const struct agent_listener *other,
-                      const char *kind)
-{
-    return strcmp(one->kind, kind) == 0 && strcmp(other->kind, kind) == 0;
-}
-
-/* What is read once can't be read by two: a file that two patterns find would be. */
-static int check_listeners(const struct agent_config *config, struct error *err)
-{
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct agent_listener *one = &config->listeners[i];
-        for (size_t k = 0; k < i; k++) {
-            const struct agent_listener *other = &config->listeners[k];
-            if (are_kinds(one, other, "stdin"))
-                return error_set(err, ERROR_INPUT, "listen: stdin is there twice");
-            if (are_kinds(one, other, "tail") && strcmp(one->table, other->table) == 0)
-                return error_set(err, ERROR_INPUT,
-                                 "listen: two patterns for %s, %s and %s: write them as one, with "
-                                 "{a,b}",
-                                 one->table, other->address, one->address);
-        }
-    }
-    return OK;
-}
-
 int agent_config_finish(struct agent_config *config, struct error *err)
 {
     if (config->agent_id[0] == 0)
@@ -302,5 +277,5 @@ int agent_config_finish(struct agent_config *config, struct error *err)
         return rc;
     if (!is_name(config->namespace))
         return error_set(err, ERROR_INPUT, "namespace: \"%s\" is no name", config->namespace);
-    return check_listeners(config, err);
+    return OK;
 }

@@ -34,12 +34,59 @@ static int check_door(const struct agent_listener *listener, const struct mappin
     return check_table(listener->table, mappings, err);
 }
 
+static bool are_kinds(const struct agent_listener *one, const struct agent_listener *other,
+                      const char *kind)
+{
+    return strcmp(one->kind, kind) == 0 && strcmp(other->kind, kind) == 0;
+}
+
+/* A stream's or a datagram socket: both are made at their path. */
+static bool is_unix(const struct agent_listener *listener)
+{
+    return strncmp(listener->kind, "unix", 4) == 0;
+}
+
+/* Each event would come by one of them, or, of a file, by both. */
+static int check_pair(const struct agent_listener *one, const struct agent_listener *other,
+                      struct error *err)
+{
+    bool same_text = strcmp(one->address, other->address) == 0;
+    if (are_kinds(one, other, "stdin"))
+        return error_set(err, ERROR_INPUT, "is there twice, first in %s", other->origin);
+    if (are_kinds(one, other, "tail") && same_text)
+        return error_set(err, ERROR_INPUT, "%s is there twice, first in %s: a file has one table",
+                         one->address, other->origin);
+    if (are_kinds(one, other, "tail") && strcmp(one->table, other->table) == 0)
+        return error_set(err, ERROR_INPUT,
+                         "two patterns for %s, %s and %s: write them as one, with {a,b}",
+                         one->table, other->address, one->address);
+    if ((is_unix(one) && is_unix(other) && same_text) ||
+        (are_kinds(one, other, "http") && source_is_same_address(one->address, other->address)))
+        return error_set(err, ERROR_INPUT, "%s is there twice, first in %s", one->address,
+                         other->origin);
+    return OK;
+}
+
+static int check_others(const struct agent_config *config, size_t i, struct error *err)
+{
+    const struct agent_listener *one = &config->listeners[i];
+    int rc = OK;
+    for (size_t k = 0; rc == OK && k < i; k++)
+        rc = check_pair(one, &config->listeners[k], err);
+    if (rc == OK && strcmp(one->kind, "http") == 0 &&
+        source_is_same_address(one->address, config->operations))
+        rc = error_set(err, ERROR_INPUT, "%s is the address of operations", one->address);
+    return rc;
+}
+
 int doors_check(const struct agent_config *config, const struct mapping_set *mappings,
                 struct error *err)
 {
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct agent_listener *listener = &config->listeners[i];
         int rc = check_door(listener, mappings, err);
+        if (rc == OK)
+            rc = check_others(config, i, err);
         if (rc != OK)
             return error_wrap(err, "%s: listen: %s", listener->origin, listener->kind);
     }

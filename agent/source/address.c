@@ -27,6 +27,30 @@ bool source_is_address(const char *address)
     return http_place_parse(address, &parsed) > 0;
 }
 
+/* 0.0.0.0 and [::]: any of the machine's. */
+static bool is_any(const union http_place *place)
+{
+    if (place->plain.sa_family == AF_INET6)
+        return memcmp(&place->v6.sin6_addr, &in6addr_any, sizeof in6addr_any) == 0;
+    return place->v4.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+bool source_is_same_address(const char *one, const char *other)
+{
+    union http_place a;
+    union http_place b;
+    if (http_place_parse(one, &a) == 0 || http_place_parse(other, &b) == 0 ||
+        a.plain.sa_family != b.plain.sa_family)
+        return false;
+    bool v6 = a.plain.sa_family == AF_INET6;
+    in_port_t port = v6 ? a.v6.sin6_port : a.v4.sin_port;
+    if (port == 0 || port != (v6 ? b.v6.sin6_port : b.v4.sin_port))
+        return false;
+    bool same = v6 ? memcmp(&a.v6.sin6_addr, &b.v6.sin6_addr, sizeof a.v6.sin6_addr) == 0
+                   : a.v4.sin_addr.s_addr == b.v4.sin_addr.s_addr;
+    return same || is_any(&a) || is_any(&b);
+}
+
 /* One past the last of the sockets that systemd handed over (sd_listen_fds(3)). */
 static int inherited_end(void)
 {

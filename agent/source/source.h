@@ -115,6 +115,8 @@ extern const struct source_ops source_unix_datagram;
 
 /* Whether source_listen can make something of it. */
 bool source_is_address(const char *address);
+/* Whether not both can listen: port 0 is another one each time. */
+bool source_is_same_address(const char *one, const char *other);
 /* Whether a token can be read there; "": none is asked for. */
 int source_check_token(const char *path, struct error *err) MUST_USE;
 
