@@ -24,6 +24,7 @@
 #include "agent/neighbour.h"
 #include "agent/notify.h"
 #include "agent/operations.h"
+#include "agent/overlap.h"
 #include "agent/parts.h"
 #include "agent/pipeline.h"
 #include "agent/source/source.h"
@@ -56,6 +57,7 @@ struct daemon {
     struct capture *capture;
     struct view_sources sources;
     struct flow *flow;
+    struct overlap overlap;  /* the main thread looks */
     struct history *history; /* the main thread notes */
     int64_t started_at_ms;   /* wall clock */
     int64_t started_mono_ms;
@@ -224,6 +226,7 @@ static void look(struct daemon *daemon, struct agent_view *view)
                                 .capture = daemon->capture,
                                 .spool = daemon->parts.spool,
                                 .flow = daemon->flow,
+                                .files_shared = atomic_load(&daemon->overlap.files),
                                 .sources = &daemon->sources,
                                 .started_at_ms = daemon->started_at_ms,
                                 .uptime_ms = now_ms - daemon->started_mono_ms,
@@ -462,6 +465,7 @@ static int next_signal(struct daemon *daemon, int64_t moment_ms)
     int number = sigtimedwait(daemon->signals, NULL, &wait);
     int64_t now_ms = clock_mono_ms(&clock_system);
     note_history(daemon, now_ms);
+    overlap_look(&daemon->overlap, &daemon->sources, now_ms);
     if (watchdog_ms > 0 && now_ms >= daemon->notify_at_ms &&
         is_alive(daemon, now_ms, watchdog_ms)) {
         daemon->notify_at_ms = now_ms + watchdog_ms;

@@ -162,8 +162,9 @@ static void write_files(struct buf *out, const struct source_line *lines, size_t
     }
 }
 
-static void write_sources(struct buf *out, const struct view_sources *sources)
+static void write_sources(struct buf *out, const struct agent_view *view)
 {
+    const struct view_sources *sources = view->sources;
     size_t count = sources->count;
     struct source_line *lines = memory_alloc(count + 1, sizeof *lines);
     const char *answered = head(out, METRIC_REQUESTS);
@@ -189,6 +190,7 @@ static void write_sources(struct buf *out, const struct view_sources *sources)
                        offsetof(struct source_statistics, timed_out));
     single(out, METRIC_KEYS, sources->dedup != NULL ? dedup_key_count(sources->dedup) : 0);
     write_files(out, lines, count);
+    single(out, METRIC_FILES_SHARED, view->files_shared);
     free(lines);
 }
 
@@ -274,7 +276,7 @@ void metrics_write(const struct agent_view *view, struct buf *out)
     if (view->capture != NULL) {
         write_capture_tables(out, &all);
         write_capture(out, view->capture);
-        write_sources(out, view->sources);
+        write_sources(out, view);
     }
     write_spool_tables(out, &all);
     write_spool(out, view);

@@ -37,6 +37,7 @@ struct agent_view { /* what is pointed at is borrowed */
     struct spool *spool;
     struct flow *flow;
     const struct view_sources *sources;
+    uint64_t files_shared; /* that the patterns of two tables find: overlap.h */
     int64_t started_at_ms; /* wall clock */
     int64_t uptime_ms;
     bool stopping;

@@ -505,6 +505,18 @@ class Tail(Followed):
         self.expect(agent, [f"n{n}" for n in range(4)])
         self.assertEqual(self.letters(), [(2, "bad")] * 4)
 
+    def test_a_file_of_two_tables(self):
+        """Each line goes to both, which is told: the patterns' texts do not show it."""
+        self.append("a.log", "a")
+        self.append("b.log", "b")
+        other = os.path.join(self.logs, "a*")
+        agent = self.start("--listen", "http:127.0.0.1:0,"
+                           f"tail:{self.pattern}?table=clicks,tail:{other}?table=impressions")
+        self.until(agent, lambda: agent.metric("bidlake_tail_files_shared") == 1, "a shared file")
+        self.assertRegex(agent.log(), "files=1 file=\"[^\"]*/a.log\" tables=clicks,impressions")
+        self.expect(agent, ["a", "b"])
+        self.assertEqual(self.lake.ids("impressions", "impression_id"), {"a": 1})
+
     def test_patterns(self):
         """What can't be followed is said before the start."""
         for listen, words in (("tail:logs/*?table=clicks", "absolute path"),
