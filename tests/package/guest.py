@@ -6,6 +6,7 @@ it, as are its mounts, which no other process sees: boot.py begins in a namespac
 """
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -75,12 +76,20 @@ class Guest:
               ("running", "degraded"), "the guest is up")
 
     def find_leader(self):
+        """The child that is the first process of its own; one before it only sets things up."""
         if self.nspawn.poll() is not None:
             raise AssertionError(f"systemd-nspawn ended:\n{self.console()}")
         with open(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children",
                   encoding="ascii") as file:
             children = file.read().split()
-        return children[0] if children else None
+        for child in children:
+            try:
+                with open(f"/proc/{child}/status", encoding="ascii") as file:
+                    if re.search(r"^NSpid:\s+\d+\s+1$", file.read(), re.MULTILINE):
+                        return child
+            except OSError:
+                continue
+        return None
 
     def console(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
