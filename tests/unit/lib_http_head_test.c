@@ -230,12 +230,12 @@ static void percent_decoding(void **state)
 static void a_copy_stands_alone(void **state)
 {
     (void)state;
-    struct http_head head;
+    struct http_head decoded;
     char text[] = "POST /a?b=c HTTP/1.1\r\nHost: x\r\nEmpty:\r\nX-Y:  z \r\n\r\n";
-    assert_true(http_head_decode(slice_cstr(text), &head, &fault) > 0);
-    struct http_head *copy = http_head_copy(&head);
+    assert_true(http_head_decode(slice_cstr(text), &decoded, &fault) > 0);
+    struct http_head *copy = http_head_copy(&decoded);
     memset(text, '?', sizeof text);
-    memset(&head, 0, sizeof head);
+    memset(&decoded, 0, sizeof decoded);
     assert_true(slice_is(copy->method, "POST") && slice_is(copy->path, "/a"));
     assert_true(slice_is(copy->query, "b=c") && slice_is(http_field(copy, "x-y"), "z"));
     assert_true(http_field(copy, "empty").data != NULL && http_field(copy, "empty").len == 0);
