@@ -222,22 +222,24 @@ static bool sort_bind(const json_t *metadata, struct table_schema *schema)
     return found;
 }
 
-/* Without ids: the table gives them, and the same ones to equal fields. */
+/* Without ids of fields: the table gives them, and the same ones to equal fields. It gives the
+ * id of the spec too, but Java's parser wants one. */
 static json_t *spec_update(const struct table_schema *schema, const struct partition_spec *spec)
 {
     json_t *json = partition_spec_to_iceberg(schema, spec);
     size_t i;
     json_t *field;
-    json_object_del(json, "spec-id");
+
     json_array_foreach(json_object_get(json, "fields"), i, field)
         json_object_del(field, "field-id");
     return json_pack("{s:s,s:o}", "action", "add-spec", "spec", json);
 }
 
+/* The order's id is only there because Java's parser wants one: the table gives its own. */
 static json_t *sort_update(const struct table_schema *schema)
 {
     json_t *json = sort_order_to_iceberg(schema);
-    json_object_del(json, "order-id");
+    json_object_set_new(json, "order-id", json_integer(1));
     return json_pack("{s:s,s:o}", "action", "add-sort-order", "sort-order", json);
 }
 
