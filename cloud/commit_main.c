@@ -24,7 +24,7 @@ static void print_help(FILE *out)
           "\n"
           "Flags:\n"
           "  --config FILE           YAML configuration; flags win over it\n"
-          "  --catalog SPEC          sqlite:PATH\n"
+          "  --catalog SPEC          sqlite:PATH or rest:URL\n"
           "  --tables A,B            presets or mapping files (default: openrtb)\n"
           "  --json                  the result as one JSON object (serve: a line a turn)\n"
           "  --anew                  init: begin a new table where the contract names another\n"

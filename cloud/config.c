@@ -2,6 +2,7 @@
 #include "cloud/config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/owner.h"
@@ -59,11 +60,16 @@ static int config_finish(struct config *config, struct error *err)
 {
     if (*config->warehouse == 0)
         return error_set(err, ERROR_INPUT, "no warehouse: give --warehouse or --config");
-    if (config->catalog_spec == NULL && *config->catalog_path == 0)
-        return error_set(err, ERROR_INPUT, "no catalog: give --catalog sqlite:PATH or --config");
+    bool rest = strcmp(config->catalog_type, "rest") == 0;
+    const char *place = rest ? config->rest_uri : config->catalog_path;
+    if (config->catalog_spec == NULL && *place == 0 && rest)
+        return error_set(err, ERROR_INPUT,
+                         "catalog: rest wants catalog.uri, or --catalog rest:URL");
+    if (config->catalog_spec == NULL && *place == 0)
+        return error_set(err, ERROR_INPUT,
+                         "no catalog: give --catalog sqlite:PATH, --catalog rest:URL or --config");
     if (config->catalog_spec == NULL)
-        config->catalog_spec =
-            arena_printf(&config->arena, "%s:%s", config->catalog_type, config->catalog_path);
+        config->catalog_spec = arena_printf(&config->arena, "%s:%s", config->catalog_type, place);
     if (*config->ns == 0 || strpbrk(config->ns, "/\\ ") != NULL)
         return error_set(err, ERROR_INPUT, "namespace \"%s\" is none", config->ns);
     return OK;
@@ -101,13 +107,35 @@ int service_become_owner(const struct config *config, struct error *err)
     return owner_become(config->catalog_spec + sizeof sqlite - 1, err);
 }
 
+/* A secret never stands in the configuration, and a flag would show it to all on the machine. */
+static struct catalog_rest_options rest_options(const struct config *config)
+{
+    return (struct catalog_rest_options){
+        .warehouse = config->rest_warehouse,
+        .credential = getenv("BIDLAKE_CATALOG_CREDENTIAL"),
+        .credential_file = config->rest_credential_file,
+        .token = getenv("BIDLAKE_CATALOG_TOKEN"),
+        .token_file = config->rest_token_file,
+        .oauth2_server_uri = config->rest_oauth2_server_uri,
+        .scope = config->rest_scope,
+        .audience = config->rest_audience,
+        .resource = config->rest_resource,
+        .headers = config->rest_headers,
+        .access_delegation = config->rest_access_delegation,
+        .ca_file = config->rest_ca_file,
+        .timeout_ms = config->rest_timeout_ms,
+    };
+}
+
 int service_open(struct service *out, const struct config *config, struct error *err)
 {
     *out = (struct service){0};
     struct objstore_options store_options = {.parallel = (unsigned)config->store_parallel};
     int rc = objstore_open(&out->store, config->warehouse, &store_options, err);
     if (rc == OK) {
-        struct catalog_options catalog_options = {.name = config->catalog_name,
+        struct catalog_rest_options rest = rest_options(config);
+        struct catalog_options catalog_options = {.rest = &rest,
+                                                  .name = config->catalog_name,
                                                   .store = out->store,
                                                   .busy_timeout_ms = config->busy_ms,
                                                   .must_exist = config->catalog_must_exist,

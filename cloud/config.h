@@ -25,6 +25,18 @@ struct config {
     const char *catalog_path;
     const char *catalog_name;
     int64_t busy_ms;
+    const char *rest_uri;
+    const char *rest_warehouse;
+    const char *rest_credential_file;
+    const char *rest_token_file;
+    const char *rest_oauth2_server_uri;
+    const char *rest_scope;
+    const char *rest_audience;
+    const char *rest_resource;
+    const char *rest_headers;
+    const char *rest_access_delegation;
+    const char *rest_ca_file;
+    int64_t rest_timeout_ms;
     int64_t interval_ms;
     int64_t file_age_ms;
     int64_t attempt_ms;
@@ -36,7 +48,7 @@ struct config {
     int64_t snapshots_keep;
     int64_t snapshots_grace_ms;
     struct option_names tables; /* preset families, presets, mapping files */
-    const char *catalog_spec;   /* --catalog, or made of type and path */
+    const char *catalog_spec;   /* --catalog, or made of type and path or uri */
     bool catalog_must_exist;    /* set by the program: only init makes a catalog */
     bool catalog_only_read;
     bool json;

@@ -44,7 +44,7 @@ static void print_help(FILE *out)
           "\n"
           "Flags:\n"
           "  --config FILE           YAML configuration; flags win over it\n"
-          "  --catalog SPEC          sqlite:PATH\n"
+          "  --catalog SPEC          sqlite:PATH or rest:URL\n"
           "  --json                  the result as JSON\n"
           "  --help, --version\n"
           "\n"

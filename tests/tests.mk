@@ -29,7 +29,8 @@ $(foreach t,$(notdir $(FUZZ)),$(eval $(call fuzz_rules,$(t))))
 # make CC=clang SAN=fuzzer-no-link,address,undefined build/.../libfuzzer/<target>
 # Those whose input is JSON change it as a tree, too.
 FUZZ_JSON := lib_announce_announcement lib_announce_contract lib_announce_ledger lib_announce_receipt \
-	lib_iceberg_metadata lib_shred_event lib_shred_tree cloud_turn cloud_table cloud_door_notice
+	lib_iceberg_metadata lib_shred_event lib_shred_tree cloud_turn cloud_table cloud_door_notice cloud_rest_config \
+	cloud_rest_table
 define libfuzzer_rules
 $(BUILD)/libfuzzer/$(1): $(BUILD)/tests/fuzz/$(1).o \
 		$(if $(filter $(FUZZ_JSON:=_fuzz),$(1)),$(BUILD)/tests/fuzz/mutator_json.o) \

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cloud/catalog/client.h"
+#include "cloud/catalog/rest.h"
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
 
@@ -28,6 +29,22 @@ void catalog_names_free(struct catalog_names *names)
     *names = (struct catalog_names){0};
 }
 
+/* jansson's memory is not ours to free, but a text in it is ours to overwrite. */
+void catalog_credentials_free(struct catalog_credentials *credentials)
+{
+    const char *key;
+    json_t *value;
+    bool ours = credentials->properties != NULL && credentials->properties->refcount == 1;
+    json_object_foreach(credentials->properties, key, value)
+    {
+        if (ours && json_is_string(value) && value->refcount == 1)
+            explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
+    }
+    json_decref(credentials->properties);
+    free(credentials->prefix);
+    *credentials = (struct catalog_credentials){0};
+}
+
 struct catalog *catalog_wrap(const struct catalog_ops *ops, void *impl)
 {
     struct catalog *catalog = memory_alloc(1, sizeof *catalog);
@@ -42,7 +59,10 @@ int catalog_open(struct catalog **out, const char *spec, const struct catalog_op
     ASSERT(options->store != NULL);
     if (strncmp(spec, "sqlite:", 7) == 0 && spec[7] != 0)
         return catalog_sqlite_open(out, spec + 7, options, err);
-    return error_set(err, ERROR_INPUT, "catalog \"%s\": not known; sqlite:PATH is", spec);
+    if (strncmp(spec, "rest:", 5) == 0 && spec[5] != 0)
+        return catalog_rest_open(out, spec + 5, options, err);
+    return error_set(err, ERROR_INPUT,
+                     "catalog \"%.200s\": not known; sqlite:PATH and rest:URL are", spec);
 }
 
 void catalog_close(struct catalog *catalog)
@@ -86,4 +106,14 @@ int catalog_commit(struct catalog *catalog, const char *ns, const char *table,
                    const json_t *updates, struct catalog_table *out, struct error *err)
 {
     return catalog->ops->commit(catalog->impl, ns, table, base, requirements, updates, out, err);
+}
+
+int catalog_credentials_get(struct catalog *catalog, const char *ns, const char *table,
+                            const char *url, struct catalog_credentials *out, bool *found,
+                            struct error *err)
+{
+    *found = false;
+    if (catalog->ops->credentials == NULL)
+        return OK;
+    return catalog->ops->credentials(catalog->impl, ns, table, url, out, found, err);
 }

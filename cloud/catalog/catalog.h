@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * catalog.h: one interface to Iceberg catalogs: sqlite (embedded default), memory
- * (tests), later rest, glue, biglake.
+ * catalog.h: one interface to Iceberg catalogs: sqlite (embedded default), rest (a server
+ * that speaks Iceberg's REST protocol), memory (tests), later glue, biglake.
  *
  * The words are those of Iceberg's REST protocol: a commit is requirements and
  * updates in its JSON. A server catalog sends them on; a client catalog (sqlite,
@@ -41,6 +41,15 @@ struct catalog_names {
 };
 void catalog_names_free(struct catalog_names *names);
 
+/* What a server lends for a table's files, in Iceberg's words ("s3.access-key-id"). */
+struct catalog_credentials {
+    char *prefix;       /* of the URLs that they are for; "": all of the table's */
+    json_t *properties; /* texts */
+    int64_t expires_ms; /* epoch; 0: they don't say */
+};
+void catalog_credentials_free(struct catalog_credentials *credentials); /* wipes the texts */
+
+/* A namespace is its levels with dots between them ("a.b"); a level holds no dot. */
 struct catalog_ops {
     const char *type;
     int (*create_namespace)(void *impl, const char *ns, struct error *err); /* there already: OK */
@@ -59,7 +68,28 @@ struct catalog_ops {
     int (*commit)(void *impl, const char *ns, const char *table, const struct catalog_table *base,
                   const json_t *requirements, const json_t *updates, struct catalog_table *out,
                   struct error *err);
+    /* NULL: this kind lends none. See catalog_credentials_get. */
+    int (*credentials)(void *impl, const char *ns, const char *table, const char *url,
+                       struct catalog_credentials *out, bool *found, struct error *err);
     void (*close)(void *impl);
+};
+
+/* For a server that speaks Iceberg's REST protocol; NULL: not given. Of a secret either the
+ * text or the file that holds it, which is read again when the server refuses it. */
+struct catalog_rest_options {
+    const char *warehouse;  /* as the server calls it */
+    const char *credential; /* "id:secret" of OAuth2 client credentials */
+    const char *credential_file;
+    const char *token; /* a bearer token */
+    const char *token_file;
+    const char *oauth2_server_uri; /* NULL: <uri>/v1/oauth/tokens */
+    const char *scope;             /* NULL: "catalog" */
+    const char *audience;
+    const char *resource;
+    const char *headers;           /* "Name: value", more of them behind ';' or on lines */
+    const char *access_delegation; /* "vended-credentials": asked for with each table */
+    const char *ca_file;           /* NULL: the system's authorities */
+    int64_t timeout_ms;            /* of one request; 0: 60 s */
 };
 
 struct catalog_options {
@@ -69,9 +99,11 @@ struct catalog_options {
     int64_t busy_timeout_ms;   /* 0: 10,000: how long to wait for a locked file */
     bool must_exist;           /* a catalog that isn't there is ERROR_INPUT, not made */
     bool only_read;            /* no lock is waited for, nothing is made; commits may fail */
+    const struct catalog_rest_options *rest; /* NULL: nothing but the URL */
 };
 
-/* "sqlite:PATH". The file is made when it isn't there, unless it must be. */
+/* "sqlite:PATH": the file is made when it isn't there, unless it must be. "rest:URL": the
+ * server is asked for its configuration. */
 int catalog_open(struct catalog **out, const char *spec, const struct catalog_options *options,
                  struct error *err) MUST_USE;
 struct catalog *catalog_wrap(const struct catalog_ops *ops, void *impl);
@@ -90,5 +122,11 @@ int catalog_create_table(struct catalog *catalog, const char *ns, const char *ta
 int catalog_commit(struct catalog *catalog, const char *ns, const char *table,
                    const struct catalog_table *base, const json_t *requirements,
                    const json_t *updates, struct catalog_table *out, struct error *err) MUST_USE;
+
+/* For the file `url` of a table, good for five minutes at least: those whose prefix fits it
+ * best, asked for anew before they expire. *found false: the server lends none. */
+int catalog_credentials_get(struct catalog *catalog, const char *ns, const char *table,
+                            const char *url, struct catalog_credentials *out, bool *found,
+                            struct error *err) MUST_USE;
 
 #endif

@@ -32,6 +32,8 @@ enum {
 
 /* Plain or gzip; structure, ids, refs and logs checked as far as we rely on them. */
 int metadata_decode(json_t **out, struct slice bytes, struct error *err) MUST_USE;
+/* The same for a document that has come as part of another. */
+int metadata_check(const json_t *metadata, struct error *err) MUST_USE;
 void metadata_encode(const json_t *metadata, struct buf *out);
 
 /* A new v2 table from REST's CreateTableRequest fields (schema, partition-spec,

@@ -69,7 +69,6 @@ int sort_order_check(const json_t *fields, const json_t *schema, struct error *e
 
 /* ---- metadata ---- */
 
-int metadata_check(const json_t *metadata, struct error *err) MUST_USE;
 /* The member of the list whose `key` is that number; NULL. Borrowed. */
 json_t *find_by_id(const json_t *list, const char *key, int64_t id);
 int64_t object_i64(const json_t *object, const char *key, int64_t otherwise);

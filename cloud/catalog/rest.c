@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A server catalog: it checks a commit's requirements, applies its updates, writes the metadata
+ * file and moves the pointer, and it alone removes old metadata files. We send what we want, and
+ * learn from the answer what became of it; an answer that does not come says nothing, so the next
+ * load does (ERROR_RETRY).
+ *
+ * The answer to a table's last load is kept with its ETag: a table that has not changed costs a
+ * request without a body. All snapshots are asked for, always: with fewer nobody could say which
+ * are there.
+ */
+#include "cloud/catalog/rest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/catalog/client.h"
+#include "lib/base/memory.h"
+#include "lib/iceberg/iceberg.h"
+#include "lib/json/json.h"
+
+enum { KNOWN_MAX = 64, TIMEOUT_MS = 60000, ETAG_BYTES_MAX = 1024 };
+static const size_t answer_bytes_max = (size_t)METADATA_BYTES_MAX + (1 << 20);
+
+/* ---- what the last loads showed ---- */
+
+struct rest_tables {
+    size_t count;
+    size_t oldest;
+    struct {
+        char *name; /* "ns.table" */
+        struct rest_table table;
+    } entries[KNOWN_MAX];
+};
+
+struct rest_table *rest_known(struct rest *rest, const char *ns, const char *name)
+{
+    struct rest_tables *tables = rest->tables;
+    size_t ns_len = strlen(ns);
+    for (size_t i = 0; i < tables->count; i++) {
+        const char *at = tables->entries[i].name;
+        if (strncmp(at, ns, ns_len) == 0 && at[ns_len] == '.' && strcmp(at + ns_len + 1, name) == 0)
+            return &tables->entries[i].table;
+    }
+    return NULL;
+}
+
+static struct rest_table *known_put(struct rest *rest, const char *ns, const char *name,
+                                    const struct rest_table *table)
+{
+    struct rest_tables *tables = rest->tables;
+    struct rest_table *at = rest_known(rest, ns, name);
+    if (at == NULL) {
+        size_t i = tables->count;
+        if (i == KNOWN_MAX) {
+            i = tables->oldest;
+            tables->oldest = (i + 1) % KNOWN_MAX;
+        } else {
+            tables->count++;
+        }
+        free(tables->entries[i].name);
+        tables->entries[i].name = memory_printf("%s.%s", ns, name);
+        at = &tables->entries[i].table;
+    }
+    rest_table_free(at);
+    *at = *table;
+    return at;
+}
+
+/* ---- load ---- */
+
+static char *etag_copy(const struct http_reply *reply)
+{
+    struct slice etag = http_reply_field(reply, "etag");
+    if (etag.len == 0 || etag.len > ETAG_BYTES_MAX)
+        return NULL;
+    for (size_t i = 0; i < etag.len; i++)
+        if (etag.data[i] <= ' ' || etag.data[i] >= 0x7f)
+            return NULL;
+    return memory_copy_slice(etag);
+}
+
+/* Of a 200. Some servers tell only where the metadata is. */
+static int answer_read(struct rest *rest, const struct http_reply *reply, struct rest_table *out,
+                       struct error *err)
+{
+    int rc = rest_table_decode(out, buf_slice(&reply->body), err);
+    if (rc == OK && out->table.metadata == NULL)
+        rc = client_metadata_read(rest->store, out->table.metadata_location, &out->table.metadata,
+                                  err);
+    if (rc != OK)
+        rest_table_free(out);
+    return rc;
+}
+
+/* The table is there, but the file that the pointer names is not. */
+static bool is_file_lost(const struct http_reply *reply)
+{
+    struct buf text = {0};
+    rest_error_put(buf_slice(&reply->body), &text);
+    bool lost = reply->status == 404 && strncmp(buf_cstr(&text), "NotFoundException", 17) == 0;
+    buf_free(&text);
+    return lost;
+}
+
+int rest_load(struct rest *rest, const char *ns, const char *name, bool anew,
+              struct rest_table **out, struct error *err)
+{
+    struct rest_table *known = rest_known(rest, ns, name);
+    struct http_reply reply = {0};
+    struct rest_table table = {0};
+    struct buf path = {0};
+    *out = NULL;
+    int rc = rest_path_make(&rest->config, ns, name, "?snapshots=all", &path, err);
+    struct rest_request request = {.method = "GET",
+                                   .path = buf_cstr(&path),
+                                   .etag = known != NULL && !anew ? known->etag : NULL,
+                                   .answer_bytes_max = answer_bytes_max};
+    if (rc == OK)
+        rc = rest_call(rest, &request, &reply, err);
+    if (rc == OK && reply.status == 304 && request.etag != NULL) {
+        *out = known;
+    } else if (rc == OK && reply.status == 200) {
+        rc = answer_read(rest, &reply, &table, err);
+        table.etag = rc == OK ? etag_copy(&reply) : NULL;
+        if (rc == OK)
+            *out = known_put(rest, ns, name, &table);
+    } else if (rc == OK && is_file_lost(&reply)) {
+        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+        rc = err->code = ERROR_CORRUPT;
+    } else if (rc == OK && reply.status != 404) {
+        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+    }
+    http_reply_free(&reply);
+    buf_free(&path);
+    return rc;
+}
+
+static void table_copy(struct catalog_table *out, const struct rest_table *from)
+{
+    out->metadata_location = memory_copy_cstr(from->table.metadata_location);
+    out->metadata = json_incref(from->table.metadata);
+}
+
+static int rest_load_table(void *impl, const char *ns, const char *name, struct catalog_table *out,
+                           bool *found, struct error *err)
+{
+    struct rest_table *table = NULL;
+    int rc = rest_load(impl, ns, name, false, &table, err);
+    *found = rc == OK && table != NULL;
+    if (*found)
+        table_copy(out, table);
+    return rc == OK ? OK : error_wrap(err, "load %s.%s", ns, name);
+}
+
+/* ---- change ---- */
+
+/* A success whose answer doesn't read is none that anybody can rely on: load, and see. */
+static int post(struct rest *rest, const char *path, const json_t *body, struct catalog_table *out,
+                struct error *err)
+{
+    struct http_reply reply = {0};
+    struct rest_table table = {0};
+    struct rest_request request = {.method = "POST",
+                                   .path = path,
+                                   .body = body,
+                                   .once = true,
+                                   .answer_bytes_max = answer_bytes_max};
+    int rc = rest_call(rest, &request, &reply, err);
+    if (rc == OK && reply.status == 200) {
+        rc = answer_read(rest, &reply, &table, err);
+        if (rc == OK && out != NULL)
+            table_copy(out, &table);
+        if (rc != OK)
+            rc = err->code = ERROR_RETRY;
+    } else if (rc == OK) {
+        rc = rest_refusal(&reply, true, clock_wall_ms(rest->clock), err);
+    }
+    rest_table_free(&table);
+    http_reply_free(&reply);
+    return rc;
+}
+
+static int rest_create_table(void *impl, const char *ns, const char *name, const json_t *request,
+                             struct catalog_table *out, struct error *err)
+{
+    struct rest *rest = impl;
+    struct buf path = {0};
+    json_t *body = json_copy((json_t *)(uintptr_t)request);
+    /* Where the data files lie (DESIGN 2), so that the table's place holds all of it. */
+    char *location = client_table_location(rest->store, ns, name, request);
+    json_object_set_new(body, "location", json_string(location));
+    json_object_set_new(body, "name", json_string(name));
+    int rc = rest_path_make(&rest->config, ns, NULL, "/tables", &path, err);
+    if (rc == OK && !rest->config.endpoints[REST_TABLE_CREATE])
+        rc = error_set(err, ERROR_INPUT, "the catalog makes no tables: make it by hand");
+    if (rc == OK)
+        rc = post(rest, buf_cstr(&path), body, out, err);
+    json_decref(body);
+    free(location);
+    buf_free(&path);
+    return rc == OK ? OK : error_wrap(err, "create %s.%s", ns, name);
+}
+
+static int rest_commit(void *impl, const char *ns, const char *name,
+                       const struct catalog_table *base, const json_t *requirements,
+                       const json_t *updates, struct catalog_table *out, struct error *err)
+{
+    (void)base; /* the requirements are of it */
+    struct rest *rest = impl;
+    struct buf path = {0};
+    json_t *body = json_pack("{s:O,s:O}", "requirements", requirements, "updates", updates);
+    int rc = rest_path_make(&rest->config, ns, name, NULL, &path, err);
+    if (rc == OK && !rest->config.endpoints[REST_TABLE_COMMIT])
+        rc = error_set(err, ERROR_INPUT, "the catalog takes no commits");
+    if (rc == OK)
+        rc = post(rest, buf_cstr(&path), body, out, err);
+    json_decref(body);
+    buf_free(&path);
+    return rc == OK ? OK : error_wrap(err, "commit %s.%s", ns, name);
+}
+
+/* ---- open ---- */
+
+static void rest_close(void *impl)
+{
+    struct rest *rest = impl;
+    for (size_t i = 0; rest->tables != NULL && i < rest->tables->count; i++) {
+        free(rest->tables->entries[i].name);
+        rest_table_free(&rest->tables->entries[i].table);
+    }
+    for (size_t i = 0; i < rest->field_count; i++)
+        free(rest->fields[i]);
+    rest_config_free(&rest->config);
+    rest_token_free(&rest->token);
+    http_client_close(rest->http);
+    free(rest->tables);
+    free(rest->base);
+    free(rest);
+}
+
+static const struct catalog_ops rest_ops = {
+    .type = "rest",
+    .create_namespace = rest_create_namespace,
+    .list_namespaces = rest_list_namespaces,
+    .list_tables = rest_list_tables,
+    .load_table = rest_load_table,
+    .create_table = rest_create_table,
+    .commit = rest_commit,
+    .credentials = rest_credentials,
+    .close = rest_close,
+};
+
+/* What the user gave, in the protocol's words: it goes over the server's defaults. */
+static json_t *client_properties(const struct rest *rest, const char *warehouse)
+{
+    json_t *properties = json_object();
+    if (warehouse != NULL && *warehouse != 0)
+        json_object_set_new(properties, "warehouse", json_string(warehouse));
+    for (size_t i = 0; i < rest->field_count; i++) {
+        const char *colon = strchr(rest->fields[i], ':');
+        char *key = memory_printf("header.%.*s", (int)(colon - rest->fields[i]), rest->fields[i]);
+        json_object_set_new(properties, key, json_string(colon + 2));
+        free(key);
+    }
+    return properties;
+}
+
+static int config_get(struct rest *rest, const char *warehouse, struct error *err)
+{
+    struct http_reply reply = {0};
+    struct buf path = {0};
+    json_t *client = client_properties(rest, warehouse);
+    buf_put_cstr(&path, "/v1/config");
+    if (warehouse != NULL && *warehouse != 0) {
+        buf_put_cstr(&path, "?warehouse=");
+        http_client_encode(slice_cstr(warehouse), false, &path);
+    }
+    struct rest_request request = {
+        .method = "GET", .path = buf_cstr(&path), .answer_bytes_max = REST_CONFIG_BYTES_MAX};
+    int rc = rest_call(rest, &request, &reply, err);
+    if (rc == OK && reply.status == 200)
+        rc = rest_config_decode(&rest->config, client, buf_slice(&reply.body), err);
+    else if (rc == OK)
+        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+    json_decref(client);
+    http_reply_free(&reply);
+    buf_free(&path);
+    return rc;
+}
+
+static int config_use(struct rest *rest, struct error *err)
+{
+    struct buf base = {0};
+    const char *key;
+    json_t *value;
+    int rc = OK;
+    json_object_foreach(rest->config.properties, key, value)
+    {
+        if (rc == OK && strncmp(key, "header.", 7) == 0)
+            rc = rest_field_put(rest, slice_cstr(key + 7), slice_cstr(json_string_value(value)),
+                                err);
+    }
+    const char *token = json_string_value(json_object_get(rest->config.properties, "token"));
+    if (rc == OK && token != NULL && (rest->token.none || rest->config.token_forced))
+        rc = rest_token_take(&rest->token, token, err);
+    if (rc == OK && rest->config.uri != NULL) {
+        rc = rest_url_check(rest->config.uri, &base, err);
+        if (rc == OK && strncmp(rest->base, "https", 5) == 0 &&
+            strncmp(buf_cstr(&base), "https", 5) != 0)
+            rc = error_set(err, ERROR_INPUT, "its configuration leads away from https");
+        if (rc == OK) {
+            free(rest->base);
+            rest->base = memory_copy_cstr(buf_cstr(&base));
+        }
+    }
+    buf_free(&base);
+    return rc;
+}
+
+static int rest_begin(struct rest *rest, const char *url,
+                      const struct catalog_rest_options *options, struct error *err)
+{
+    struct buf base = {0};
+    struct http_client_options http = {
+        .ca_file = options->ca_file != NULL && *options->ca_file != 0 ? options->ca_file : NULL};
+    int rc = rest_url_check(url, &base, err);
+    if (rc == OK) {
+        rest->base = memory_copy_cstr(buf_cstr(&base));
+        rc = http_client_open(&rest->http, &http, err);
+    }
+    buf_free(&base);
+    if (rc == OK)
+        rc = rest_token_init(&rest->token, options, rest->base, err);
+    if (rc == OK)
+        rc = rest_fields_add(rest, options->headers, err);
+    if (rc == OK && options->access_delegation != NULL && *options->access_delegation != 0)
+        rc = rest_field_put(rest, slice_cstr("X-Iceberg-Access-Delegation"),
+                            slice_cstr(options->access_delegation), err);
+    if (rc == OK)
+        rc = config_get(rest, options->warehouse, err);
+    return rc == OK ? config_use(rest, err) : rc;
+}
+
+int catalog_rest_open(struct catalog **out, const char *url, const struct catalog_options *options,
+                      struct error *err)
+{
+    static const struct catalog_rest_options nothing = {0};
+    const struct catalog_rest_options *given = options->rest != NULL ? options->rest : &nothing;
+    struct rest *rest = memory_alloc(1, sizeof *rest);
+    rest->clock = options->clock != NULL ? options->clock : &clock_system;
+    rest->store = options->store;
+    rest->timeout_ms = given->timeout_ms > 0 ? given->timeout_ms : TIMEOUT_MS;
+    rest->tables = memory_alloc(1, sizeof *rest->tables);
+    int rc = rest_begin(rest, url, given, err);
+    if (rc != OK) {
+        rest_close(rest);
+        return error_wrap(err, "catalog");
+    }
+    *out = catalog_wrap(&rest_ops, rest);
+    return OK;
+}

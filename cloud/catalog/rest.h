@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * rest.h: what the files of the REST catalog share.
+ *
+ * rest.c             open, load, create, commit
+ * rest_list.c        namespaces and tables by name
+ * rest_credentials.c what the server lends for a table's files
+ * rest_call.c        one request with its sign-in; what a status means
+ * rest_token.c       the bearer token: given, or fetched and renewed
+ * rest_config.c      the server's configuration, and which endpoints it has
+ * rest_fields.c      header fields
+ * rest_path.c        paths
+ * rest_answer.c      answers, all of them hostile
+ *
+ * Secrets  stand in rest_token and in the header made of it, and are wiped; no text of an error
+ *          holds one.
+ */
+#ifndef CLOUD_CATALOG_REST_H
+#define CLOUD_CATALOG_REST_H
+
+#include "cloud/catalog/catalog.h"
+#include "lib/base/buf.h"
+#include "lib/http_client/http_client.h"
+
+enum {
+    REST_CONFIG_BYTES_MAX = 1 << 20,
+    REST_TOKEN_BYTES_MAX = 64 << 10,
+    REST_LIST_BYTES_MAX = 16 << 20,
+    REST_NAMES_MAX = 100000,
+    REST_FIELDS_MAX = 32,
+};
+
+int catalog_rest_open(struct catalog **out, const char *url, const struct catalog_options *options,
+                      struct error *err) MUST_USE;
+
+/* ---- configuration ---- */
+
+enum rest_endpoint {
+    REST_NAMESPACES_LIST,
+    REST_NAMESPACE_CREATE,
+    REST_NAMESPACE_LOAD,
+    REST_NAMESPACE_HEAD,
+    REST_TABLES_LIST,
+    REST_TABLE_CREATE,
+    REST_TABLE_LOAD,
+    REST_TABLE_COMMIT,
+    REST_TABLE_CREDENTIALS,
+    REST_ENDPOINT_COUNT
+};
+
+struct rest_config {
+    json_t *properties;    /* defaults, over them the client's, over them overrides; texts */
+    const char *prefix;    /* as it came, "" for none; of `properties`, as the next */
+    const char *separator; /* of a namespace's levels, percent-encoded */
+    const char *uri;       /* where else the catalog is; NULL: where it was asked */
+    bool endpoints[REST_ENDPOINT_COUNT];
+    bool idempotent;   /* it keeps Idempotency-Key */
+    bool token_forced; /* its "token" goes before ours */
+};
+
+/* `client`: an object of texts. ERROR_INPUT: this is no catalog's configuration, or one that
+ * would lead requests astray. */
+int rest_config_decode(struct rest_config *out, const json_t *client, struct slice bytes,
+                       struct error *err) MUST_USE;
+void rest_config_free(struct rest_config *config);
+
+/* ---- paths ---- */
+
+/* "a.b" as levels, each percent-encoded, with `separator` between them. ERROR_INPUT: a level is
+ * empty. */
+int rest_namespace_put(const char *ns, const char *separator, struct buf *out,
+                       struct error *err) MUST_USE;
+/* "/v1/<prefix>/namespaces/<ns>/tables/<table><rest>", without what is NULL. */
+int rest_path_make(const struct rest_config *config, const char *ns, const char *table,
+                   const char *behind, struct buf *out, struct error *err) MUST_USE;
+/* Without the slashes at its end; ERROR_INPUT when it is no http(s) URL. */
+int rest_url_check(const char *url, struct buf *out, struct error *err) MUST_USE;
+
+/* ---- the bearer token ---- */
+
+struct rest_token {
+    char *credential; /* "id:secret", or a secret alone */
+    char *file;       /* of the credential or the token */
+    char *url;        /* of the service that gives tokens */
+    char *form;       /* scope, audience, resource, encoded */
+    char *bearer;     /* NULL: none */
+    bool by_credential;
+    bool none;           /* nothing was given: requests go without */
+    bool basic;          /* the service wants the credential in Authorization */
+    int64_t renew_at_ms; /* monotonic */
+    int64_t expires_at_ms;
+};
+
+struct rest;
+int rest_token_init(struct rest_token *token, const struct catalog_rest_options *options,
+                    const char *base, struct error *err) MUST_USE;
+void rest_token_free(struct rest_token *token);
+/* That there is a token which has not expired, as far as one is needed. */
+int rest_token_ready(struct rest *rest, struct error *err) MUST_USE;
+/* After it was refused: *renewed when there is another one now. */
+int rest_token_renew(struct rest *rest, bool *renewed, struct error *err) MUST_USE;
+/* One that the server gives with its configuration. */
+int rest_token_take(struct rest_token *token, const char *bearer, struct error *err) MUST_USE;
+
+/* How long an answer's token lives; pure. ERROR_DENIED: the service refuses the credential. */
+struct rest_grant {
+    char *bearer;
+    int64_t life_ms;
+};
+int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_ms,
+                      struct error *err) MUST_USE;
+void rest_text_wipe(char **text); /* overwrites, frees, NULL */
+
+/* ---- a request ---- */
+
+struct rest_tables; /* what each table was at its last load: rest.c */
+
+struct rest {
+    const struct clock *clock;
+    struct objstore *store;
+    struct http_client *http;
+    char *base; /* without a slash at its end */
+    struct rest_config config;
+    struct rest_token token;
+    size_t field_count; /* of the user and the configuration: "Name: value" */
+    char *fields[REST_FIELDS_MAX];
+    bool delegated; /* one of them asks for credentials */
+    int64_t timeout_ms;
+    struct rest_tables *tables;
+};
+
+struct rest_request {
+    const char *method;
+    const char *path; /* behind the base */
+    const json_t *body;
+    const char *etag; /* NULL: none */
+    bool once;        /* it changes something: on a connection of its own */
+    size_t answer_bytes_max;
+};
+
+/* Any status is OK, but a 401 or 419 only after the token was renewed and the request sent again.
+ * An error: no answer has come. */
+int rest_call(struct rest *rest, const struct rest_request *request, struct http_reply *reply,
+              struct error *err) MUST_USE;
+
+/* The error that a status stands for which the caller has no use for: never OK. A request that
+ * changes something (`once`) is only refused where the server must have said so itself. */
+int rest_refusal(const struct http_reply *reply, bool once, int64_t wall_ms,
+                 struct error *err) MUST_USE;
+
+/* The later one of a name wins. ERROR_INPUT: it is no field, or one that we set. */
+int rest_field_put(struct rest *rest, struct slice name, struct slice value,
+                   struct error *err) MUST_USE;
+/* "Name: value", parted by ';' or lines. */
+int rest_fields_add(struct rest *rest, const char *text, struct error *err) MUST_USE;
+
+/* ---- answers ---- */
+
+struct rest_table {
+    struct catalog_table table; /* metadata NULL: only the location was told */
+    char *etag;
+    json_t *config;      /* texts; NULL: none */
+    json_t *credentials; /* [{prefix, config}], checked; NULL: none */
+};
+void rest_table_free(struct rest_table *table);
+/* LoadTableResult, and what a commit answers. ERROR_CORRUPT. */
+int rest_table_decode(struct rest_table *out, struct slice bytes, struct error *err) MUST_USE;
+/* `storage-credentials` alone. */
+int rest_credentials_decode(json_t **out, struct slice bytes, struct error *err) MUST_USE;
+
+/* One page; names are appended. *token: of the next page, NULL for the last. */
+enum rest_list { REST_LIST_NAMESPACES, REST_LIST_TABLES };
+int rest_page_decode(enum rest_list what, struct slice bytes, struct catalog_names *out,
+                     char **token, struct error *err) MUST_USE;
+
+/* "type: message" of an error's body, for messages: printable, short; nothing for a body that
+ * says nothing. */
+void rest_error_put(struct slice body, struct buf *out);
+/* A foreign text's first `len_max` bytes; what is not printable ASCII as '?'. */
+void rest_text_put(struct slice text, size_t len_max, struct buf *out);
+
+/* The members of an object that are texts without NUL, as a new one. */
+json_t *rest_texts_of(const json_t *object);
+
+/* ---- operations in files of their own ---- */
+
+int rest_create_namespace(void *impl, const char *ns, struct error *err) MUST_USE;
+int rest_list_namespaces(void *impl, struct catalog_names *out, struct error *err) MUST_USE;
+int rest_list_tables(void *impl, const char *ns, struct catalog_names *out,
+                     struct error *err) MUST_USE;
+int rest_credentials(void *impl, const char *ns, const char *table, const char *url,
+                     struct catalog_credentials *out, bool *found, struct error *err) MUST_USE;
+
+/* Those of `list` (or of `config`) whose prefix is the longest that `url` begins with. NULL of
+ * both: none. */
+bool rest_credentials_pick(const json_t *list, const json_t *config, const char *url,
+                           struct catalog_credentials *out);
+/* The table as it is now (rest.c), good until the next load; NULL *out: no such table. `anew`:
+ * also when it has not changed. */
+int rest_load(struct rest *rest, const char *ns, const char *table, bool anew,
+              struct rest_table **out, struct error *err) MUST_USE;
+/* As the last load showed it; NULL: it was never loaded. */
+struct rest_table *rest_known(struct rest *rest, const char *ns, const char *table);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One request to the server. It is sent again in one case alone: its token was refused (401, 419),
+ * so nothing was done, and there is another one now.
+ *
+ * What changes something goes on a connection of its own, because libcurl would send it again,
+ * unseen, on a dead one. When its answer does not come, or comes from somebody in between (5xx),
+ * nobody knows whether it was applied: ERROR_RETRY, and the caller looks at the table.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/catalog/rest.h"
+#include "lib/base/memory.h"
+#include "lib/base/random.h"
+#include "lib/json/json.h"
+
+enum { OWN_FIELDS_MAX = 5 };
+
+/* The key is the same when a request goes out again, so the server knows it for the same. */
+struct sending {
+    const struct rest_request *request;
+    struct buf url;
+    struct buf body;
+    struct buf etag;
+    char key[sizeof "Idempotency-Key: " + UUID_TEXT_SIZE];
+};
+
+static void sending_make(struct rest *rest, struct sending *sending)
+{
+    const struct rest_request *request = sending->request;
+    buf_printf(&sending->url, "%s%s", rest->base, request->path);
+    if (request->body != NULL)
+        json_encode(request->body, &sending->body);
+    if (request->etag != NULL)
+        buf_printf(&sending->etag, "If-None-Match: %s", request->etag);
+    if (request->once && rest->config.idempotent) {
+        char uuid[UUID_TEXT_SIZE];
+        uuid_v7(uuid, clock_wall_ms(rest->clock));
+        memcpy(sending->key, "Idempotency-Key: ", 17);
+        memcpy(sending->key + 17, uuid, sizeof uuid);
+    }
+}
+
+static int send_once(struct rest *rest, struct sending *sending, struct http_reply *reply,
+                     struct error *err)
+{
+    const struct rest_request *request = sending->request;
+    const char *fields[REST_FIELDS_MAX + OWN_FIELDS_MAX];
+    size_t count = 0;
+    char *bearer = NULL;
+    for (size_t i = 0; i < rest->field_count; i++)
+        fields[count++] = rest->fields[i];
+    fields[count++] = "Accept: application/json";
+    if (request->body != NULL)
+        fields[count++] = "Content-Type: application/json";
+    if (request->etag != NULL)
+        fields[count++] = buf_cstr(&sending->etag);
+    if (sending->key[0] != 0)
+        fields[count++] = sending->key;
+    if (rest->token.bearer != NULL)
+        fields[count++] = bearer = memory_printf("Authorization: Bearer %s", rest->token.bearer);
+    struct http_call call = {.method = request->method,
+                             .url = buf_cstr(&sending->url),
+                             .fields = fields,
+                             .field_count = count,
+                             .body = buf_slice(&sending->body),
+                             .answer_bytes_max = request->answer_bytes_max,
+                             .timeout_ms = rest->timeout_ms,
+                             .fresh = request->once};
+    int rc = http_client_call(rest->http, &call, reply, err);
+    rest_text_wipe(&bearer);
+    /* Nothing that went wrong on the way back says that it was not applied. */
+    if (rc != OK && request->once && reply->sent)
+        rc = err->code = ERROR_RETRY;
+    return rc;
+}
+
+int rest_call(struct rest *rest, const struct rest_request *request, struct http_reply *reply,
+              struct error *err)
+{
+    struct sending sending = {.request = request};
+    bool again = false;
+    int rc = rest_token_ready(rest, err);
+    if (rc == OK) {
+        sending_make(rest, &sending);
+        rc = send_once(rest, &sending, reply, err);
+    }
+    if (rc == OK && (reply->status == 401 || reply->status == 419))
+        rc = rest_token_renew(rest, &again, err);
+    if (rc == OK && again)
+        rc = send_once(rest, &sending, reply, err);
+    buf_free(&sending.url);
+    buf_free(&sending.body);
+    buf_free(&sending.etag);
+    return rc;
+}
+
+/* ---- what a status means ---- */
+
+static enum error_code code_of(int status, bool once)
+{
+    switch (status) {
+    case 401:
+    case 403:
+    case 407:
+    case 419:
+        return ERROR_DENIED;
+    case 408: /* the server, or somebody before it, gave up waiting */
+    case 425:
+    case 429:
+        return ERROR_RETRY;
+    case 409:
+    case 412:
+        return ERROR_CONFLICT;
+    case 501:
+        return ERROR_INPUT;
+    default:
+        break;
+    }
+    if (status >= 500)
+        return ERROR_RETRY;
+    if (status >= 300)
+        return ERROR_INPUT;
+    return once ? ERROR_RETRY : ERROR_CORRUPT; /* a success that is none of the protocol's */
+}
+
+static const char *advice_of(int status)
+{
+    if (status == 401 || status == 419)
+        return "; the token is refused: check catalog.credential_file or catalog.token_file";
+    if (status == 403)
+        return "; the catalog doesn't allow it to this principal";
+    if (status == 405 || status == 406 || status == 501)
+        return "; the catalog doesn't offer this";
+    if (status >= 300 && status < 400)
+        return "; the catalog is elsewhere: set catalog.uri";
+    return "";
+}
+
+int rest_refusal(const struct http_reply *reply, bool once, int64_t wall_ms, struct error *err)
+{
+    struct buf text = {0};
+    rest_error_put(buf_slice(&reply->body), &text);
+    enum error_code code = code_of(reply->status, once);
+    int rc = error_set(err, code, "the catalog answers %d%s%s%s", reply->status,
+                       text.len > 0 ? " " : "", buf_cstr(&text), advice_of(reply->status));
+    err->cause = reply->status;
+    if (code == ERROR_RETRY) {
+        int64_t after_ms = http_reply_retry_after_ms(reply, wall_ms);
+        err->retry_after_ms = after_ms > 0 ? after_ms : 0;
+    }
+    buf_free(&text);
+    return rc;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Credentials for a table's files, as the server lends them with a load: first those that name a
+ * prefix, the longest that fits; else those among the table's configuration. They are asked for
+ * anew five minutes before they expire, through their own endpoint where there is one.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/catalog/rest.h"
+#include "lib/base/memory.h"
+
+static const int64_t ahead_ms = 300 * 1000;
+
+static bool starts(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* Of a store, not of the catalog ("token" is the catalog's). */
+static bool is_for_files(const char *key)
+{
+    return starts(key, "s3.") || starts(key, "gcs.") || starts(key, "adls.") ||
+           starts(key, "client.");
+}
+
+static bool is_secret(const char *key)
+{
+    return strcmp(key, "s3.secret-access-key") == 0 || strcmp(key, "gcs.oauth2.token") == 0 ||
+           starts(key, "adls.sas-token.");
+}
+
+/* Epoch ms; 0: not an end. */
+static int64_t end_of(const char *key, const char *text)
+{
+    static const char *const keys[] = {
+        "s3.session-token-expires-at-ms", "gcs.oauth2.token-expires-at",
+        "gcs.oauth2.token-expires-at-ms", "gcs.oauth2.token_expires_at"};
+    bool known = starts(key, "adls.sas-token-expires-at-ms.");
+    size_t len = strspn(text, "0123456789");
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        known = known || strcmp(key, keys[i]) == 0;
+    return known && len > 0 && len <= 18 && text[len] == 0 ? strtoll(text, NULL, 10) : 0;
+}
+
+static bool take(const json_t *config, const char *prefix, struct catalog_credentials *out)
+{
+    const char *key;
+    json_t *value;
+    bool found = false;
+    json_t *properties = json_object();
+    int64_t expires_ms = 0;
+    json_object_foreach((json_t *)(uintptr_t)config, key, value)
+    {
+        const char *text = json_string_value(value);
+        if (text == NULL || !is_for_files(key))
+            continue;
+        int64_t end_ms = end_of(key, text);
+        if (end_ms > 0 && (expires_ms == 0 || end_ms < expires_ms))
+            expires_ms = end_ms;
+        found = found || is_secret(key);
+        json_object_set_new(properties, key, json_string(text));
+    }
+    *out = (struct catalog_credentials){
+        .prefix = memory_copy_cstr(prefix), .properties = properties, .expires_ms = expires_ms};
+    if (!found)
+        catalog_credentials_free(out);
+    return found;
+}
+
+bool rest_credentials_pick(const json_t *list, const json_t *config, const char *url,
+                           struct catalog_credentials *out)
+{
+    const json_t *best = NULL;
+    const char *best_prefix = "";
+    size_t i;
+    const json_t *entry;
+    json_array_foreach(list, i, entry)
+    {
+        const char *prefix = json_string_value(json_object_get(entry, "prefix"));
+        if (prefix != NULL && starts(url, prefix) &&
+            (best == NULL || strlen(prefix) > strlen(best_prefix))) {
+            best = json_object_get(entry, "config");
+            best_prefix = prefix;
+        }
+    }
+    *out = (struct catalog_credentials){0};
+    return (best != NULL && take(best, best_prefix, out)) || take(config, "", out);
+}
+
+/* By their own endpoint; what was lent before stays if the answer has none. */
+static int endpoint_ask(struct rest *rest, const char *ns, const char *name,
+                        struct rest_table *table, struct error *err)
+{
+    struct http_reply reply = {0};
+    struct buf path = {0};
+    json_t *list = NULL;
+    int rc = rest_path_make(&rest->config, ns, name, "/credentials", &path, err);
+    struct rest_request request = {
+        .method = "GET", .path = buf_cstr(&path), .answer_bytes_max = REST_CONFIG_BYTES_MAX};
+    if (rc == OK)
+        rc = rest_call(rest, &request, &reply, err);
+    if (rc == OK && reply.status == 200)
+        rc = rest_credentials_decode(&list, buf_slice(&reply.body), err);
+    else if (rc == OK)
+        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+    if (rc == OK && list != NULL) {
+        json_decref(table->credentials);
+        table->credentials = list;
+    }
+    if (reply.body.data != NULL)
+        explicit_bzero(reply.body.data, reply.body.cap);
+    http_reply_free(&reply);
+    buf_free(&path);
+    return rc;
+}
+
+static bool is_good(const struct rest *rest, const struct catalog_credentials *credentials)
+{
+    return credentials->expires_ms == 0 ||
+           credentials->expires_ms - clock_wall_ms(rest->clock) > ahead_ms;
+}
+
+int rest_credentials(void *impl, const char *ns, const char *name, const char *url,
+                     struct catalog_credentials *out, bool *found, struct error *err)
+{
+    struct rest *rest = impl;
+    struct rest_table *table = rest_known(rest, ns, name);
+    int rc = OK;
+    *found = false;
+    *out = (struct catalog_credentials){0};
+    if (!rest->delegated)
+        return OK;
+    if (table == NULL)
+        rc = rest_load(rest, ns, name, true, &table, err);
+    if (rc == OK && table != NULL)
+        *found = rest_credentials_pick(table->credentials, table->config, url, out);
+    if (rc == OK && *found && !is_good(rest, out)) {
+        catalog_credentials_free(out);
+        if (rest->config.endpoints[REST_TABLE_CREDENTIALS])
+            rc = endpoint_ask(rest, ns, name, table, err);
+        else
+            rc = rest_load(rest, ns, name, true, &table, err);
+        *found = rc == OK && table != NULL &&
+                 rest_credentials_pick(table->credentials, table->config, url, out);
+    }
+    return rc == OK ? OK : error_wrap(err, "credentials of %s.%s", ns, name);
+}
