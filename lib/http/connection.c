@@ -35,6 +35,22 @@ struct connection *connection_open(struct http_server *server, int fd)
     return connection;
 }
 
+/* After each change of what the connection keeps. */
+static void count_kept(struct connection *connection)
+{
+    size_t kept = connection->in.cap + connection->head.cap;
+    connection->server->kept += kept - connection->kept;
+    connection->kept = kept;
+}
+
+static bool keeps_too_much(const struct connection *connection)
+{
+    const struct http_server *server = connection->server;
+    size_t max =
+        HTTP_KEPT_BYTES_MIN + (size_t)server->options.connections_max * HTTP_KEPT_BYTES_EACH;
+    return connection->kept > 0 && server->kept > max;
+}
+
 static void end_request(struct connection *connection)
 {
     if (connection->begun) {
@@ -45,6 +61,7 @@ static void end_request(struct connection *connection)
     connection->request.user = NULL;
     connection->head_only = false;
     free_buf(&connection->head);
+    count_kept(connection);
 }
 
 static void destroy(struct connection *connection)
@@ -54,6 +71,7 @@ static void destroy(struct connection *connection)
     close(connection->fd);
     free_buf(&connection->in);
     free_buf(&connection->out);
+    count_kept(connection);
     atomic_fetch_sub(&connection->server->connections, 1);
     connection->dead = true;
     if (!connection->queued) {
@@ -185,6 +203,7 @@ static void linger(struct connection *connection)
     shutdown(connection->fd, SHUT_WR);
     connection->left = LINGER_BYTES_MAX;
     free_buf(&connection->in);
+    count_kept(connection);
     connection_enter(connection, CONNECTION_LINGER);
     connection->readable = true;
     connection_queue(connection);
@@ -234,6 +253,23 @@ static void refuse(struct connection *connection, const struct http_fault *fault
 void connection_turn_away(struct connection *connection)
 {
     refuse(connection, &(struct http_fault){503, "too many connections"});
+}
+
+static const struct http_fault no_room = {503, "too many requests are under way"};
+
+/* What is left over finds no room. A head that is not whole is refused; requests behind one that
+ * is not answered yet stay unread, as if the connection had ended with that one. */
+static void shed(struct connection *connection)
+{
+    free_buf(&connection->in);
+    count_kept(connection);
+    connection->fed_up = false;
+    if (connection->state == CONNECTION_IDLE || connection->state == CONNECTION_HEAD) {
+        refuse(connection, &no_room);
+    } else {
+        connection->last = true;
+        connection->unread = true;
+    }
 }
 
 /* What lies there was sent in time, only this process was late: it may have stood still, and a
@@ -316,9 +352,15 @@ static bool take_head(struct connection *connection, struct slice *bytes)
     call(connection, server->options.handler->begin);
     if (connection->answered)
         return true;
-    say_continue(connection, *bytes);
     if (connection->chunked || connection->left > bytes->len)
         buf_put_slice(&connection->head, text);
+    count_kept(connection);
+    if (connection->head.len > 0 && keeps_too_much(connection)) {
+        *bytes = (struct slice){0};
+        refuse(connection, &no_room);
+        return false;
+    }
+    say_continue(connection, *bytes);
     return true;
 }
 
@@ -360,6 +402,7 @@ static void hand_over(struct connection *connection)
     connection_enter(connection, CONNECTION_WAITING);
     call(connection, server->options.handler->whole);
     free_buf(&connection->head);
+    count_kept(connection);
 }
 
 /* True: goes on with the next request. */
@@ -413,8 +456,12 @@ static bool takes_bytes(const struct connection *connection)
            connection->state != CONNECTION_SENDING;
 }
 
-static void queue_again(struct connection *connection)
+/* What was fed is over: what is left over is kept, if there is room. */
+static void rest(struct connection *connection)
 {
+    count_kept(connection);
+    if (connection->in.len > 0 && keeps_too_much(connection))
+        shed(connection);
     if (takes_bytes(connection) && (connection->readable || connection->fed_up))
         connection_queue(connection);
 }
@@ -428,12 +475,15 @@ static void go_on(struct connection *connection)
     feed(connection, &bytes);
     if (connection->dead || connection->state == CONNECTION_LINGER || bytes.len == 0) {
         buf_free(&old);
+    } else if (bytes.len < old.cap / 4) {
+        buf_put_slice(&connection->in, bytes);
+        buf_free(&old);
     } else {
         memmove(old.data, bytes.data, bytes.len);
         old.len = bytes.len;
         connection->in = old;
     }
-    queue_again(connection);
+    rest(connection);
 }
 
 static void discard(struct connection *connection)
@@ -464,7 +514,7 @@ static void take_bytes(struct connection *connection, struct slice bytes)
         return;
     if (connection->state != CONNECTION_LINGER)
         buf_put_slice(&connection->in, bytes);
-    queue_again(connection);
+    rest(connection);
 }
 
 void connection_read(struct connection *connection)
@@ -530,7 +580,7 @@ void connection_resumed(struct connection *connection)
     }
     call(connection, connection->server->options.handler->resumed);
     ASSERT(connection->answered);
-    connection->unread = connection->last && connection->in.len > 0;
+    connection->unread = connection->unread || (connection->last && connection->in.len > 0);
     finish_answer(connection);
     if (!connection->dead)
         go_on(connection);

@@ -20,8 +20,12 @@
  *           are the handler's. Connections: more are told 503. A head, a body, an answer and a
  *           silent connection each have a deadline, from their beginning, however they dribble.
  * Memory    a connection that is silent or waits holds its struct alone (HTTP_CONNECTION_SIZE).
- * Threads   the handler is called on the server's thread. http_resume: any thread, once a
- *           request. Open, pause, close: one thread; statistics: any.
+ *           Heads that are not whole or whose body is not, and what was sent behind a request,
+ *           have HTTP_KEPT_BYTES_MIN in all, and HTTP_KEPT_BYTES_EACH for each connection that
+ * there may be. Beyond that such a head is told 503, and a request's answer is its connection's
+ * last one. Who sends a request at once needs none of it. Threads   the handler is called on the
+ * server's thread. http_resume: any thread, once a request. Open, pause, close: one thread;
+ * statistics: any.
  */
 #ifndef LIB_HTTP_HTTP_H
 #define LIB_HTTP_HTTP_H
@@ -40,6 +44,8 @@ enum {
     HTTP_HEAD_BYTES_MAX = 16 << 10,
     HTTP_FIELDS_MAX = 100,
     HTTP_CONNECTION_SIZE = 512,
+    HTTP_KEPT_BYTES_MIN = 1 << 20,
+    HTTP_KEPT_BYTES_EACH = 512,
 };
 
 struct http_field {

@@ -56,6 +56,7 @@ struct connection {
     bool head_only;  /* HEAD: the answer has no body */
     bool old;        /* HTTP/1.0 */
     bool chunked;
+    size_t kept;   /* of the server's */
     uint64_t left; /* of the body, or of what is read in LINGER */
     struct http_chunks chunks;
     struct buf head; /* while the body is read */
@@ -83,6 +84,7 @@ struct http_server {
     struct connection *ready_first;
     struct connection *ready_last;
     struct connection *dead; /* linked by next */
+    size_t kept;             /* bytes of heads and what is behind requests, over all connections */
     struct http_head head;
     struct buf out; /* an answer that is made */
     uint8_t *scratch;

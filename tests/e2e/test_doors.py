@@ -675,6 +675,56 @@ class Many(Doors):
         self.assertEqual(agent.post("clicks", EVENT)[0], 200)
         agent.stop()
 
+    def test_heads_that_never_end(self):
+        """Heads that are not whole, and requests behind others, share a bounded room: who fills it
+        is told so, whole requests are served all the same, and nobody is cut without a word."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        agent = self.start("--http-connections", "1000")
+        agent.metric(KEPT)
+
+        def anonymous():
+            with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
+                return int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
+
+        before, held = anonymous(), []
+        self.addCleanup(lambda: [one.close() for one in held])
+        # 15 KiB each, then less and less, until there is no room for a few bytes.
+        for size, count in ((15000, 600), (4000, 60), (900, 60), (100, 120)):
+            some = [self.open(agent) for _ in range(count)]
+            for one in some:
+                one.sendall(HEAD + b"X: " + b"y" * size)
+            told = select.select(some, [], [], 20 * lake.PATIENCE)[0]
+            self.assertEqual((statuses(told[0].recv(4096)), bool(told)), ([503], True))
+            held += some
+        if not is_sanitized():
+            self.assertLess(anonymous() - before, 6 << 10)
+        # At once, or with a body of its own, a request needs no room.
+        self.assertEqual(self.exchange(agent, PLAIN.replace(b"Host", b"Connection: close\r\nHost"))
+                         .count(b" 200 OK"), 1)
+        # Behind one that waits for the disk there is none for the others: they were not taken.
+        answers = answers_of(self.exchange(agent, PLAIN * 500))
+        self.assertEqual({status for status, _, _ in answers}, {200})
+        self.assertEqual(answers[-1][1]["connection"], "close")
+        self.assertLess(len(answers), 500)
+        # A head whose body is still to come.
+        self.assertEqual(statuses(self.exchange(agent, PLAIN[:-1])), [503])
+        for one in held:
+            one.close()
+        until(lambda: agent.metric("bidlake_source_connections") == 0, "all are closed")
+        connection = self.open(agent)
+        for piece in (PLAIN[:20], PLAIN[20:-1], PLAIN[-1:]):
+            connection.sendall(piece)
+            agent.metric(KEPT)
+        self.assertEqual(statuses(connection.recv(4096)), [200])
+        connection.sendall(PLAIN * 500)
+        data = b""
+        while data.count(b"HTTP/1.1 200") < 500 or not data.endswith(b"}\n"):
+            data += connection.recv(65536)
+        self.rests(agent)
+        self.in_table(agent, {"a": 502 + len(answers)})
+
     def test_few_descriptors(self):
         """Connections must not take the descriptors that the spool and the uploads need."""
         agent = self.start(prefix=("sh", "-c", 'ulimit -n 300 && exec "$@"', "sh"))
