@@ -177,12 +177,13 @@ static bool try_one(struct files *files, const struct tail_file *file,
     }
     if (tail_file_gives(at))
         same = compare_plain(files, file, at);
-    if (same == SAMENESS_NO) {
+    /* One that lost its name may have been replaced by what goes on behind it. */
+    if (same == SAMENESS_NO && (at->gone_at_ms == 0 || likeness == PLACE_SHORTER)) {
         search->doubtful = true;
         return true;
     }
     search->best = at;
-    search->unknown = same == SAMENESS_UNKNOWN;
+    search->unknown = same != SAMENESS_YES;
     search->shorter = likeness == PLACE_SHORTER;
     return true;
 }

@@ -590,11 +590,12 @@ static void judge_copy(struct reader *reader, struct slice text, uint64_t from, 
     enum origin_sameness same = SAMENESS_YES;
     if (tail_file_gives(original))
         same = origin_compare(reader->shared->files, original, text, from);
-    if (same == SAMENESS_NO) {
+    /* One that lost its name may have been replaced by what goes on behind it. */
+    if (same == SAMENESS_NO && (original->gone_at_ms == 0 || from < reader->sought.offset)) {
         seek_next(reader, now_ms);
         return;
     }
-    reader->file->look_at_ms = same == SAMENESS_UNKNOWN ? now_ms + AGAIN_MS : 0;
+    reader->file->look_at_ms = same == SAMENESS_YES ? 0 : now_ms + AGAIN_MS;
     hold_copy(reader, original);
 }
 
