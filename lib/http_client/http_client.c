@@ -287,7 +287,8 @@ static int call_failed(CURLcode code, const struct call *call, const char *detai
 {
     struct error *err = call->err;
     enum error_code what = ERROR_RETRY;
-    if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
+    /* libcurl calls an answer that is no HTTP an unsupported protocol, too. */
+    if (!call->reply->sent && (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL))
         what = ERROR_INPUT;
     else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
         what = ERROR_DENIED;

@@ -223,15 +223,16 @@ static void what_is_fresh_is_not_sent_again(void **state)
 static void an_error_says_whether_anything_was_sent(void **state)
 {
     (void)state;
-    struct server server = {
-        .steps = {{NULL, CLOSE}, {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", CLOSE}},
-        .step_count = 2};
+    struct server server = {.steps = {{NULL, CLOSE},
+                                      {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", CLOSE},
+                                      {"no HTTP\r\n\r\n", CLOSE}},
+                            .step_count = 3};
     server_start(&server);
     struct http_client *client = client_open(NULL);
     struct http_reply reply = {0};
     struct error err;
     struct http_call call = {.method = "GET", .url = server.url};
-    for (int i = 0; i < 2; i++) { /* closed without a word, then within the body */
+    for (int i = 0; i < 3; i++) { /* closed without a word, within the body, no HTTP at all */
         assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
         assert_true(reply.sent);
         assert_null(strstr(err.text, "secret"));
