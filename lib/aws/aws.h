@@ -48,7 +48,7 @@ void aws_credentials_free(struct aws_credentials *credentials);
 /* Path and query as they go out: http_client_encode has made their parts. */
 struct aws_request {
     const char *method;
-    const char *host;  /* as in the URL, with a port that stands there */
+    const char *host;  /* with its port, unless that is the scheme's own */
     const char *path;  /* "" is "/" */
     const char *query; /* behind '?'; NULL: none */
     const char *const *fields;
@@ -93,6 +93,7 @@ struct aws_provider_options {
     int (*source)(void *context, struct aws_credentials *out, struct error *err);
     void *source_context;
     const char *profile; /* of the shared files */
+    int64_t process_ms;  /* what a profile's credential_process may take; 0: 60 s */
 
     /* For tests. NULL: getenv of libc, the services' own addresses. */
     const char *(*getenv)(const char *name);

@@ -22,9 +22,12 @@ enum {
     AGAIN_MS = 60000, /* between tries while the old ones last */
     AGAIN_MUST_MS = 5000,
     LOG_MS = 300000,
+    PROCESS_MS = 60000,
 };
 
-static aws_member *const chain[] = {environment_fetch};
+/* In this order; with a profile by name, shared_fetch alone. */
+static aws_member *const chain[] = {environment_fetch, web_identity_fetch, shared_fetch,
+                                    container_fetch, instance_fetch};
 enum { CHAIN_COUNT = sizeof chain / sizeof chain[0] };
 
 struct aws_provider {
@@ -75,6 +78,7 @@ int aws_provider_open(struct aws_provider **out, const struct aws_provider_optio
         .sts_url = copy_or_null(options->sts_url),
         .imds_url = copy_or_null(options->imds_url),
         .container_url = copy_or_null(options->container_url),
+        .process_ms = options->process_ms > 0 ? options->process_ms : PROCESS_MS,
     };
     provider->source = options->source;
     provider->source_context = options->source_context;
@@ -139,13 +143,15 @@ static int fetch_chain(struct aws_provider *provider, aws_member **member, struc
 {
     struct buf tried = {.max = sizeof err->text};
     for (size_t i = 0; i < CHAIN_COUNT; i++) {
+        if (provider->sources.profile != NULL && chain[i] != shared_fetch)
+            continue;
         int rc = chain[i](&provider->sources, out, err);
         if (rc != OK || out->credentials.access_key != NULL) {
             *member = rc == OK ? chain[i] : NULL;
             buf_free(&tried);
             return rc;
         }
-        buf_printf(&tried, "%s%s", i > 0 ? ", " : "", out->absent);
+        buf_printf(&tried, "%s%s", tried.len > 0 ? ", " : "", out->absent);
     }
     (void)error_set(err, ERROR_DENIED, "no AWS credentials: %s", buf_cstr(&tried));
     buf_free(&tried);
@@ -165,7 +171,8 @@ static int fetch(struct aws_provider *provider, aws_member **member, struct fetc
     else
         rc = fetch_chain(provider, member, out, err);
     if (rc == OK && out->credentials.access_key == NULL)
-        rc = error_set(err, ERROR_DENIED, "no AWS credentials any more: %s", out->absent);
+        rc = error_set(err, out->unanswered ? ERROR_RETRY : ERROR_DENIED,
+                       "no AWS credentials any more: %s", out->absent);
     if (rc == OK)
         rc = credentials_check(&out->credentials, out->kind, err);
     int64_t now_ms = clock_wall_ms(provider->sources.clock);
@@ -173,8 +180,10 @@ static int fetch(struct aws_provider *provider, aws_member **member, struct fetc
         rc = error_set(err, ERROR_RETRY, "%s: the credentials had expired when they came",
                        out->kind);
     /* For whoever stores an event these are the only two: nothing of the event's is wrong. */
-    if (rc != OK && rc != ERROR_RETRY)
-        rc = err->code = ERROR_DENIED;
+    if (rc != OK && rc != ERROR_RETRY) {
+        err->code = ERROR_DENIED;
+        rc = ERROR_DENIED;
+    }
     return rc;
 }
 
@@ -295,24 +304,35 @@ void aws_provider_kind(struct aws_provider *provider, char out[AWS_KIND_SIZE])
 
 /* ---- region ---- */
 
+int sources_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE], struct error *err)
+{
+    static const char *const names[] = {"AWS_REGION", "AWS_DEFAULT_REGION"};
+    snprintf(out, AWS_REGION_SIZE, "%s", sources->region != NULL ? sources->region : "");
+    for (size_t i = 0; i < 2 && out[0] == 0; i++) {
+        const char *region = sources_env(sources, names[i]);
+        if (region != NULL && !region_is_valid(region))
+            return error_set(err, ERROR_DENIED, "%s is no region: \"%.64s\"", names[i], region);
+        snprintf(out, AWS_REGION_SIZE, "%s", region != NULL ? region : "");
+    }
+    return OK;
+}
+
 static int find_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE],
                        struct error *err)
 {
-    static const char *const names[] = {"AWS_REGION", "AWS_DEFAULT_REGION"};
-    if (sources->region != NULL) {
-        snprintf(out, AWS_REGION_SIZE, "%s", sources->region);
-        return OK;
+    int rc = sources_region(sources, out, err);
+    if (rc == OK && out[0] == 0)
+        rc = shared_region(sources, out, err);
+    if (rc == OK && out[0] == 0) {
+        rc = instance_region(sources, out, err);
+        if (rc != OK)
+            (void)error_wrap(err, "no AWS region: AWS_REGION is not set, the profile has none");
     }
-    for (size_t i = 0; i < 2; i++) {
-        const char *region = sources_env(sources, names[i]);
-        if (region == NULL)
-            continue;
-        if (!region_is_valid(region))
-            return error_set(err, ERROR_DENIED, "%s is no region: \"%.64s\"", names[i], region);
-        snprintf(out, AWS_REGION_SIZE, "%s", region);
-        return OK;
+    if (rc != OK && rc != ERROR_RETRY) {
+        err->code = ERROR_DENIED;
+        rc = ERROR_DENIED;
     }
-    return error_set(err, ERROR_DENIED, "no AWS region: AWS_REGION is not set");
+    return rc;
 }
 
 int aws_provider_region(struct aws_provider *provider, char out[AWS_REGION_SIZE], struct error *err)

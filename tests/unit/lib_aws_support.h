@@ -80,7 +80,8 @@ struct server {
     int listen_fd;
     char url[64];
     _Atomic int requests;
-    struct buf heard; /* the latest request; to be read when the client has its answer */
+    struct buf heard; /* the latest request */
+    struct buf log;   /* all of them; for the test when the server was stopped */
     pthread_t thread;
 };
 
@@ -116,6 +117,8 @@ static inline void *server_run(void *context)
         if (server_hear(fd, &server->heard)) {
             struct buf out = {0};
             atomic_fetch_add(&server->requests, 1);
+            buf_put_slice(&server->log, buf_slice(&server->heard));
+            buf_put_cstr(&server->log, "\n\n");
             server->answer(server, (const char *)server->heard.data, &out);
             for (size_t sent = 0; sent < out.len;) {
                 ssize_t n = send(fd, out.data + sent, out.len - sent, MSG_NOSIGNAL);
@@ -147,6 +150,12 @@ static inline void server_stop(struct server *server)
     pthread_join(server->thread, NULL);
     close(server->listen_fd);
     buf_free(&server->heard);
+    (void)buf_cstr(&server->log);
+}
+
+static inline void server_free(struct server *server)
+{
+    buf_free(&server->log);
 }
 
 static inline void put_answer(struct buf *out, int status, const char *body)
