@@ -154,7 +154,9 @@ static int wait_ms(const struct http_server *server)
     }
     if (server->accept_at_ms != 0 && server->accept_at_ms < at_ms)
         at_ms = server->accept_at_ms;
-    if (server->close_at_ms != 0 && server->close_at_ms < at_ms)
+    /* Who waits for an answer is waited for beyond that, until http_resume wakes us. */
+    bool closing = server->close_at_ms != 0 && server->in[CONNECTION_WAITING].count == 0;
+    if (closing && server->close_at_ms < at_ms)
         at_ms = server->close_at_ms;
     if (at_ms == INT64_MAX)
         return -1;
