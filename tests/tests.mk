@@ -28,7 +28,7 @@ $(foreach t,$(notdir $(FUZZ)),$(eval $(call fuzz_rules,$(t))))
 # The same target for the fuzzer itself: clang's, with everything under it instrumented.
 # make CC=clang SAN=fuzzer-no-link,address,undefined build/.../libfuzzer/<target>
 # Those whose input is JSON change it as a tree, too.
-FUZZ_JSON := lib_announce_announcement lib_announce_contract lib_announce_ledger lib_announce_receipt \
+FUZZ_JSON := lib_aws_credentials lib_announce_announcement lib_announce_contract lib_announce_ledger lib_announce_receipt \
 	lib_iceberg_metadata lib_shred_event lib_shred_tree cloud_turn cloud_table cloud_door_notice cloud_rest_config \
 	cloud_rest_table
 define libfuzzer_rules
