@@ -84,6 +84,7 @@ static void write_capture_tables(struct buf *out, const struct tables *all)
                    refusal_reason_name((enum refusal_reason)r), capture->refused[r]);
         put_by(out, name, &all->tables[i], "reason", "no_room", capture->rejected);
     }
+    write_tables_line(out, all, METRIC_FULL, offsetof(struct view_table, capture.turned_away));
 }
 
 static void write_spool_tables(struct buf *out, const struct tables *all)
@@ -118,7 +119,6 @@ static void write_capture(struct buf *out, struct capture *capture)
                                      .bound_count = CAPTURE_LATENCY_BUCKETS - 1,
                                      .sum_seconds = (double)statistics.latency_sum_us / 1e6};
     metric_buckets(out, &metrics[METRIC_DURABLE], &durable);
-    single(out, METRIC_FULL, statistics.full);
     single(out, METRIC_CAPTURE_WAITING, statistics.waiting_bytes);
     single(out, METRIC_CAPTURE_LIMIT, statistics.waiting_bytes_max);
 }

@@ -246,6 +246,9 @@ class Port(Case):
               agent.post("clicks", line * 100)[0] == 503, "no room for a bid request")
         self.assertEqual(agent.post("clicks", line)[0], 200)
         self.wait_for(agent, "room", "warn", "turned away: bid_requests")
+        full = {table: by(scrape(agent), "bidlake_capture_requests_full_total", table=table)
+                for table in ("bid_requests", "clicks")}
+        self.assertEqual((full["bid_requests"] > 0, full["clicks"]), (True, 0))
         until(lambda: agent.post("clicks", line * 20)[0] == 503, "a full spool")
         while agent.post("clicks", line)[0] != 503:
             pass
