@@ -40,8 +40,9 @@ const struct option_table agent_options = {
 /* ---- listeners ---- */
 
 static const char *const listener_kinds[] = {"http", "unix", "unix_datagram", "stdin", "tail"};
-static const char *const listener_keys[] = {"http",  "unix", "unix_datagram", "stdin", "tail",
-                                            "table", "ack",  "mode",          "owner", "group"};
+static const char *const listener_keys[] = {"http",  "unix",  "unix_datagram", "stdin",
+                                            "tail",  "table", "ack",           "mode",
+                                            "owner", "group", "threads"};
 enum {
     LISTENER_KIND_COUNT = sizeof listener_kinds / sizeof listener_kinds[0],
     LISTENER_KEY_COUNT = sizeof listener_keys / sizeof listener_keys[0],
@@ -49,6 +50,15 @@ enum {
 
 static const struct agent_listener no_listener = {
     .table = "", .ack = "", .mode = "", .owner = "", .group = "", .origin = "--listen"};
+
+static bool set_threads(struct agent_listener *listener, const char *value)
+{
+    char *end = NULL;
+    unsigned long threads = strtoul(value, &end, 10);
+    listener->threads = (unsigned)threads;
+    return isdigit((unsigned char)value[0]) != 0 && *end == 0 && threads >= 1 &&
+           threads <= AGENT_THREADS_MAX;
+}
 
 /* False when the kind has no such key, or the value can't be. */
 static bool set_listener_key(struct agent_listener *listener, const char *key, const char *value)
@@ -74,6 +84,8 @@ static bool set_listener_key(struct agent_listener *listener, const char *key, c
         if (strcmp(key, keys[i].key) == 0)
             *keys[i].to = value;
     }
+    if (strcmp(key, "threads") == 0)
+        return set_threads(listener, value);
     return strcmp(key, "ack") != 0 || strcmp(value, "lines") == 0;
 }
 
@@ -96,7 +108,9 @@ static const char *listener_mistake(const struct agent_listener *listener)
     if (standard && listener->address[0] != 0 && strcmp(listener->address, "true") != 0)
         return "stdin has no address: {stdin: true, table: clicks}";
     if (http && (listener->table[0] != 0 || socket_keys))
-        return "http has no other keys: the table is in the path";
+        return "http has no other key than threads: the table is in the path";
+    if (!http && listener->threads > 0)
+        return "threads are for http";
     if (!socket && socket_keys)
         return "ack, mode, owner and group are for unix sockets";
     if (listener->ack[0] != 0 && strcmp(listener->kind, "unix") != 0)

@@ -16,7 +16,8 @@
 
 /* A door of the daemon, an entry of the list `listen`: the key that names its kind with
  * its address, and what else the kind wants: {http: 127.0.0.1:7180},
- * {unix: /run/bidlake/clicks.sock, table: clicks, ack: lines, mode: 0660}. */
+ * {http: 127.0.0.1:7180, threads: 2}, {unix: /run/bidlake/clicks.sock, table: clicks, ack: lines,
+ * mode: 0660}. */
 struct agent_listener {
     const char *kind;
     const char *address;
@@ -25,8 +26,16 @@ struct agent_listener {
     const char *mode;
     const char *owner;
     const char *group;
+    unsigned threads;   /* http: so many listen there; 0: one */
     const char *origin; /* "agent.yaml:7", "--listen" */
 };
+
+enum { AGENT_THREADS_MAX = 64 };
+/* Of an http listener: so many sources, each with its connections and threads. */
+static inline unsigned agent_listener_threads(const struct agent_listener *listener)
+{
+    return listener->threads > 0 ? listener->threads : 1;
+}
 
 struct agent_config {
     const char *agent_id; /* host name when the file names none */

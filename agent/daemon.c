@@ -364,33 +364,51 @@ static struct source_options source_options_of(struct daemon *daemon,
                                    .body_ms = config->http_body_ms};
 }
 
+/* One source, or as many as it has threads; those behind the first go where that one listens. */
+static int open_listener(struct daemon *daemon, const struct agent_listener *listener,
+                         struct source_options *options, struct error *err)
+{
+    unsigned threads = agent_listener_threads(listener);
+    struct view_source *first = &daemon->sources.open[daemon->sources.count];
+    options->address = listener->address;
+    options->table = listener->table;
+    options->mode = listener->mode;
+    options->owner = listener->owner;
+    options->group = listener->group;
+    options->ack_lines = listener->ack[0] != 0;
+    for (unsigned i = 0; i < threads; i++) {
+        struct view_source *source = &daemon->sources.open[daemon->sources.count];
+        struct source_statistics statistics;
+        options->share = threads == 1 ? SOURCE_ALONE : i == 0 ? SOURCE_SHARES_FIRST : SOURCE_SHARES;
+        source->more = i > 0;
+        source->ops = find_source(listener->kind);
+        ASSERT(source->ops != NULL); /* the configuration knows no others */
+        int rc = source->ops->open(&source->source, options, err);
+        if (rc != OK)
+            return error_wrap(err, "%s: listen: %s", listener->origin, listener->kind);
+        daemon->sources.count++;
+        source->ops->statistics(source->source, &statistics);
+        memcpy(source->address, statistics.address, sizeof source->address);
+        if (threads > 1)
+            options->address = first->address;
+    }
+    log_event(LOG_LEVEL_INFO, "daemon", "listening", "kind=%s address=%s threads=%u",
+              listener->kind, first->address, threads);
+    return OK;
+}
+
 static int open_sources(struct daemon *daemon, struct error *err)
 {
     const struct agent_config *config = daemon->config;
     int rc = dedup_open(&daemon->sources.dedup, daemon->parts.spool, &clock_system,
                         config->dedup_window_ms, DEDUP_KEYS_MAX, err);
     struct source_options options = source_options_of(daemon, config, &daemon->memory);
-    daemon->sources.open = memory_alloc(config->listener_count + 1, sizeof *daemon->sources.open);
-    for (size_t i = 0; rc == OK && i < config->listener_count; i++) {
-        const struct agent_listener *listener = &config->listeners[i];
-        struct view_source *source = &daemon->sources.open[i];
-        struct source_statistics statistics;
-        options.address = listener->address;
-        options.table = listener->table;
-        options.mode = listener->mode;
-        options.owner = listener->owner;
-        options.group = listener->group;
-        options.ack_lines = listener->ack[0] != 0;
-        source->ops = find_source(listener->kind);
-        ASSERT(source->ops != NULL); /* the configuration knows no others */
-        rc = source->ops->open(&source->source, &options, err);
-        if (rc != OK)
-            return error_wrap(err, "%s: listen: %s", listener->origin, listener->kind);
-        daemon->sources.count++;
-        source->ops->statistics(source->source, &statistics);
-        log_event(LOG_LEVEL_INFO, "daemon", "listening", "kind=%s address=%s", listener->kind,
-                  statistics.address);
-    }
+    size_t count = 0;
+    for (size_t i = 0; i < config->listener_count; i++)
+        count += agent_listener_threads(&config->listeners[i]);
+    daemon->sources.open = memory_alloc(count + 1, sizeof *daemon->sources.open);
+    for (size_t i = 0; rc == OK && i < config->listener_count; i++)
+        rc = open_listener(daemon, &config->listeners[i], &options, err);
     if (rc == OK)
         source_name_unused();
     return rc;

@@ -24,7 +24,8 @@ static uint64_t files_of(const struct agent_config *config, uint64_t connections
     for (size_t i = 0; i < config->listener_count; i++) {
         const char *kind = config->listeners[i].kind;
         if (strcmp(kind, "http") == 0)
-            files += http_descriptors_max(connections);
+            files +=
+                agent_listener_threads(&config->listeners[i]) * http_descriptors_max(connections);
         else if (strcmp(kind, "unix") == 0)
             files += connections + 1;
         else

@@ -64,10 +64,11 @@ static void sum_up(const struct agent_config *config, uint64_t rows, struct need
         out->roller = out->roller / ROLL_ROWS * (uint64_t)config->roll_rows;
     for (size_t i = 0; i < config->listener_count; i++) {
         bool http = strcmp(config->listeners[i].kind, "http") == 0;
-        out->https += http;
+        unsigned threads = agent_listener_threads(&config->listeners[i]);
+        out->https += http ? threads : 0;
         out->streams += strcmp(config->listeners[i].kind, "unix") == 0;
         out->lines += lines_of(config->listeners[i].kind, events + LINE_BLANKS_MAX);
-        out->texts += events * (http ? TEXTS_HTTP : TEXTS_OTHER);
+        out->texts += events * (http ? threads * TEXTS_HTTP : TEXTS_OTHER);
     }
     out->connections = out->https * (uint64_t)config->http_connections * CONNECTION_BYTES;
     out->expanded = out->https * (uint64_t)config->http_expanded_bytes;

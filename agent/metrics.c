@@ -123,19 +123,14 @@ static void write_capture(struct buf *out, struct capture *capture)
     single(out, METRIC_CAPTURE_LIMIT, statistics.waiting_bytes_max);
 }
 
-struct source_line {
-    const char *kind;
-    struct source_statistics statistics;
-};
-
-static void put_source(struct buf *out, const char *name, const struct source_line *line)
+static void put_source(struct buf *out, const char *name, const struct view_listener *line)
 {
     buf_printf(out, "%s{source=\"%s\",address=\"", name, line->kind);
     metric_label(out, line->statistics.address);
     buf_put_cstr(out, "\"");
 }
 
-static void write_sources_line(struct buf *out, const struct source_line *lines, size_t count,
+static void write_sources_line(struct buf *out, const struct view_listener *lines, size_t count,
                                enum metric_id id, size_t offset)
 {
     const char *name = head(out, id);
@@ -147,7 +142,7 @@ static void write_sources_line(struct buf *out, const struct source_line *lines,
     }
 }
 
-static void write_files(struct buf *out, const struct source_line *lines, size_t count)
+static void write_files(struct buf *out, const struct view_listener *lines, size_t count)
 {
     write_sources_line(out, lines, count, METRIC_FILES, offsetof(struct source_statistics, files));
     write_sources_line(out, lines, count, METRIC_UNREAD,
@@ -165,13 +160,11 @@ static void write_files(struct buf *out, const struct source_line *lines, size_t
 static void write_sources(struct buf *out, const struct agent_view *view)
 {
     const struct view_sources *sources = view->sources;
-    size_t count = sources->count;
-    struct source_line *lines = memory_alloc(count + 1, sizeof *lines);
+    struct view_listener *lines = NULL;
+    size_t count = view_listeners(sources, &lines);
     const char *answered = head(out, METRIC_REQUESTS);
     for (size_t i = 0; i < count; i++) {
-        struct source_statistics *statistics = &lines[i].statistics;
-        lines[i].kind = sources->open[i].ops->kind;
-        sources->open[i].ops->statistics(sources->open[i].source, statistics);
+        const struct source_statistics *statistics = &lines[i].statistics;
         for (size_t status = 2; status < 6; status++) {
             put_source(out, answered, &lines[i]);
             buf_printf(out, ",status=\"%zuxx\"} %" PRIu64 "\n", status,

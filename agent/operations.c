@@ -241,7 +241,7 @@ int operations_open(struct operations **out, const struct operations_options *op
                                 .body_ms = REQUEST_MS};
     operations->options = *options;
     make_fields(&operations->page_fields);
-    int rc = source_listen(options->address, BACKLOG, &http.listen_fd, bound, err);
+    int rc = source_listen(options->address, BACKLOG, SOURCE_ALONE, &http.listen_fd, bound, err);
     if (rc == OK)
         rc = http_open(&operations->server, &http, err);
     if (rc != OK) {

@@ -266,17 +266,19 @@ static json_t *tables_json(const struct agent_view *view)
 static json_t *sources_json(const struct view_sources *sources)
 {
     json_t *out = json_array();
-    for (size_t i = 0; i < sources->count; i++) {
-        struct source_statistics statistics = {0};
+    struct view_listener *listeners = NULL;
+    size_t count = view_listeners(sources, &listeners);
+    for (size_t i = 0; i < count; i++) {
+        const struct source_statistics *statistics = &listeners[i].statistics;
         json_t *source = json_object();
-        sources->open[i].ops->statistics(sources->open[i].source, &statistics);
-        json_object_set_new(source, "kind", json_string(sources->open[i].ops->kind));
-        json_object_set_new(source, "address", json_string(statistics.address));
-        set(source, "requests", statistics.requests);
-        set(source, "bytes", statistics.bytes);
-        set(source, "connections", statistics.connections);
+        json_object_set_new(source, "kind", json_string(listeners[i].kind));
+        json_object_set_new(source, "address", json_string(statistics->address));
+        set(source, "requests", statistics->requests);
+        set(source, "bytes", statistics->bytes);
+        set(source, "connections", statistics->connections);
         json_array_append_new(out, source);
     }
+    free(listeners);
     return out;
 }
 

@@ -7,6 +7,35 @@
 
 #include "lib/base/memory.h"
 
+static void add_up(struct source_statistics *sum, const struct source_statistics *more)
+{
+    sum->requests += more->requests;
+    sum->bytes += more->bytes;
+    sum->connections += more->connections;
+    sum->turned_away += more->turned_away;
+    sum->timed_out += more->timed_out;
+    sum->unresolved_macros += more->unresolved_macros;
+    for (size_t i = 0; i < sizeof sum->answered / sizeof sum->answered[0]; i++)
+        sum->answered[i] += more->answered[i];
+}
+
+size_t view_listeners(const struct view_sources *sources, struct view_listener **out)
+{
+    size_t count = 0;
+    *out = memory_alloc(sources->count + 1, sizeof **out);
+    for (size_t i = 0; i < sources->count; i++) {
+        const struct view_source *source = &sources->open[i];
+        struct source_statistics statistics = {0};
+        source->ops->statistics(source->source, &statistics);
+        if (source->more)
+            add_up(&(*out)[count - 1].statistics, &statistics);
+        else
+            (*out)[count++] =
+                (struct view_listener){.kind = source->ops->kind, .statistics = statistics};
+    }
+    return count;
+}
+
 uint64_t view_disk_free(const struct agent_view *view)
 {
     struct statvfs info;

@@ -23,6 +23,8 @@
 struct view_source {
     const struct source_ops *ops;
     struct event_source *source;
+    bool more; /* at the same listener as the one before it: threads */
+    char address[SOURCE_ADDRESS_MAX];
 };
 
 struct view_sources {
@@ -51,6 +53,14 @@ struct agent_view { /* what is pointed at is borrowed */
     struct roller_statistics rolls;
     struct freshness_statistics freshness;
 };
+
+/* A listener, with what all its threads did. */
+struct view_listener {
+    const char *kind;
+    struct source_statistics statistics;
+};
+/* Their number; the caller frees *out. */
+size_t view_listeners(const struct view_sources *sources, struct view_listener **out);
 
 uint64_t
 view_disk_free(const struct agent_view *view); /* under the spool; 0 also when it can't be asked */

@@ -104,6 +104,16 @@ static int inherited(const union any *place, int type)
     return fd;
 }
 
+/* The one that the first of those who share it has taken, once more: they have one queue then. */
+static int inherited_again(const union any *place)
+{
+    for (int fd = FIRST_INHERITED_FD; fd < inherited_end(); fd++) {
+        if (is_taken(fd) && is_bound_to(fd, place, SOCK_STREAM))
+            return fcntl(fd, F_DUPFD_CLOEXEC, inherited_end());
+    }
+    return -1;
+}
+
 int source_inherited_path(const char *path, int type)
 {
     union any place = {.path.sun_family = AF_UNIX};
@@ -168,14 +178,18 @@ static int name_holder(const union any *place, struct error *err)
     return err->code;
 }
 
-int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_ADDRESS_MAX],
-                  struct error *err)
+int source_listen(const char *address, int backlog, enum source_share share, int *fd,
+                  char bound[SOURCE_ADDRESS_MAX], struct error *err)
 {
     union any place = {0};
     int rc = OK;
-    *fd = http_place_parse(address, &place.tcp) > 0 ? inherited(&place, SOCK_STREAM) : -1;
-    if (*fd < 0)
+    *fd = -1;
+    if (http_place_parse(address, &place.tcp) > 0)
+        *fd = share == SOURCE_SHARES ? inherited_again(&place) : inherited(&place, SOCK_STREAM);
+    if (*fd < 0 && share == SOURCE_ALONE)
         rc = http_listen(address, backlog, fd, err);
+    else if (*fd < 0)
+        rc = http_listen_shared(address, backlog, share == SOURCE_SHARES_FIRST, fd, err);
     if (rc == OK)
         http_place_of(*fd, bound);
     else if (err->cause == EADDRINUSE)

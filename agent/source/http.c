@@ -243,7 +243,8 @@ static int start_server(struct event_source *source, struct error *err)
                                 .idle_ms = options->idle_ms,
                                 .head_ms = options->head_ms,
                                 .body_ms = options->body_ms};
-    int rc = source_listen(options->address, BACKLOG, &http.listen_fd, source->address, err);
+    int rc = source_listen(options->address, BACKLOG, options->share, &http.listen_fd,
+                           source->address, err);
     return rc != OK ? rc : http_open(&source->server, &http, err);
 }
 

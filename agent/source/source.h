@@ -30,6 +30,9 @@ int dedup_open(struct dedup **out, struct spool *spool, const struct clock *cloc
 void dedup_close(struct dedup *dedup);
 uint64_t dedup_key_count(const struct dedup *dedup);
 
+/* Several http sources at one address, each with threads of its own. */
+enum source_share { SOURCE_ALONE, SOURCE_SHARES_FIRST, SOURCE_SHARES };
+
 struct source_options {
     struct capture *capture;   /* borrowed, as the next */
     struct spool *spool;       /* for what a source remembers: keys, places in files */
@@ -52,6 +55,7 @@ struct source_options {
     int64_t head_ms;     /* from the first byte of a request's head to its last */
     int64_t body_ms;     /* unix streams: of a line's, while others wait for room */
     struct dedup *dedup; /* borrowed */
+    enum source_share share;
 };
 
 enum { SOURCE_ADDRESS_MAX = 128 };
@@ -123,8 +127,8 @@ int source_check_token(const char *path, struct error *err) MUST_USE;
 /* A listening socket at "127.0.0.1:7180" or "[::1]:7180"; names are not resolved: what
  * listens is told where. `bound` is the address with the port that port 0 became.
  * ERROR_INPUT: no such address. The caller closes *fd. */
-int source_listen(const char *address, int backlog, int *fd, char bound[SOURCE_ADDRESS_MAX],
-                  struct error *err) MUST_USE;
+int source_listen(const char *address, int backlog, enum source_share share, int *fd,
+                  char bound[SOURCE_ADDRESS_MAX], struct error *err) MUST_USE;
 
 /* A unix socket that systemd opened at this path (socket activation), -1: none. The file
  * stays systemd's: its owner and mode stand in the socket's unit, and nobody unlinks it. */

@@ -112,6 +112,10 @@ socklen_t http_place_parse(const char *address, union http_place *out);
 void http_place_of(int fd, char out[HTTP_PLACE_MAX]);
 /* A listening socket for http_open; what failed is told without the address. */
 int http_listen(const char *address, int backlog, int *fd, struct error *err) MUST_USE;
+/* The same for one of several at one address, over which the system spreads connections. `first`:
+ * it fails where somebody listens, whatever he shares; the others are made behind it. */
+int http_listen_shared(const char *address, int backlog, bool first, int *fd,
+                       struct error *err) MUST_USE;
 
 struct http_server;
 

@@ -47,7 +47,20 @@ void http_place_of(int fd, char out[HTTP_PLACE_MAX])
         snprintf(out, HTTP_PLACE_MAX, v6 ? "[%s]:%u" : "%s:%u", host, (unsigned)port);
 }
 
-int http_listen(const char *address, int backlog, int *fd, struct error *err)
+enum share { ALONE, FIRST, MORE };
+
+/* Set behind the first's bind: before it, it would join whoever shares the address. */
+static bool bind_as(int fd, const union http_place *place, socklen_t size, enum share share)
+{
+    int on = 1;
+    if (share == MORE && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
+        return false;
+    if (bind(fd, &place->plain, size) < 0)
+        return false;
+    return share != FIRST || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
+}
+
+static int listen_as(const char *address, int backlog, enum share share, int *fd, struct error *err)
 {
     union http_place place;
     socklen_t size = http_place_parse(address, &place);
@@ -60,11 +73,21 @@ int http_listen(const char *address, int backlog, int *fd, struct error *err)
     if (made < 0)
         return error_errno(err, "socket");
     if (setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
-        bind(made, &place.plain, size) < 0 || listen(made, backlog) < 0) {
+        !bind_as(made, &place, size, share) || listen(made, backlog) < 0) {
         int rc = error_errno(err, "listen");
         close(made);
         return rc;
     }
     *fd = made;
     return OK;
+}
+
+int http_listen(const char *address, int backlog, int *fd, struct error *err)
+{
+    return listen_as(address, backlog, ALONE, fd, err);
+}
+
+int http_listen_shared(const char *address, int backlog, bool first, int *fd, struct error *err)
+{
+    return listen_as(address, backlog, first ? FIRST : MORE, fd, err);
 }

@@ -161,6 +161,19 @@ class Activation(unittest.TestCase):
         self.assertEqual([name for name, times in found.items() if times > 1], [])
         self.assertEqual((answered | set(more)) - set(found), set())
 
+    def test_threads_share_a_socket(self):
+        """All threads of a door serve what systemd opened once, and a restart refuses nothing."""
+        tcp = self.listener(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0))
+        port = tcp.getsockname()[1]
+        manager = self.manager(f"http:127.0.0.1:{port}?threads=2", [tcp])
+        senders = Senders()
+        self.addCleanup(senders.stop)
+        senders.start("h", http_sender(port))
+        self.restart_often(manager, senders, [signal.SIGTERM] * 2)
+        senders.stop()
+        self.assertEqual(dict(senders.errors), {})
+        self.in_table_once(manager, senders.answered)
+
     def test_restarts_refuse_nothing(self):
         """A bidder must not see a restart: no connection is refused or cut, all is taken once."""
         path, datagrams = self.lake.path("clicks.sock"), self.lake.path("datagrams.sock")

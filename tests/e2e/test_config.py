@@ -43,6 +43,9 @@ WRONG = [
     (AGENT, "{{http: 127.0.0.1:0}}", "{{http: localhost}}", 6, ["localhost"]),
     (AGENT, "{{http: 127.0.0.1:0}}", "{{http: 127.0.0.1:0, tabel: clicks}}", 6,
      ["tabel", "did you mean", "table"]),
+    *[(AGENT, "{{http: 127.0.0.1:0}}", f"{{{{http: 127.0.0.1:0, threads: {wrong}}}}}", 6, ["threads"])
+      for wrong in ("0", "65", "-1", "1x", "two")],
+    (AGENT, "ack: lines", "threads: 2", 7, ["threads", "http"]),
     (AGENT, "table: clicks,", "", 7, ["table"]),
     (AGENT, "table: clicks,", "table: clikcs,", 7, ["clikcs", "did you mean", "clicks"]),
     (AGENT, "table: clicks,", "table: dead_letters,", 7, ["dead_letters", "own"]),

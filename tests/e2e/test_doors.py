@@ -367,6 +367,28 @@ class Requests(Doors):
         os.remove(self.lake.warehouse)
         os.rename(self.lake.path("away"), self.lake.warehouse)
 
+    def test_threads(self):
+        """One address, several loops: what all of them do is one door's."""
+        agent = self.start("--listen", "http:127.0.0.1:0?threads=3")
+        with open("/proc/net/tcp", encoding="utf-8") as table:
+            listening = [line for line in table if f":{agent.port:04X} 00000000:0000 0A" in line]
+        self.assertEqual(len(listening), 3)
+        held = [agent.connect() for _ in range(40)]
+        for n, connection in enumerate(held):
+            self.addCleanup(connection.close)
+            self.assertEqual(agent.post("clicks", b'{"id":"n%d"}' % (n % 20),
+                                        {"Idempotency-Key": f"k{n % 20}"}, connection)[0], 200)
+        text = agent.get("/metrics", agent.operations)[1].decode()
+        self.assertEqual(re.findall(r'^bidlake_source_connections\{source="http".* (\d+)$', text, re.M),
+                         ["40"])
+        status = json.loads(agent.get("/v1/status", agent.operations)[1])
+        self.assertEqual([one["requests"] for one in status["sources"]], [40])
+        for threads in ("", "?threads=2"):
+            result = self.lake.agent("run", "--listen", f"http:127.0.0.1:{agent.port}{threads}",
+                                     spool=self.lake.path("other"), code=lake.FAILED)
+            self.assertIn("in use", result.err)
+        self.in_table(agent, {f"n{n}": 1 for n in range(20)})
+
     def test_several_listeners(self):
         """A sender that tries again may come to another one: its key holds there, too."""
         agent = self.start("--listen", "http:127.0.0.1:0,http:127.0.0.1:0")
