@@ -86,6 +86,12 @@ $(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call arch
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
 
+# The same checks against any store, for tests/interop/s3.py.
+$(BUILD)/interop/objstore_conformance: $(BUILD)/tests/interop/objstore_conformance.o \
+		$(call archives,lib/objstore)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
+
 # One file through committer and sqlite catalog, for tests/interop/catalog_readers.py.
 $(BUILD)/interop/catalog_make: $(BUILD)/tests/interop/catalog_make.o $(call archives,cloud)
 	@mkdir -p $(@D)

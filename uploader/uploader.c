@@ -351,10 +351,11 @@ static int put_file(struct uploader *uploader, const char *table, const char *lo
     struct buf key = {0};
     int rc = ERROR_CONFLICT;
     for (int tries = 0; rc == ERROR_CONFLICT && tries < NAMES_TRIED_MAX; tries++) {
-        struct objstore_body body = {.file = local,
-                                     .file_size = file->size,
-                                     .pace = wait_for_bandwidth,
-                                     .pace_context = uploader};
+        struct objstore_body body = {
+            .file = local,
+            .file_size = file->size,
+            .pace = uploader->pace.bytes_per_second > 0 ? wait_for_bandwidth : NULL,
+            .pace_context = uploader};
         buf_reset(&key);
         key_of_data_file(table, file->path, &key);
         rc = objstore_put(uploader->options.store, buf_cstr(&key), &body, file->crc32c,

@@ -6,10 +6,12 @@
 #include <mbedtls/sha256.h>
 #include <mbedtls/version.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/assert.h"
 #include "lib/base/bytes.h"
+#include "lib/base/memory.h"
 
 #define CASTAGNOLI 0x82f63b78u /* reflected */
 
@@ -123,6 +125,35 @@ void sha256(struct slice bytes, uint8_t out[SHA256_SIZE])
 {
     int rc = mbedtls_sha256(bytes.data, bytes.len, out, 0);
     ASSERT(rc == 0);
+}
+
+struct sha256_sum {
+    mbedtls_md_context_t context;
+};
+
+struct sha256_sum *sha256_begin(void)
+{
+    struct sha256_sum *sum = memory_alloc(1, sizeof *sum);
+    mbedtls_md_init(&sum->context);
+    int rc = mbedtls_md_setup(&sum->context, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0);
+    if (rc == 0)
+        rc = mbedtls_md_starts(&sum->context);
+    ASSERT(rc == 0);
+    return sum;
+}
+
+void sha256_add(struct sha256_sum *sum, struct slice bytes)
+{
+    int rc = mbedtls_md_update(&sum->context, bytes.data, bytes.len);
+    ASSERT(rc == 0);
+}
+
+void sha256_end(struct sha256_sum *sum, uint8_t out[SHA256_SIZE])
+{
+    int rc = mbedtls_md_finish(&sum->context, out);
+    ASSERT(rc == 0);
+    mbedtls_md_free(&sum->context);
+    free(sum);
 }
 
 void hmac_sha256(struct slice key, struct slice bytes, uint8_t out[SHA256_SIZE])

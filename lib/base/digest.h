@@ -19,6 +19,11 @@ uint32_t crc32c(uint32_t crc, struct slice bytes);
 
 enum { SHA256_SIZE = 32 };
 void sha256(struct slice bytes, uint8_t out[SHA256_SIZE]);
+/* The same piece by piece: begin, any number of adds, end (which frees). */
+struct sha256_sum;
+struct sha256_sum *sha256_begin(void);
+void sha256_add(struct sha256_sum *sum, struct slice bytes);
+void sha256_end(struct sha256_sum *sum, uint8_t out[SHA256_SIZE]);
 /* RFC 2104 over SHA-256. */
 void hmac_sha256(struct slice key, struct slice bytes, uint8_t out[SHA256_SIZE]);
 

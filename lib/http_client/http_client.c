@@ -383,9 +383,14 @@ static int64_t date_ms(struct slice text)
     return seconds > 0 ? (int64_t)seconds * 1000 : 0;
 }
 
+int64_t http_reply_time_ms(const struct http_reply *reply, const char *name)
+{
+    return date_ms(http_reply_field(reply, name));
+}
+
 int64_t http_reply_date_ms(const struct http_reply *reply)
 {
-    return date_ms(http_reply_field(reply, "date"));
+    return http_reply_time_ms(reply, "date");
 }
 
 int64_t http_reply_retry_after_ms(const struct http_reply *reply, int64_t now_ms)

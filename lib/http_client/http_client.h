@@ -82,6 +82,8 @@ void http_reply_free(struct http_reply *reply);
 struct slice http_reply_field(const struct http_reply *reply, const char *name);
 /* Date as epoch ms; 0: none that reads. */
 int64_t http_reply_date_ms(const struct http_reply *reply);
+/* The same of another field that holds a date, as "last-modified". */
+int64_t http_reply_time_ms(const struct http_reply *reply, const char *name);
 /* Retry-After, seconds or a date (against `now_ms`), as a span of at most an hour; -1: none. */
 int64_t http_reply_retry_after_ms(const struct http_reply *reply, int64_t now_ms);
 

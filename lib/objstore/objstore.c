@@ -55,6 +55,11 @@ static bool key_is_fine(const char *key, bool last_may_be_empty)
     return at - key <= OBJSTORE_KEY_MAX;
 }
 
+bool objstore_key_is_fine(const char *key)
+{
+    return key_is_fine(key, false);
+}
+
 static int key_check(const char *key, struct error *err)
 {
     ASSERT(key != NULL);
@@ -139,6 +144,12 @@ static int path_make_absolute(const char *path, struct buf *out, struct error *e
     return OK;
 }
 
+static void parallel_set(struct objstore *store, const struct objstore_options *options)
+{
+    if (options != NULL)
+        store->parallel = options->parallel < PARALLEL_MAX ? options->parallel : PARALLEL_MAX;
+}
+
 int objstore_open(struct objstore **out, const char *url, const struct objstore_options *options,
                   struct error *err)
 {
@@ -149,12 +160,19 @@ int objstore_open(struct objstore **out, const char *url, const struct objstore_
         *out = memory_store_open(clock);
         return OK;
     }
+    if (strncmp(url, "s3://", 5) == 0) {
+        int opened = s3_store_open(out, url, options != NULL ? options->s3 : NULL, clock, err);
+        if (opened != OK)
+            return error_wrap(err, "warehouse %.200s", url);
+        parallel_set(*out, options);
+        return OK;
+    }
     const char *path = local_path(url);
     size_t word = strcspn(url, ":/");
     if (path == NULL && (word == 0 || url[word] == ':'))
         return error_set(err, ERROR_INPUT,
-                         "warehouse \"%.200s\": this program knows file:///directory, a plain path "
-                         "and memory:",
+                         "warehouse \"%.200s\": this program knows s3://bucket/prefix, "
+                         "file:///directory, a plain path and memory:",
                          url);
     struct buf directory = {0};
     int rc = path_make_absolute(path != NULL ? path : url, &directory, err);
@@ -163,8 +181,7 @@ int objstore_open(struct objstore **out, const char *url, const struct objstore_
     buf_free(&directory);
     if (rc != OK)
         return error_wrap(err, "warehouse %.200s", url);
-    if (options != NULL)
-        (*out)->parallel = options->parallel < PARALLEL_MAX ? options->parallel : PARALLEL_MAX;
+    parallel_set(*out, options);
     return OK;
 }
 
@@ -188,6 +205,12 @@ bool objstore_key_of(const struct objstore *store, const char *url, char out[OBJ
         url = local_path(url);
         if (base == NULL || url == NULL)
             return false;
+    } else if (strncmp(url, "s3a://", 6) == 0 || strncmp(url, "s3n://", 6) == 0) {
+        /* Hadoop's names for the same place. */
+        if (strncmp(base, "s3://", 5) != 0)
+            return false;
+        base += 5;
+        url += 6;
     }
     size_t len = strlen(base);
     if (strncmp(url, base, len) != 0 || url[len] != '/' || !key_is_fine(url + len + 1, false))
@@ -356,13 +379,14 @@ static void *each_work(void *argument)
     return NULL;
 }
 
-int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
-                  struct error *err)
+int objstore_run(size_t count, unsigned parallel, objstore_one *one, void *context,
+                 struct error *err)
 {
     struct each each = {.one = one, .context = context, .count = count, .failed_at = count};
     pthread_t threads[PARALLEL_MAX];
     size_t started = 0;
-    size_t wanted = store->parallel < count ? store->parallel : count;
+    size_t wanted = parallel < count ? parallel : count;
+    wanted = wanted < PARALLEL_MAX ? wanted : PARALLEL_MAX;
     pthread_mutex_init(&each.lock, NULL);
     /* The calling thread is one of them; it does all alone if no other can be started. */
     while (started + 1 < wanted && pthread_create(&threads[started], NULL, each_work, &each) == 0) {
@@ -377,6 +401,12 @@ int objstore_each(struct objstore *store, size_t count, objstore_one *one, void 
         return OK;
     *err = each.error;
     return (int)err->code;
+}
+
+int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
+                  struct error *err)
+{
+    return objstore_run(count, store->parallel, one, context, err);
 }
 
 int objstore_sync(struct objstore *store, struct error *err)

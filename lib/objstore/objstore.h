@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * objstore.h: one interface to object stores: file:// (the embedded default),
- * memory: (tests, with injected faults), later s3:// and gs://.
+ * s3://, memory: (tests, with injected faults), later gs://.
  *
  * A store is opened on a warehouse URL; keys are relative to it ("_bidlake/...",
  * "db/bid_requests/data/..."), without a leading slash, without "." or ".."
@@ -47,8 +47,8 @@ enum put_condition {
  * parts) or, when NULL, `bytes`.
  *
  * A store calls `pace` (NULL: never) before it sends so many bytes more of the body, also when it
- * sends them again. It may wait there, for the sake of others on the network; an error ends the
- * put with it. */
+ * sends them again, in the thread that puts. It may wait there, for the sake of others on the
+ * network; an error ends the put with it. */
 struct objstore_body {
     struct slice bytes;
     const char *file;
@@ -103,13 +103,30 @@ struct objstore_ops {
     void (*close)(void *impl);
 };
 
+/* Of s3://; NULL and "" are what isn't set. */
+struct objstore_s3 {
+    const char *region;     /* else AWS_REGION and so on; another store than Amazon's: us-east-1 */
+    const char *endpoint;   /* "https://host[:port]"; else AWS_ENDPOINT_URL_S3, Amazon's */
+    const char *path_style; /* "auto", "yes", "no" */
+    const char *profile;    /* of the shared files of AWS; else its SDKs' chain */
+    const char *ca_file;    /* authorities to trust instead of the system's */
+    const char *proxy;      /* else https_proxy and so on */
+    const char *sse;        /* "AES256", "aws:kms", "aws:kms:dsse" */
+    const char *kms_key_id;
+    uint64_t part_bytes;  /* 0: 16 MiB; a body beyond two of them goes in parts */
+    unsigned concurrency; /* 0: 4 parts at a time */
+    const char *(*getenv)(const char *name); /* NULL: libc's; for tests */
+};
+
 struct objstore_options {
     const struct clock *clock; /* NULL: the system's */
     unsigned parallel;         /* of objstore_each; 0, 1: one after the other */
+    const struct objstore_s3 *s3;
 };
 
-/* By URL: "file:///abs/dir" or a plain path (made absolute), "memory:". The
- * directory of a file store is made when it isn't there. */
+/* By URL: "file:///abs/dir" or a plain path (made absolute), "s3://bucket/prefix", "memory:".
+ * The directory of a file store is made when it isn't there; a store in a cloud is asked
+ * nothing yet. */
 int objstore_open(struct objstore **out, const char *url, const struct objstore_options *options,
                   struct error *err) MUST_USE;
 /* Over an implementation of the caller's own, with the URL it answers to. */
@@ -121,7 +138,7 @@ const char *objstore_url_borrow(const struct objstore *store);
 /* The absolute URL of a key, as tables name their files. */
 void objstore_url_of(const struct objstore *store, const char *key, struct buf *out);
 /* The key of an absolute URL below the warehouse; false when it lies elsewhere.
- * file:/x, file:///x and /x are the same place. */
+ * file:/x, file:///x and /x are the same place; so are s3://, s3a:// and s3n://. */
 bool objstore_key_of(const struct objstore *store, const char *url,
                      char out[OBJSTORE_KEY_MAX + 1]) MUST_USE;
 

@@ -77,13 +77,11 @@ static const struct row {
     {0, "XMinioStorageFull", ERROR_LIMIT, S3_MEND_NONE, FULL, false},
     {507, NULL, ERROR_LIMIT, S3_MEND_NONE, FULL, false},
 
-    /* Answers to HEAD have no body. A 400 is what a token that ran out gets. */
-    {400, "", ERROR_DENIED, S3_MEND_CREDENTIALS, REGION, false},
+    /* Answers to HEAD have no body, and some proxies' no code. */
     {301, NULL, ERROR_DENIED, S3_MEND_REGION, REGION, false},
     {307, NULL, ERROR_RETRY, S3_MEND_REGION, "", false},
     {401, NULL, ERROR_DENIED, S3_MEND_CREDENTIALS, RIGHT, false},
     {403, NULL, ERROR_DENIED, S3_MEND_NONE, RIGHT, false},
-    {404, "", ERROR_INPUT, S3_MEND_NONE, "", true},
     {404, NULL, ERROR_DENIED, S3_MEND_NONE, UNKNOWN, false},
     {408, NULL, ERROR_RETRY, S3_MEND_NONE, "", false},
     {409, NULL, ERROR_RETRY, S3_MEND_NONE, "", false},

@@ -349,8 +349,8 @@ static void plain_paths_are_made_absolute(void **state)
     objstore_close(store);
     free(path);
     free(expected);
-    static const char *const bad[] = {"s3://bucket/wh", "gs://b", "/tmp/what?", "/",
-                                      "file://host/x"};
+    static const char *const bad[] = {"s3a://bucket/wh", "s3://", "gs://b",
+                                      "/tmp/what?",      "/",     "file://host/x"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(objstore_open(&store, bad[i], NULL, &place->err), ERROR_INPUT);
 }

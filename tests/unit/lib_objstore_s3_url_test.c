@@ -137,7 +137,7 @@ static void an_answer_says_what_to_do(void **state)
         {412, "", ERROR_CONFLICT, S3_MEND_NONE, false},
         {409, "ConditionalRequestConflict", ERROR_RETRY, S3_MEND_NONE, false},
         {404, "NoSuchKey", ERROR_INPUT, S3_MEND_NONE, true},
-        {404, "", ERROR_INPUT, S3_MEND_NONE, true},
+        {404, "", ERROR_DENIED, S3_MEND_NONE, false}, /* a proxy's page is no "not there" */
         {404, "NoSuchBucket", ERROR_DENIED, S3_MEND_NONE, false},
         {404, "XAdminUserNotFound", ERROR_DENIED, S3_MEND_CREDENTIALS, false},
         {404, "NoIdeaWhat", ERROR_DENIED, S3_MEND_NONE, false},
@@ -146,7 +146,7 @@ static void an_answer_says_what_to_do(void **state)
         {403, "RequestTimeTooSkewed", ERROR_DENIED, S3_MEND_CLOCK, false},
         {403, "", ERROR_DENIED, S3_MEND_NONE, false},
         {400, "ExpiredToken", ERROR_DENIED, S3_MEND_CREDENTIALS, false},
-        {400, "", ERROR_DENIED, S3_MEND_CREDENTIALS, false},
+        {400, "", ERROR_DENIED, S3_MEND_NONE, false},
         {400, "AuthorizationHeaderMalformed", ERROR_DENIED, S3_MEND_REGION, false},
         {301, "", ERROR_DENIED, S3_MEND_REGION, false},
         {307, "TemporaryRedirect", ERROR_RETRY, S3_MEND_REGION, false},
