@@ -338,7 +338,7 @@ class Sockets(Case):
                               ("unix:relative?table=clicks", "absolute"),
                               (f"unix:{path}?table=clicks&mode=rw", "octal"),
                               (f"unix:{path}?table=clicks&owner=no-such-user", "no-such-user"),
-                              ("http:127.0.0.1:0?table=clicks", "http has no other keys")):
+                              ("http:127.0.0.1:0?table=clicks", "http has no other key")):
             result = self.lake.agent("run", "--listen", listen, code=USAGE)
             self.assertIn(words, result.err)
         with open(file, encoding="utf-8") as left:
