@@ -6,16 +6,16 @@
 #include "agent/commands.h"
 #include "agent/daemon.h"
 #include "agent/doors.h"
-#include "lib/objstore/objstore.h"
+#include "agent/parts.h"
 
 /* A warehouse of a kind that nobody knows is a mistake of usage, not a failure. */
-static int check_warehouse(const char *url, struct error *err)
+static int check_warehouse(const struct agent_config *config, struct error *err)
 {
     struct objstore *store = NULL;
-    if (url[0] == 0)
+    if (config->warehouse[0] == 0)
         return error_set(err, ERROR_INPUT,
                          "no warehouse: set it in the configuration or by --warehouse");
-    int rc = objstore_open(&store, url, NULL, err);
+    int rc = agent_store_open(&store, config, err);
     objstore_close(store);
     return rc == ERROR_INPUT ? rc : OK;
 }
@@ -23,7 +23,7 @@ static int check_warehouse(const char *url, struct error *err)
 int command_load_tables(const struct command_line *line, struct mapping_set *out, struct error *err)
 {
     const struct option_names *tables = &line->config.tables;
-    int rc = check_warehouse(line->config.warehouse, err);
+    int rc = check_warehouse(&line->config, err);
     if (rc != OK)
         return rc;
     rc = mapping_set_load(out, tables->names, tables->count, err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/commands.h"
+#include "agent/parts.h"
 #include "agent/doors.h"
 #include "lib/base/buf.h"
 #include "lib/json/json.h"
@@ -152,7 +153,7 @@ static int check_store(const struct agent_config *config, struct error *err)
 {
     struct objstore *store = NULL;
     struct buf key = {0};
-    int rc = objstore_open(&store, config->warehouse, NULL, err);
+    int rc = agent_store_open(&store, config, err);
     if (rc == OK) {
         key_of_probe(config->agent_id, &key);
         rc = objstore_probe(store, buf_cstr(&key), err);

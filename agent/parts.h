@@ -12,6 +12,10 @@
 #include "lib/objstore/objstore.h"
 #include "spool/spool.h"
 
+/* The warehouse; nobody is asked yet. */
+int agent_store_open(struct objstore **out, const struct agent_config *config,
+                     struct error *err) MUST_USE;
+
 struct agent_parts {
     struct objstore *store;
     struct spool *spool;

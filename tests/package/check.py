@@ -52,7 +52,7 @@ def help_of(name):
 
 def flags_of(text):
     """The flags that begin an entry of the help."""
-    return {flag for line in re.findall(r"^  (--[a-z-]+(?:, --[a-z-]+)*)", text, re.MULTILINE)
+    return {flag for line in re.findall(r"^  (--[a-z0-9-]+(?:, --[a-z0-9-]+)*)", text, re.MULTILINE)
             for flag in line.split(", ")}
 
 
