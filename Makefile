@@ -34,7 +34,7 @@ DEPS_agent := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shre
 DEPS_agent/gen := lib/base
 DEPS_cloud/catalog := lib/base lib/json lib/http_client lib/iceberg lib/objstore
 DEPS_cloud/door := lib/base lib/json lib/http lib/announce
-DEPS_cloud := lib/base lib/json lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
+DEPS_cloud := lib/base lib/json lib/http lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
 	cloud/catalog cloud/door
 MODULES := lib/base lib/json lib/http lib/http_client lib/xml lib/aws lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/avro lib/iceberg \
 	lib/objstore lib/announce spool uploader agent/input agent/capture agent/source agent/tail agent agent/gen cloud/catalog cloud/door cloud

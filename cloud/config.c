@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/base/owner.h"
+#include "lib/http/http.h"
 
 #define OPTION(kind, field, key, otherwise, min, max, help)                                        \
     {OPTION_##kind, offsetof(struct config, field), key, otherwise, min, max, help},
@@ -56,6 +57,20 @@ static int take_flag(void *context, const char *flag, const char *value, bool *k
     return OK;
 }
 
+/* Cloud Run's contract: listen on every address, at the port that $PORT names. */
+static int take_port(struct config *config, struct error *err)
+{
+    const char *port = getenv("PORT");
+    union http_place place;
+    if (*config->listen == 0 && port != NULL && *port != 0)
+        config->listen = arena_printf(&config->arena, "0.0.0.0:%s", port);
+    if (*config->listen != 0 && http_place_parse(config->listen, &place) == 0)
+        return error_set(err, ERROR_INPUT,
+                         "listen %s: no address; one looks like 127.0.0.1:8080 or [::]:8080",
+                         config->listen);
+    return OK;
+}
+
 static int config_finish(struct config *config, struct error *err)
 {
     if (*config->warehouse == 0)
@@ -72,7 +87,7 @@ static int config_finish(struct config *config, struct error *err)
         config->catalog_spec = arena_printf(&config->arena, "%s:%s", config->catalog_type, place);
     if (*config->ns == 0 || strpbrk(config->ns, "/\\ ") != NULL)
         return error_set(err, ERROR_INPUT, "namespace \"%s\" is none", config->ns);
-    return OK;
+    return take_port(config, err);
 }
 
 int config_parse(struct config *out, int argc, char **argv, struct error *err)

@@ -48,6 +48,8 @@ struct config {
     const char *rest_ca_file;
     int64_t rest_timeout_ms;
     int64_t interval_ms;
+    const char *listen; /* of serve; also by $PORT */
+    int64_t notify_pause_ms;
     int64_t file_age_ms;
     int64_t attempt_ms;
     int64_t announcements_max;

@@ -3,14 +3,24 @@
  * A turn here is one pass over the tables that are due, in their order. The two signals are
  * blocked all the time: one that came during a turn is pending at its end, and one that
  * comes during a pause ends it. So no handler runs and no flag is needed.
+ *
+ * A notice (cloud/door) ends a pause, too: its table is due at once, but not sooner than
+ * notify.pause after its last turn began, so that 2,000 agents' notices make one snapshot, and
+ * not at all while its turns fail: then back-off decides.
  */
 #include "cloud/serve.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
+#include "cloud/door/door.h"
 #include "cloud/result.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
@@ -19,8 +29,10 @@ enum { CEILING_MS = 60 * 1000, FIRST_CEILING_MS = 1000 };
 
 struct served {
     const char *table;
-    int64_t due_ms; /* monotonic */
+    int64_t begun_ms; /* monotonic: when its newest turn began */
+    int64_t due_ms;
     unsigned failures;
+    atomic_bool noticed; /* by the door's thread */
 };
 
 struct server {
@@ -32,6 +44,9 @@ struct server {
     size_t count;
     struct served *tables;
     sigset_t signals;
+    int signal_fd;
+    int notice_fd;
+    struct door *door; /* NULL: no port */
     uint64_t turns;
 };
 
@@ -53,11 +68,40 @@ static int64_t pause_of(const struct server *server, unsigned failures)
     return serve_pause_ms(failures, server->config->interval_ms, random);
 }
 
-/* True: one of the signals has come, now or while we waited. */
-static bool wait_is_over(const struct server *server, int64_t ms)
+/* By the door's thread. */
+static void notice_came(void *context, size_t table)
 {
-    struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (ms % 1000) * 1000000};
-    return sigtimedwait(&server->signals, NULL, &time) > 0;
+    struct server *server = context;
+    atomic_store(&server->tables[table].noticed, true);
+    eventfd_write(server->notice_fd, 1);
+}
+
+static void take_notices(struct server *server)
+{
+    eventfd_t ignored;
+    eventfd_read(server->notice_fd, &ignored);
+    for (size_t i = 0; i < server->count; i++) {
+        struct served *served = &server->tables[i];
+        int64_t soon_ms = served->begun_ms + server->config->notify_pause_ms;
+        if (!atomic_exchange(&served->noticed, false) || served->failures > 0)
+            continue;
+        if (served->begun_ms == 0 || soon_ms < served->due_ms)
+            served->due_ms = soon_ms;
+    }
+}
+
+/* True: one of the signals has come, now or while we waited. A notice ends the wait. */
+static bool wait_is_over(struct server *server, int64_t ms)
+{
+    struct pollfd fds[] = {{.fd = server->signal_fd, .events = POLLIN},
+                           {.fd = server->notice_fd, .events = POLLIN}};
+    if (poll(fds, 2, ms < INT_MAX ? (int)ms : INT_MAX) <= 0)
+        return false;
+    if (fds[1].revents != 0)
+        take_notices(server);
+    struct signalfd_siginfo ignored; /* taken: it must not end the process later */
+    return fds[0].revents != 0 &&
+           read(server->signal_fd, &ignored, sizeof ignored) == (ssize_t)sizeof ignored;
 }
 
 static bool is_to_stop(void)
@@ -73,6 +117,7 @@ static int server_open(struct server *server, struct error *err)
 {
     int rc = service_open(&server->service, server->config, err);
     server->opened = rc == OK;
+    door_closed(server->door, rc == OK ? NULL : err->text);
     if (rc == OK) {
         server->opened_once = true;
         server->open_failures = 0;
@@ -95,6 +140,43 @@ static void server_close(struct server *server)
     server->opened = false;
 }
 
+/* What the report grew by. */
+static struct door_turn turn_of(const struct commit_report *before,
+                                const struct commit_report *after, const char *error)
+{
+    return (struct door_turn){
+        .error = error,
+        .announcements = after->taken - before->taken,
+        .refused = after->refused - before->refused,
+        .missing = after->missing - before->missing,
+        .waiting = after->waiting - before->waiting,
+        .files = after->files - before->files,
+        .events = after->events - before->events,
+        .rows = after->rows - before->rows,
+        .bytes = after->bytes - before->bytes,
+        .lost_events = after->lost_events - before->lost_events,
+        .snapshots = after->snapshots - before->snapshots,
+        .swaps = after->attempts - before->attempts,
+        .alarms = after->alarms - before->alarms,
+    };
+}
+
+static int table_run(struct server *server, size_t table, int64_t start_ms,
+                     struct commit_report *report, struct error *err)
+{
+    struct served *served = &server->tables[table];
+    struct commit_report before = *report;
+    door_turn_begin(server->door, table);
+    served->begun_ms = clock_mono_ms(&clock_system);
+    int rc = commit_turn(&server->service.committer, &served->table, 1, report, err);
+    served->failures = rc == OK ? 0 : served->failures + 1;
+    served->due_ms =
+        (rc == OK ? start_ms : clock_mono_ms(&clock_system)) + pause_of(server, served->failures);
+    struct door_turn turn = turn_of(&before, report, rc == OK ? NULL : err->text);
+    door_turn_end(server->door, table, &turn);
+    return rc;
+}
+
 static void turn_run(struct server *server)
 {
     struct commit_report report = {0};
@@ -105,14 +187,10 @@ static void turn_run(struct server *server)
     int64_t slack_ms = server->config->interval_ms / 10;
     bool failed = false;
     for (size_t i = 0; i < server->count && !is_to_stop(); i++) {
-        struct served *served = &server->tables[i];
         struct error err;
-        if (served->due_ms > start_ms + slack_ms)
+        if (server->tables[i].due_ms > start_ms + slack_ms)
             continue;
-        int rc = commit_turn(&server->service.committer, &served->table, 1, &report, &err);
-        served->failures = rc == OK ? 0 : served->failures + 1;
-        served->due_ms = (rc == OK ? start_ms : clock_mono_ms(&clock_system)) +
-                         pause_of(server, served->failures) + (rc == OK ? 0 : err.retry_after_ms);
+        int rc = table_run(server, i, start_ms, &report, &err);
         if (rc != OK && !failed)
             first = err;
         failed = failed || rc != OK;
@@ -160,21 +238,48 @@ static int server_run(struct server *server, struct error *err)
     return OK;
 }
 
+static int door_run(struct server *server, struct error *err)
+{
+    const char **tables = memory_alloc(server->count, sizeof *tables);
+    for (size_t i = 0; i < server->count; i++)
+        tables[i] = server->tables[i].table;
+    struct door_options options = {.address = server->config->listen,
+                                   .warehouse = server->config->warehouse,
+                                   .tables = tables,
+                                   .table_count = server->count,
+                                   .clock = &clock_system,
+                                   .wake = notice_came,
+                                   .context = server};
+    int rc = options.address[0] != 0 ? door_open(&server->door, &options, err) : OK;
+    if (rc == OK)
+        rc = server_run(server, err);
+    server_close(server);
+    door_close(server->door);
+    free(tables);
+    return rc;
+}
+
 int serve(const struct config *config, const char *const *tables, size_t count, struct error *err)
 {
     struct server server = {.config = config, .count = count};
     sigset_t before;
     server.tables = memory_alloc(count, sizeof *server.tables);
     for (size_t i = 0; i < count; i++)
-        server.tables[i] = (struct served){.table = tables[i]};
+        server.tables[i].table = tables[i];
     sigemptyset(&server.signals);
     sigaddset(&server.signals, SIGTERM);
     sigaddset(&server.signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &server.signals, &before);
     /* Who reads the reports may go; the commits go on. */
     signal(SIGPIPE, SIG_IGN);
-    int rc = server_run(&server, err);
-    server_close(&server);
+    server.signal_fd = signalfd(-1, &server.signals, SFD_CLOEXEC);
+    server.notice_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc = server.signal_fd < 0 || server.notice_fd < 0 ? error_errno(err, "serve")
+                                                          : door_run(&server, err);
+    if (server.signal_fd >= 0)
+        close(server.signal_fd);
+    if (server.notice_fd >= 0)
+        close(server.notice_fd);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     free(server.tables);
     return rc;

@@ -9,7 +9,9 @@
  * Errors         only those of configuration end it (ERROR_INPUT at the first opening). A
  *                store or a catalog that is away is waited for, and opened anew; one that names
  *                a time (Retry-After) is not asked before it.
- * Threads        one; the two signals are blocked in it and taken between tables.
+ * Port           with `listen` cloud/door answers probes, metrics and notices.
+ * Threads        one for the turns, and the port's; the two signals are blocked in both and taken
+ *                between tables.
  */
 #ifndef CLOUD_SERVE_H
 #define CLOUD_SERVE_H

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Prometheus' own tool over what the agent tells and over the alerts that come with it."""
+"""Prometheus' own tool over what agent and commit service tell, and over the alerts that come along."""
 import glob
 import os
 import re
@@ -13,6 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 
 from lake import DONE, ROOT, until  # noqa: E402
+from test_port import PortCase  # noqa: E402
 from test_run import Case  # noqa: E402
 
 RULES = glob.glob(os.path.join(ROOT, "packaging", "prometheus", "*.rules.yaml"))
@@ -25,6 +26,14 @@ def promtool(*arguments, text=None):
     ran = subprocess.run([program, *arguments], input=text, stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, timeout=60, check=False)
     return ran.returncode, ran.stdout.decode("utf-8", "replace")
+
+
+class Service(PortCase):
+    def test_metrics_are_clean(self):
+        self.ingest("a")
+        self.serve()
+        until(lambda: self.metric('bidlake_turn_events_total{table="db.clicks"}') == 1, "a commit")
+        self.assertEqual(promtool("check", "metrics", text=self.ask("/metrics")[1].encode()), (0, ""))
 
 
 class Prometheus(Case):

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commit service's HTTP port: probes, metrics, and notices that bring a turn before its time."""
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import unittest
+
+from lake import BUILD, DONE, USAGE, Lake, end, until
+
+INBOX = "_bidlake/inbox/db.clicks/x/1.json"
+
+
+def s3_event(bucket, key):
+    return json.dumps({"Records": [{"eventName": "ObjectCreated:Put",
+                                    "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]})
+
+
+class PortCase(unittest.TestCase):
+    def setUp(self):
+        self.lake = Lake(tables="openrtb/clicks")
+        self.addCleanup(self.lake.__exit__)
+        self.lake.init()
+
+    def serve(self, *arguments, **how):
+        log = self.lake.path("log")
+        with open(log, "wb") as err:
+            process = subprocess.Popen(
+                [f"{BUILD}/bidlake-commit", "serve", "--interval", "1h", "--listen", "127.0.0.1:0",
+                 *self.lake.commit_flags(), *arguments], stderr=err, **how)
+        self.addCleanup(end, process)
+
+        def port():
+            with open(log, encoding="utf-8") as file:
+                found = re.search(r"address=\S+:(\d+)", file.read())
+            return int(found.group(1)) if found else None
+        self.port = until(port, "it listens")
+        return process
+
+    def ask(self, path, body=None, method=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method or ("GET" if body is None else "POST"), path, body)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
+
+    def metric(self, name):
+        for line in self.ask("/metrics")[1].splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[-1])
+        return None
+
+    def ingest(self, *keys):
+        lines = "".join(f'{{"id":"{key}","ts":1767225600000}}\n' for key in keys)
+        self.lake.ingest("clicks", "-", stdin=lines.encode())
+
+
+class Port(PortCase):
+    def test_probes(self):
+        process = self.serve()
+        until(lambda: self.ask("/readyz")[0] == 200, "ready")
+        self.assertEqual(self.ask("/readyz"), (200, "db.clicks: ok\ndb.dead_letters: ok\n"))
+        self.assertEqual(self.ask("/healthz"), (200, "ok\n"))
+        self.assertEqual(self.metric("bidlake_service_ready"), 1)
+        self.assertEqual(self.metric('bidlake_turn_turns_total{table="db.clicks",result="ok"}'), 1)
+        for path, method, status in (("/", "GET", 404), ("/v1/notify", "GET", 404),
+                                     ("/healthz", "PUT", 405), ("/metrics", "POST", 404)):
+            self.assertEqual(self.ask(path, method=method)[0], status, path)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=20), DONE)
+
+    def test_a_catalog_that_is_away_is_not_ready(self):
+        """A probe that says ready of a service that commits nothing hides the outage."""
+        self.serve("--interval", "1s")
+        until(lambda: self.ask("/readyz")[0] == 200, "ready")
+        os.rename(self.lake.catalog_path, self.lake.catalog_path + ".away")
+        until(lambda: self.ask("/readyz")[0] == 503, "not ready")
+        self.assertIn("catalog", self.ask("/readyz")[1])
+        self.assertEqual(self.ask("/healthz")[0], 200)  # a restart would not help
+        os.rename(self.lake.catalog_path + ".away", self.lake.catalog_path)
+        until(lambda: self.ask("/readyz")[0] == 200, "ready again", seconds=90)
+
+    def test_what_is_no_notice(self):
+        self.serve()
+        for body in ("", "x", "{}", '{"Records":[7]}'):
+            status, text = self.ask("/v1/notify", body)
+            self.assertEqual(status, 400, body)
+            self.assertNotEqual(text, "")
+        self.assertEqual(self.ask("/v1/notify", "x" * (2 << 20))[0], 413)
+        # Nothing below a file:// warehouse is in a bucket.
+        self.assertEqual(self.ask("/v1/notify", s3_event("b", INBOX))[0], 200)
+        self.assertEqual(self.metric('bidlake_notice_notices_total{result="ignored"}'), 1)
+        self.assertEqual(self.metric('bidlake_notice_notices_total{result="malformed"}'), 4)
+
+    def test_configuration(self):
+        for arguments, environment in ((("--listen", "nowhere"), {}),
+                                       ((), {"PORT": "80a"}),
+                                       (("--listen", "203.0.113.7:1"), {})):
+            result = subprocess.run(
+                [f"{BUILD}/bidlake-commit", "serve", *self.lake.commit_flags(), *arguments],
+                env={**os.environ, **environment}, capture_output=True, text=True, timeout=20)
+            self.assertEqual(result.returncode, USAGE, result.stderr)
+            self.assertIn("listen", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
