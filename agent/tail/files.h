@@ -47,6 +47,8 @@ struct tail_file {
     int64_t changed_at_ms; /* monotonic, when that was seen */
     int64_t look_at_ms;    /* monotonic; 0: only when it changes */
     int64_t gone_at_ms;    /* 0: the pattern finds it */
+    int64_t born_ns;       /* wall clock; 0: the file system does not say */
+    bool unsorted;         /* not known yet, changed, to be queued by that */
     int64_t doubt_at_ms;   /* since then it is a copy or a text of its own; 0: no doubt */
     uint64_t scan;         /* the last that found it */
     int fd;                /* -1: closed */

@@ -102,6 +102,11 @@ static bool stands(int fd, const struct tail_place *place)
     return got >= 0 && place_edge_is(place, slice_of(edge, (size_t)got));
 }
 
+bool origin_is_whole(const struct tail_file *original)
+{
+    return original->place.offset >= PLACE_EDGE && original->place.offset == original->size;
+}
+
 enum origin_sameness origin_compare(struct files *files, struct tail_file *original,
                                     struct slice text, uint64_t from)
 {
@@ -153,6 +158,7 @@ struct search {
     struct tail_file *best;
     bool unknown;   /* of the best: what it is shows later */
     bool shorter;   /* than the best's place */
+    bool longer;    /* than all of the best's file */
     bool doubtful;  /* another begins alike and goes on otherwise */
     bool not_known; /* too short to be told from another */
 };
@@ -178,28 +184,31 @@ static bool try_one(struct files *files, const struct tail_file *file,
     if (tail_file_gives(at))
         same = compare_plain(files, file, at);
     /* One that lost its name may have been replaced by what goes on behind it. */
-    if (same == SAMENESS_NO && (at->gone_at_ms == 0 || likeness == PLACE_SHORTER)) {
+    bool longer = same == SAMENESS_NO && likeness == PLACE_ALIKE && origin_is_whole(at);
+    if (same == SAMENESS_NO && !longer && (at->gone_at_ms == 0 || likeness == PLACE_SHORTER)) {
         search->doubtful = true;
         return true;
     }
     search->best = at;
     search->unknown = same != SAMENESS_YES;
     search->shorter = likeness == PLACE_SHORTER;
+    search->longer = longer && at->gone_at_ms == 0;
     return true;
 }
 
-/* Nothing is its original: but what is doubtful or too short gets a moment. */
-static enum origin of_none(const struct search *search, struct tail_file *file, int64_t now_ms)
+/* What goes on otherwise or is too short gets a moment: the other may follow. */
+static enum origin decide(const struct search *search, struct tail_file *file, int64_t now_ms)
 {
-    if (search->doubtful && file->doubt_at_ms == 0)
+    bool doubtful = search->doubtful || search->longer;
+    if (doubtful && file->doubt_at_ms == 0)
         file->doubt_at_ms = now_ms;
     int64_t until_ms = 0;
-    if (search->doubtful)
+    if (doubtful)
         until_ms = file->doubt_at_ms + DOUBT_MS;
     if (search->not_known && file->changed_at_ms + DOUBT_MS > until_ms)
         until_ms = file->changed_at_ms + DOUBT_MS;
     if (now_ms >= until_ms)
-        return ORIGIN_NONE;
+        return search->longer ? ORIGIN_BEHIND : ORIGIN_NONE;
     file->look_at_ms = until_ms;
     return ORIGIN_WAIT;
 }
@@ -215,12 +224,12 @@ enum origin origin_of_plain(struct files *files, struct tail_file *file, struct 
             return ORIGIN_FAULTY;
     }
     *original = search.best;
-    if (search.best == NULL)
-        return of_none(&search, file, now_ms);
+    if (search.best == NULL || (search.longer && !search.best->held))
+        return decide(&search, file, now_ms);
     bool gives = tail_file_gives(search.best);
     if (search.unknown)
         file->look_at_ms = now_ms + (search.best->compressed ? AGAIN_COMPRESSED_MS : AGAIN_MS);
-    if (search.shorter || gives)
+    if (search.shorter || (gives && !search.longer))
         return ORIGIN_COPY;
     if (!search.best->held)
         return ORIGIN_BEHIND;

@@ -5,7 +5,9 @@
  *
  * place.h says which known texts it may be of. When the file of such a text is still there,
  * it is read: a copy is never more than its original, so what goes on otherwise, or longer,
- * is a text of its own that begins alike, and is taken from its start. The original is
+ * is a text of its own that begins alike, and is taken from its start. Unless it begins with
+ * all of the other file, and that is too much to be an accident: then the other is the copy,
+ * which was only found first, and this one goes on behind it. The original is
  * believed only as far as its own place still stands in it: one that was truncated
  * meanwhile is looked at first.
  */
@@ -36,6 +38,9 @@ enum origin_sameness {
 /* Whether `text`, which stands at `from`, stands there in the original too, and no less. */
 enum origin_sameness origin_compare(struct files *files, struct tail_file *original,
                                     struct slice text, uint64_t from);
+
+/* All of it was taken, and is too much to stand in another file by accident. */
+bool origin_is_whole(const struct tail_file *original);
 
 /* Of texts that can't be read at will: the place furthest on, below `below`, that a text
  * with such a beginning may belong to; NULL: none. *shorter: the text ends before it. */

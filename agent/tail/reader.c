@@ -583,6 +583,13 @@ static void seek_next(struct reader *reader, int64_t now_ms)
     begin_compressed(reader, now_ms);
 }
 
+static void go_on_behind(struct reader *reader)
+{
+    take_over(reader, reader->original);
+    drop_taken(reader);
+    reader->phase = PHASE_LINES;
+}
+
 /* What `text` at `from` says of it while the original is still read itself. */
 static void judge_copy(struct reader *reader, struct slice text, uint64_t from, int64_t now_ms)
 {
@@ -591,7 +598,12 @@ static void judge_copy(struct reader *reader, struct slice text, uint64_t from, 
     if (tail_file_gives(original))
         same = origin_compare(reader->shared->files, original, text, from);
     /* One that lost its name may have been replaced by what goes on behind it. */
-    if (same == SAMENESS_NO && (original->gone_at_ms == 0 || from < reader->sought.offset)) {
+    bool holds = from == reader->sought.offset;
+    if (same == SAMENESS_NO && holds && original->gone_at_ms == 0 && origin_is_whole(original)) {
+        go_on_behind(reader);
+        return;
+    }
+    if (same == SAMENESS_NO && (original->gone_at_ms == 0 || !holds)) {
         seek_next(reader, now_ms);
         return;
     }
@@ -618,9 +630,7 @@ static void judge_original(struct reader *reader, struct slice edge, int64_t now
         judge_copy(reader, slice_of(reader->window.data + at, reader->window.len - at), offset,
                    now_ms);
     } else {
-        take_over(reader, reader->original);
-        drop_taken(reader);
-        reader->phase = PHASE_LINES;
+        go_on_behind(reader);
     }
 }
 

@@ -58,6 +58,37 @@ static void set_path(struct files *files, struct tail_file *file, const char *pa
     pthread_mutex_unlock(&files->lock);
 }
 
+static int64_t birth_of(const char *path)
+{
+    struct statx info;
+    if (statx(AT_FDCWD, path, 0, STATX_BTIME, &info) < 0 || (info.stx_mask & STATX_BTIME) == 0)
+        return 0;
+    return info.stx_btime.tv_sec * 1000000000 + info.stx_btime.tv_nsec;
+}
+
+static int by_birth(const void *one, const void *other)
+{
+    int64_t a = (*(struct tail_file *const *)one)->born_ns;
+    int64_t b = (*(struct tail_file *const *)other)->born_ns;
+    return (a > b) - (a < b);
+}
+
+/* A copy is younger than its original, which is to be read, and go on being read, first. */
+static void queue_by_birth(struct files *files)
+{
+    size_t count = 0;
+    struct tail_file **found = memory_alloc(files->count + 1, sizeof(struct tail_file *));
+    for (struct tail_file *file = files->all; file != NULL; file = file->next) {
+        if (file->unsorted)
+            found[count++] = file;
+        file->unsorted = false;
+    }
+    qsort(found, count, sizeof(struct tail_file *), by_birth);
+    for (size_t i = 0; i < count; i++)
+        files_queue(files, found[i]);
+    free(found);
+}
+
 static void note_found(struct files *files, const char *path, const struct stat *info,
                        int64_t now_ms)
 {
@@ -66,6 +97,7 @@ static void note_found(struct files *files, const char *path, const struct stat 
     if (file == NULL) {
         file = files_add(files, info->st_dev, info->st_ino);
         file->place.path_crc32c = path_crc32c;
+        file->born_ns = birth_of(path);
     }
     /* Two links to one file: the name it came with counts. */
     if (file->scan != files->scans || path_crc32c == file->place.path_crc32c) {
@@ -78,7 +110,10 @@ static void note_found(struct files *files, const char *path, const struct stat 
     pthread_mutex_lock(&files->lock);
     file->gone_at_ms = 0;
     pthread_mutex_unlock(&files->lock);
-    if (note_change(files, file, info, now_ms))
+    if (!note_change(files, file, info, now_ms))
+        return;
+    file->unsorted = file->place.offset == 0;
+    if (!file->unsorted)
         files_queue(files, file);
 }
 
@@ -95,6 +130,7 @@ static void look_at_pattern(struct files *files, int64_t now_ms)
         log_event(LOG_LEVEL_INFO, "tail", "no file yet", "pattern=\"%s\"", files->pattern);
     files->found_none = rc != 0;
     globfree(&found);
+    queue_by_birth(files);
 }
 
 void files_scan(struct files *files, int64_t now_ms)

@@ -114,6 +114,34 @@ class Copies(test_tail.Followed):
         self.taken(agent, "a.log")
         self.expect(agent, "a1", "a2", "a3", "a1", "a2", "b3")
 
+    def test_copy_that_was_found_first(self):
+        """What is more than all of it is its original, and goes on behind it; also compressed."""
+        names = [f"n{n}" for n in range(400)]
+        outside = self.lake.path("outside")
+        self.append("a.bak", *names[:200])
+        self.append(outside, *names[:300])
+        agent = self.start()
+        self.taken(agent, "a.bak")
+        os.rename(outside, self.file("a.log"))
+        self.taken(agent, "a.log")
+        self.write("a.log.1.gz", gzip.compress(text(*names)))
+        self.state(agent, "a.log.1.gz", "finished")
+        self.expect(agent, *names)
+
+    def test_original_comes_before_its_copy(self):
+        """Of two that are new, the older one: what is added to it is no text of its own then."""
+        names = [f"n{n}" for n in range(6)]
+        for letter in "abcdefgh":
+            self.append(f"{letter}.log", *(f"{letter}{name}" for name in names[:3]))
+            shutil.copyfile(self.file(f"{letter}.log"), self.file(f"{letter}.bak"))
+            self.append(f"{letter}.log", f"{letter}{names[3]}")
+        agent = self.start()
+        for letter in "abcdefgh":
+            self.taken(agent, f"{letter}.log")
+            self.append(f"{letter}.log", f"{letter}{names[4]}", f"{letter}{names[5]}")
+            self.taken(agent, f"{letter}.log")
+        self.expect(agent, *(f"{letter}{name}" for letter in "abcdefgh" for name in names))
+
     def test_compressed_that_begin_alike(self):
         """An hour's file each, with a header: beside the one that grows, and beside each other."""
         self.append("now.log", "head", "n1")
