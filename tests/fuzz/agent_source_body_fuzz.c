@@ -22,7 +22,7 @@ static bool is_blank(uint8_t c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static void check_place(const struct body *body, struct slice text, struct slice piece)
+static void check_place(struct body *body, struct slice text, struct slice piece)
 {
     uint32_t line = 1;
     uint32_t column = 1;
