@@ -114,6 +114,13 @@ readers: all $(INTEROP) ## foreign readers and writers over what single modules 
 	$(PYTHON) tests/interop/catalog_readers.py $(BUILD)/interop/catalog_make $(BUILD)/bidlake-table
 	@echo "3 suites of foreign readers passed, 0 failed"
 
+# The foreign programs lie in .cache/peers; those of Java want a JDK (17) and Maven.
+interop: all ## real servers: INTEROP_SCHEDULES=100 of faults over Apache's REST catalog, foreign readers
+	@packaging/install-dependencies.sh build test python
+	BIDLAKE_BUILD=$(BUILD) BIDLAKE_TEST_PATIENCE=$(or $(BIDLAKE_TEST_PATIENCE),4) \
+		$(PYTHON) tests/e2e/run.py $(wildcard $(CURDIR)/tests/interop/test_*.py)
+.PHONY: interop
+
 e2e: all $(BUILD)/crash/clock/jump.so ## the real programs, judged by PyIceberg, DuckDB and pyarrow
 	BIDLAKE_BUILD=$(BUILD) CLOCK_TOOLS=$(BUILD)/crash/clock $(PYTHON) tests/e2e/run.py
 

@@ -242,13 +242,13 @@ def difference(expected, found, names):
     return "\n".join(lines)
 
 
-def duck(iceberg=False):
-    """A DuckDB connection; with the Iceberg extension as its wheel brings it."""
+def duck(iceberg=False, more=()):
+    """A DuckDB connection; with the Iceberg extension as its wheel brings it, and `more`."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET threads = 1")
     if iceberg:
-        for name in ("avro", "iceberg"):
+        for name in ("avro", *more, "iceberg"):
             found = [path for folder in sys.path for path in
                      glob.glob(f"{folder}/duckdb_extension_{name}/extensions/*/*_extension")]
             if not found:

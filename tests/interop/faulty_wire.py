@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wire with faults between committers and a REST catalog: an HTTP proxy that decides for each
+request what becomes of it. What a fate stands for:
+
+  pass          forwarded, answered
+  before N      answered with status N, not forwarded (a gateway that refuses)
+  after N       forwarded, then answered with status N (a gateway that gave up waiting)
+  cut_before    the connection ends, nothing forwarded
+  cut_after     forwarded, then the connection ends (the answer is lost)
+  late          the connection ends; forwarded when release() says so
+  slow          held until the client gives up, then forwarded
+  twice_first   forwarded twice, the first answer given (a proxy that sends again)
+  twice_second  forwarded twice, the second answer given
+"""
+import collections
+import contextlib
+import http.client
+import http.server
+import select
+import socket
+import threading
+
+from lake import until
+
+DROPPED = {"connection", "keep-alive", "transfer-encoding", "host", "content-length", "expect"}
+Request = collections.namedtuple("Request", "method path fields body")
+FATES = [("pass",), ("before", 500), ("before", 502), ("before", 503), ("before", 504),
+         ("after", 500), ("after", 502), ("after", 503), ("after", 504), ("cut_before",),
+         ("cut_after",), ("late",), ("slow",), ("twice_first",), ("twice_second",)]
+
+
+def is_commit(method, path):
+    """POST .../namespaces/N/tables/T"""
+    return method == "POST" and "/tables/" in path
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def give(self, status, fields, body):
+        self.send_response_only(status)
+        for name, value in fields:
+            if name.lower() not in DROPPED:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def cut(self):
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def until_given_up(self):
+        """The client's timeout, not ours, ends this."""
+        readable, _, _ = select.select([self.connection], [], [], 30)
+        self.close_connection = True
+        assert readable
+
+    def handle_any(self):
+        with self.server.wire.one_under_way():
+            self.meet_fate()
+
+    def meet_fate(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        request = Request(self.command, self.path, self.headers.items(), body)
+        fate, *more = self.server.wire.fate_of(request)
+        forward = self.server.wire.forward
+        if fate == "before":
+            self.give(more[0], [], b"<html>no</html>")
+        elif fate == "after":
+            forward(request)
+            self.give(more[0], [], b"")
+        elif fate == "cut_before":
+            self.cut()
+        elif fate == "cut_after":
+            forward(request)
+            self.cut()
+        elif fate == "late":
+            self.server.wire.keep(request)
+            self.cut()
+        elif fate == "slow":
+            self.until_given_up()
+            forward(request)
+        else:
+            answer = forward(request)
+            if fate.startswith("twice"):
+                second = forward(request)
+                answer = answer if fate == "twice_first" else second
+            self.give(*answer)
+
+    do_GET = do_HEAD = do_POST = do_DELETE = handle_any
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True  # foreign readers in this process keep their connections open
+
+    def handle_error(self, request, client_address):
+        pass  # clients that have gone
+
+
+class Wire:
+    """Between `url` and the port of `target`. `commits` and `loads`: the fates to come, one a
+    request, after which all pass."""
+
+    def __init__(self, target):
+        self.target = target
+        self.lock = threading.Lock()
+        # under the lock
+        self.commits = collections.deque()
+        self.loads = collections.deque()
+        self.kept = []
+        self.under_way = 0
+        self.met = collections.Counter()  # fates that commits have had
+        self.statuses = collections.Counter()  # what the catalog answered to commits
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server.wire = self
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+    @contextlib.contextmanager
+    def one_under_way(self):
+        with self.lock:
+            self.under_way += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.under_way -= 1
+
+    def settle(self):
+        """Until all that clients gave up on has come to its end."""
+        until(lambda: self.under_way == 0, "requests under way")
+
+    def fate_of(self, request):
+        with self.lock:
+            if is_commit(request.method, request.path):
+                fate = self.commits.popleft() if self.commits else ("pass",)
+                self.met[fate[0]] += 1
+                return fate
+            if request.method == "GET" and "/tables/" in request.path and self.loads:
+                return self.loads.popleft()
+            return ("pass",)
+
+    def forward(self, request):
+        connection = http.client.HTTPConnection("127.0.0.1", self.target, timeout=60)
+        fields = {name: value for name, value in request.fields if name.lower() not in DROPPED}
+        connection.request(request.method, request.path, request.body or None, fields)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        if is_commit(request.method, request.path):
+            with self.lock:
+                self.statuses[answer.status] += 1
+        return answer.status, answer.getheaders(), body
+
+    def keep(self, request):
+        with self.lock:
+            self.kept.append(request)
+
+    def release(self):
+        """What was late arrives now, in any order; returns the catalog's answers."""
+        with self.lock:
+            kept, self.kept = self.kept, []
+        return [self.forward(request)[0] for request in reversed(kept)]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Foreign servers for the tests, by the scripts in peers/: installed where need be, started on a
+free port of loopback, ended by their id."""
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+
+from lake import PATIENCE, ROOT, duck, end  # noqa: E402
+
+PEERS = os.environ.get("BIDLAKE_PEERS", os.path.join(ROOT, ".cache", "peers"))
+
+
+def install(script):
+    path = os.path.join(HERE, "peers", script)
+    ran = subprocess.run([path, "install"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if ran.returncode != 0:
+        raise AssertionError(f"{script} install: {ran.stdout.decode()[-2000:]}")
+    return path
+
+
+def duck_with_http():
+    """DuckDB as it reads from servers."""
+    install("duckdb_httpfs.sh")
+    folder = os.path.join(PEERS, "python")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return duck(iceberg=True, more=["httpfs"])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(url):
+    """An HTTP server that says anything at all is there."""
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def die_with_parent():
+    """A run that is ended for its time leaves no server behind (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Peer:
+    """A script of peers/ that runs until close()."""
+
+    def __init__(self, script, arguments, ready_url, log, env=None, seconds=90):
+        path = install(script)
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen([path, "run", *map(str, arguments)], stdout=out,
+                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                            preexec_fn=die_with_parent,
+                                            env=dict(os.environ, **(env or {})))
+        deadline = time.monotonic() + seconds * PATIENCE
+        while not answers(ready_url):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.close()
+                with open(log, "rb") as out:
+                    raise AssertionError(f"{script} is not there: {out.read()[-3000:].decode()}")
+            time.sleep(0.05)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                end(self.process)
+
+
+class IcebergRest(Peer):
+    """Apache's; its own catalog file and the tables' metadata lie in `folder`."""
+
+    def __init__(self, folder, warehouse, properties=(), **how):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__("iceberg_rest.sh",
+                         [self.port, f"warehouse={warehouse}",
+                          f"uri=jdbc:sqlite:file:{folder}/peer.db", *properties],
+                         f"{self.url}/v1/config", f"{folder}/iceberg_rest.log", **how)
