@@ -130,10 +130,11 @@ void capture_apply(struct capture *capture, struct generation *generation)
         memory_resize(capture->totals, generation->table_count, sizeof *capture->totals);
     memset(capture->totals + before, 0,
            (generation->table_count - before) * sizeof *capture->totals);
-    tables_publish(capture, generation);
-    /* The epoch may be another one since it was prepared; its text has the same length. */
-    int rc = tables_name_streams(capture, &err);
+    /* The epoch may be another one since it was prepared; its text has the same length. Not the
+     * others' streams: a cut may be on its way under their names. */
+    int rc = tables_name_new(capture, generation, &err);
     ASSERT(rc == OK);
+    tables_publish(capture, generation);
     tables_sweep(capture);
     pthread_mutex_unlock(&capture->lock);
 }

@@ -172,8 +172,12 @@ void tables_free(struct generation *generation);
 void tables_free_names(struct capture *capture);
 /* Tells the spool which tables' records go first when it must drop some. */
 void tables_tell_priorities(const struct capture *capture, const struct generation *generation);
-/* Of the spool's epoch as it is now. capture.lock is held. */
+/* Of the spool's epoch as it is now; the committer's, who appends under these names. capture.lock
+ * is held. */
 int tables_name_streams(struct capture *capture, struct error *err) MUST_USE;
+/* Of a generation that is not published. */
+int tables_name_new(const struct capture *capture, struct generation *generation,
+                    struct error *err) MUST_USE;
 
 /* ---- intake.c ---- */
 

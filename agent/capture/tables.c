@@ -171,14 +171,20 @@ void tables_sweep(struct capture *capture)
     }
 }
 
+int tables_name_new(const struct capture *capture, struct generation *generation, struct error *err)
+{
+    int rc = OK;
+    for (size_t i = 0; rc == OK && i < generation->table_count; i++)
+        rc = name_stream(capture, &generation->tables[i], err);
+    return rc;
+}
+
 int tables_name_streams(struct capture *capture, struct error *err)
 {
     struct generation *generation = atomic_load(&capture->generation);
     int rc = OK;
-    for (; rc == OK && generation != NULL; generation = generation->older) {
-        for (size_t i = 0; rc == OK && i < generation->table_count; i++)
-            rc = name_stream(capture, &generation->tables[i], err);
-    }
+    for (; rc == OK && generation != NULL; generation = generation->older)
+        rc = tables_name_new(capture, generation, err);
     return rc;
 }
 
