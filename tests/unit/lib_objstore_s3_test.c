@@ -1,0 +1,729 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The S3 store against a server of the test's own, which plays a script: each request must be
+ * the next one in it, on a connection of its own. What a real server does is s3.py's to find. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/base/digest.h"
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+#include "lib/objstore/s3.h"
+#include "lib/objstore/s3_multipart.h"
+
+enum { STEPS_MAX = 16, BODY_MAX = 32 << 20, LARGE = 11 << 20 };
+
+struct step {
+    const char *expect; /* beginning of the request; NULL: the script is at its end */
+    const char *status; /* "200 OK"; NULL: closed without an answer */
+    const char *fields; /* each with CR LF; NULL: none */
+    const char *body;   /* NULL: none, and no length */
+};
+
+struct bench {
+    int listen_fd;
+    pthread_t thread;
+    char endpoint[64];
+    struct step steps[STEPS_MAX];
+    size_t heard_count;
+    struct buf heard[STEPS_MAX + 1]; /* requests, whole */
+    char complaint[300];
+    struct objstore *store;
+    struct error err;
+};
+
+static const char *test_getenv(const char *name)
+{
+    return strcmp(name, "AWS_ACCESS_KEY_ID") == 0       ? "AKTEST"
+           : strcmp(name, "AWS_SECRET_ACCESS_KEY") == 0 ? "verysecret"
+           : strcmp(name, "AWS_SESSION_TOKEN") == 0     ? "verytoken"
+                                                        : NULL;
+}
+
+static bool hear(int fd, struct buf *heard)
+{
+    static char bytes[65536];
+    buf_init(heard, BODY_MAX);
+    for (;;) {
+        const char *end = heard->len == 0 ? NULL : strstr(buf_cstr(heard), "\r\n\r\n");
+        if (end != NULL) {
+            const char *field = strstr(buf_cstr(heard), "Content-Length: ");
+            size_t body = field != NULL && field < end ? strtoul(field + 16, NULL, 10) : 0;
+            if (heard->len >= (size_t)(end - buf_cstr(heard)) + 4 + body)
+                return true;
+        }
+        ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+        if (n <= 0)
+            return false;
+        buf_put(heard, bytes, (size_t)n);
+    }
+}
+
+static void answer(int fd, const struct step *step)
+{
+    struct buf out = {0};
+    buf_printf(&out, "HTTP/1.1 %s\r\nConnection: close\r\n%s", step->status,
+               step->fields != NULL ? step->fields : "");
+    if (step->body != NULL)
+        buf_printf(&out, "Content-Length: %zu\r\n", strlen(step->body));
+    buf_printf(&out, "\r\n%s", step->body != NULL ? step->body : "");
+    for (size_t sent = 0; sent < out.len;) {
+        ssize_t n = send(fd, out.data + sent, out.len - sent, MSG_NOSIGNAL);
+        if (n <= 0)
+            break;
+        sent += (size_t)n;
+    }
+    buf_free(&out);
+}
+
+static void *serve(void *context)
+{
+    struct bench *bench = context;
+    for (;;) {
+        int fd = accept(bench->listen_fd, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        struct buf *heard = &bench->heard[bench->heard_count];
+        if (bench->heard_count < STEPS_MAX && hear(fd, heard)) {
+            const struct step *step = &bench->steps[bench->heard_count];
+            if (step->expect == NULL ||
+                strncmp(buf_cstr(heard), step->expect, strlen(step->expect)) != 0)
+                snprintf(bench->complaint, sizeof bench->complaint, "request %zu is %.100s, not %s",
+                         bench->heard_count, buf_cstr(heard),
+                         step->expect != NULL ? step->expect : "expected");
+            bench->heard_count++;
+            if (step->status != NULL && bench->complaint[0] == 0)
+                answer(fd, step);
+        }
+        close(fd);
+    }
+}
+
+static void bench_open(struct bench *bench)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    bench->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(bench->listen_fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(bench->listen_fd, 8), 0);
+    assert_int_equal(getsockname(bench->listen_fd, (struct sockaddr *)&address, &len), 0);
+    snprintf(bench->endpoint, sizeof bench->endpoint, "http://127.0.0.1:%d",
+             ntohs(address.sin_port));
+    assert_int_equal(pthread_create(&bench->thread, NULL, serve, bench), 0);
+    struct objstore_s3 s3 = {.region = "us-east-1",
+                             .endpoint = bench->endpoint,
+                             .part_bytes = S3_PART_BYTES_MIN,
+                             .concurrency = 1,
+                             .sse = "aws:kms",
+                             .kms_key_id = "key-1",
+                             .getenv = test_getenv};
+    struct objstore_options options = {.s3 = &s3};
+    assert_int_equal(objstore_open(&bench->store, "s3://lake/wh", &options, &bench->err), OK);
+}
+
+/* All of the script was played and nothing else was asked. */
+static void bench_close(struct bench *bench)
+{
+    size_t wanted = 0;
+    objstore_close(bench->store);
+    shutdown(bench->listen_fd, SHUT_RDWR);
+    pthread_join(bench->thread, NULL);
+    close(bench->listen_fd);
+    while (wanted < STEPS_MAX && bench->steps[wanted].expect != NULL)
+        wanted++;
+    if (bench->complaint[0] != 0)
+        fail_msg("%s", bench->complaint);
+    assert_int_equal(bench->heard_count, wanted);
+    assert_null(strstr(bench->err.text, "verysecret"));
+    assert_null(strstr(bench->err.text, "verytoken"));
+    for (size_t i = 0; i <= STEPS_MAX; i++)
+        buf_free(&bench->heard[i]);
+}
+
+static bool was_said(struct bench *bench, size_t request, const char *text)
+{
+    const char *heard = buf_cstr(&bench->heard[request]);
+    const char *end = strstr(heard, "\r\n\r\n");
+    const char *at = strstr(heard, text);
+    return at != NULL && at < end;
+}
+
+static int put(struct bench *bench, const char *text, enum put_condition condition)
+{
+    return objstore_put_bytes(bench->store, "a", slice_cstr(text), condition, &bench->err);
+}
+
+#define XML_ERROR(code) "<Error><Code>" code "</Code><Message>so it is</Message></Error>"
+#define PUT_A "PUT /lake/wh/a HTTP/1.1"
+#define HEAD_A "HEAD /lake/wh/a HTTP/1.1"
+#define GET_A "GET /lake/wh/a HTTP/1.1"
+#define DATE "Date: Sat, 21 Nov 2026 10:00:00 GMT\r\n"
+#define CRC_HELLO "x-amz-checksum-crc32c: mnG7TA==\r\n"
+
+/* The harm: a store that checks nothing, an object overwritten, a body anybody may change. */
+static void a_put_says_checksum_condition_and_key(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{PUT_A, "200 OK", NULL, ""}, {PUT_A, "200 OK", NULL, ""}}};
+    bench_open(&bench);
+    assert_int_equal(put(&bench, "hello", PUT_IF_ABSENT), OK);
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), OK);
+    assert_true(was_said(&bench, 0, CRC_HELLO));
+    assert_true(was_said(&bench, 0, "If-None-Match: *\r\n"));
+    assert_false(was_said(&bench, 1, "If-None-Match"));
+    assert_true(was_said(&bench, 0, "x-amz-security-token: verytoken\r\n"));
+    assert_true(was_said(&bench, 0, "x-amz-server-side-encryption: aws:kms\r\n"));
+    assert_true(was_said(&bench, 0, "x-amz-server-side-encryption-aws-kms-key-id: key-1\r\n"));
+    assert_true(was_said(&bench, 0,
+                         "x-amz-content-sha256: "
+                         "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b98"
+                         "24\r\n"));
+    assert_true(was_said(&bench, 0, "/us-east-1/s3/aws4_request"));
+    bench_close(&bench);
+}
+
+/* The harm: a loop that hammers a store, or gives up what would pass. None of these is sent
+ * again here. */
+static void each_status_is_an_answer(void **state)
+{
+    (void)state;
+    static const struct {
+        struct step step;
+        enum error_code code;
+        int64_t after_ms;
+    } rows[] = {
+        {{PUT_A, "503 Slow Down", "Retry-After: 7\r\n", XML_ERROR("SlowDown")}, ERROR_RETRY, 7000},
+        {{PUT_A, "503 Slow Down", NULL, "<html>no</html>"}, ERROR_RETRY, 0},
+        {{PUT_A, "429 Too Many", "Retry-After: x\r\n", ""}, ERROR_RETRY, 0},
+        {{PUT_A, "500 Oh", NULL, XML_ERROR("InternalError")}, ERROR_RETRY, 0},
+        {{PUT_A, "412 No", NULL, XML_ERROR("PreconditionFailed")}, ERROR_CONFLICT, 0},
+        {{PUT_A, "409 No", NULL, XML_ERROR("ConditionalRequestConflict")}, ERROR_RETRY, 0},
+        {{PUT_A, "403 No", NULL, XML_ERROR("AccessDenied")}, ERROR_DENIED, 0},
+        {{PUT_A, "403 No", NULL, XML_ERROR("SignatureDoesNotMatch")}, ERROR_DENIED, 0},
+        {{PUT_A, "404 No", NULL, XML_ERROR("NoSuchBucket")}, ERROR_DENIED, 0},
+        {{PUT_A, "400 No", NULL, XML_ERROR("BadDigest")}, ERROR_RETRY, 0},
+        {{PUT_A, "301 Away", "Location: http://evil.test/\r\n", ""}, ERROR_DENIED, 0},
+        {{PUT_A, "307 Away", "Location: http://evil.test/\r\n", ""}, ERROR_RETRY, 0},
+        {{PUT_A, "507 Full", NULL, ""}, ERROR_LIMIT, 0},
+        {{PUT_A, "403 No", NULL, "<!DOCTYPE a [<!ENTITY b 'c'>]><Error/>"}, ERROR_DENIED, 0},
+        {{PUT_A, NULL, NULL, NULL}, ERROR_RETRY, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct bench bench = {.steps = {rows[i].step}};
+        bench_open(&bench);
+        int rc = put(&bench, "hello", PUT_IF_ABSENT);
+        if (rc != (int)rows[i].code || bench.err.retry_after_ms != rows[i].after_ms)
+            fail_msg("row %zu: %d %s", i, rc, bench.err.text);
+        if (rows[i].step.status != NULL)
+            assert_int_equal(bench.err.cause, (int)strtol(rows[i].step.status, NULL, 10));
+        bench_close(&bench);
+    }
+}
+
+/* The harm: "403" and nothing to go by. */
+static void a_refusal_says_what_who_and_where_to_look(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{PUT_A, "403 Forbidden", "x-amz-request-id: R1\r\n",
+                                     "<Error><Code>AccessDenied</Code><Message>no\x1b[2J "
+                                     "way</Message></Error>"}}};
+    bench_open(&bench);
+    bench.steps[0].body =
+        "<Error><Code>AccessDenied</Code><Message>no &#xe9; way</Message></Error>";
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), ERROR_DENIED);
+    assert_string_equal(bench.err.text,
+                        "put a: PutObject in bucket lake: 403 AccessDenied (no ?? way); the right "
+                        "is missing; s3:PutObject of environment in us-east-1; request R1");
+    bench_close(&bench);
+}
+
+/* The harm: a bucket of another region is for ever out of reach, or a loop of redirects. */
+static void a_region_is_learned_once(void **state)
+{
+    (void)state;
+    struct bench bench = {
+        .steps = {{PUT_A, "301 Moved", "x-amz-bucket-region: eu-west-1\r\n",
+                   XML_ERROR("PermanentRedirect")},
+                  {PUT_A, "200 OK", NULL, ""},
+                  {PUT_A, "400 No", NULL,
+                   "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-2</Region>"
+                   "</Error>"},
+                  {PUT_A, "301 Moved", "x-amz-bucket-region: eu-west-3\r\n", ""},
+                  {PUT_A, "301 Moved", "x-amz-bucket-region: evil.test/?\r\n", ""}}};
+    bench_open(&bench);
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), OK);
+    assert_true(was_said(&bench, 0, "/us-east-1/s3/"));
+    assert_true(was_said(&bench, 1, "/eu-west-1/s3/"));
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), ERROR_DENIED);
+    assert_true(was_said(&bench, 2, "/eu-west-1/s3/")); /* kept */
+    assert_true(was_said(&bench, 3, "/eu-west-2/s3/"));
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), ERROR_DENIED);
+    bench_close(&bench);
+}
+
+/* The harm: an agent whose clock is off uploads nothing, for days. */
+static void the_clock_of_the_store_is_learned(void **state)
+{
+    (void)state;
+    char date[80];
+    char stamp[80];
+    time_t ahead = time(NULL) + 30 * 86400;
+    struct tm broken;
+    gmtime_r(&ahead, &broken);
+    broken.tm_hour = 12;
+    broken.tm_min = 0;
+    strftime(date, sizeof date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &broken);
+    strftime(stamp, sizeof stamp, "x-amz-date: %Y%m%dT%H", &broken);
+    struct bench bench = {
+        .steps = {{PUT_A, "403 No", date, XML_ERROR("RequestTimeTooSkewed")},
+                  {PUT_A, "200 OK", NULL, ""},
+                  {PUT_A, "403 No", "Date: never\r\n", XML_ERROR("RequestTimeTooSkewed")},
+                  {PUT_A, "403 No", date, XML_ERROR("RequestTimeTooSkewed")},
+                  {PUT_A, "403 No", date, XML_ERROR("RequestTimeTooSkewed")}}};
+    bench_open(&bench);
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), OK);
+    assert_false(was_said(&bench, 0, stamp));
+    assert_true(was_said(&bench, 1, stamp));
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), ERROR_DENIED);
+    assert_true(was_said(&bench, 2, stamp));
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), ERROR_DENIED); /* twice, no more */
+    bench_close(&bench);
+}
+
+/* The harm: a token that ran out between two renewals stops uploads. */
+static void credentials_that_ran_out_are_asked_for_anew_once(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{PUT_A, "400 No", NULL, XML_ERROR("ExpiredToken")},
+                                    {PUT_A, "200 OK", NULL, ""},
+                                    {PUT_A, "400 No", NULL, XML_ERROR("ExpiredToken")},
+                                    {PUT_A, "400 No", NULL, XML_ERROR("ExpiredToken")}}};
+    bench_open(&bench);
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), OK);
+    assert_int_equal(put(&bench, "hello", PUT_ALWAYS), ERROR_DENIED);
+    bench_close(&bench);
+}
+
+/* The harm: a bucket that is gone, or a proxy's page, is taken for an object that isn't there;
+ * then data files are built again, or committed tables look empty. */
+static void absence_is_only_what_says_so(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{HEAD_A, "404 No", DATE, NULL},
+                                    {GET_A, "404 No", DATE, XML_ERROR("NoSuchKey")},
+                                    {HEAD_A, "404 No", NULL, NULL},
+                                    {GET_A, "404 No", NULL, XML_ERROR("NoSuchBucket")},
+                                    {HEAD_A, "404 No", NULL, NULL},
+                                    {GET_A, "404 No", NULL, "<html>no such page</html>"},
+                                    {HEAD_A, "403 No", NULL, NULL},
+                                    {GET_A, "403 No", NULL, XML_ERROR("AccessDenied")},
+                                    {HEAD_A, "404 No", NULL, NULL}, /* it is put meanwhile */
+                                    {GET_A, "206 OK", "Content-Range: bytes 0-0/5\r\n", "h"},
+                                    {HEAD_A, "200 OK", CRC_HELLO "Content-Length: 5\r\n", NULL},
+                                    {HEAD_A, "503 No", NULL, NULL},
+                                    {GET_A, "404 No", DATE, XML_ERROR("NoSuchKey")},
+                                    {GET_A, "404 No", NULL, XML_ERROR("NoSuchBucket")}}};
+    struct objstore_info info;
+    struct buf bytes = {0};
+    bench_open(&bench);
+    assert_int_equal(objstore_head(bench.store, "a", &info, &bench.err), OK);
+    assert_false(info.found);
+    assert_int_equal(info.store_time_ms, 1795255200000);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(objstore_head(bench.store, "a", &info, &bench.err), ERROR_DENIED);
+    assert_int_equal(objstore_head(bench.store, "a", &info, &bench.err), OK);
+    assert_true(info.found && info.size == 5 && info.has_crc32c);
+    assert_int_equal(objstore_head(bench.store, "a", &info, &bench.err), ERROR_RETRY);
+    assert_int_equal(objstore_get(bench.store, "a", 9, &bytes, &info, &bench.err), OK);
+    assert_false(info.found);
+    assert_int_equal(objstore_get(bench.store, "a", 9, &bytes, &info, &bench.err), ERROR_DENIED);
+    bench_close(&bench);
+    buf_free(&bytes);
+}
+
+/* The harm: a checksum of parts, or none, taken for the object's: files are refused, or put
+ * under name after name. */
+static void without_a_checksum_the_object_is_summed(void **state)
+{
+    (void)state;
+    struct bench bench = {
+        .steps = {
+            {HEAD_A, "200 OK", "Content-Length: 5\r\nx-amz-checksum-crc32c: AAAAAA==-2\r\n", NULL},
+            {GET_A, "206 OK", "Content-Range: bytes 0-4/5\r\n", "hello"},
+            {HEAD_A, "200 OK", "Content-Length: 5\r\nx-amz-checksum-type: COMPOSITE\r\n" CRC_HELLO,
+             NULL},
+            {GET_A, "206 OK", "Content-Range: bytes 0-5/6\r\n", "hello!"}}};
+    struct objstore_info info;
+    bench_open(&bench);
+    assert_int_equal(objstore_head(bench.store, "a", &info, &bench.err), OK);
+    assert_true(info.has_crc32c);
+    assert_int_equal(info.crc32c, crc32c(0, slice_cstr("hello")));
+    assert_int_equal(objstore_head(bench.store, "a", &info, &bench.err), ERROR_RETRY);
+    bench_close(&bench);
+}
+
+static void odd_answers_to_get_are_found_out(void **state)
+{
+    (void)state;
+    static const char *const crc_wrong = "x-amz-checksum-crc32c: AAAAAA==\r\n";
+    struct bench bench = {
+        .steps = {{GET_A, "200 OK", NULL, "0123456789"},                       /* knows no ranges */
+                  {GET_A, "206 OK", "Content-Range: bytes 0-2/10\r\n", "012"}, /* another one */
+                  {GET_A, "206 OK", "Content-Range: bytes 2-4/3\r\n", "234"},
+                  {GET_A, "206 OK", NULL, "234"},
+                  {GET_A, "200 OK", crc_wrong, "hello"},
+                  {GET_A, "200 OK", "Content-Length: 10\r\n", NULL}, /* cut */
+                  {GET_A, "200 OK", NULL, "0123456789"}}};
+    struct objstore_info info;
+    struct buf bytes = {0};
+    bench_open(&bench);
+    assert_int_equal(objstore_get_range(bench.store, "a", 2, 3, &bytes, &info, &bench.err), OK);
+    assert_true(slice_is(buf_slice(&bytes), "234"));
+    assert_int_equal(info.size, 10);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(objstore_get_range(bench.store, "a", 2, 3, &bytes, &info, &bench.err),
+                         ERROR_RETRY);
+    assert_int_equal(objstore_get(bench.store, "a", 99, &bytes, &info, &bench.err), ERROR_RETRY);
+    assert_int_equal(objstore_get(bench.store, "a", 99, &bytes, &info, &bench.err), ERROR_RETRY);
+    assert_int_equal(objstore_get(bench.store, "a", 9, &bytes, &info, &bench.err), ERROR_LIMIT);
+    assert_true(slice_is(buf_slice(&bytes), "234"));
+    bench_close(&bench);
+    buf_free(&bytes);
+}
+
+/* ---- parts ---- */
+
+#define CREATE "POST /lake/wh/a?uploads="
+#define SWEEP "GET /lake?uploads="
+#define PART1 "PUT /lake/wh/a?partNumber=1&uploadId=u%2F1 "
+#define PART2 "PUT /lake/wh/a?partNumber=2&uploadId=u%2F1 "
+#define PART3 "PUT /lake/wh/a?partNumber=3&uploadId=u%2F1 "
+#define COMPLETE "POST /lake/wh/a?uploadId=u%2F1 "
+#define ABORT "DELETE /lake/wh/a?uploadId=u%2F1 "
+#define NO_UPLOADS                                                                                 \
+    {                                                                                              \
+        SWEEP, "403 No", NULL, XML_ERROR("AccessDenied")                                           \
+    }
+#define CREATED                                                                                    \
+    {                                                                                              \
+        CREATE, "200 OK", NULL,                                                                    \
+            "<InitiateMultipartUploadResult><UploadId>u/1</UploadId>"                              \
+            "</InitiateMultipartUploadResult>"                                                     \
+    }
+#define PARTS                                                                                      \
+    {PART1, "200 OK", "ETag: \"e1\"\r\n", ""}, {PART2, "200 OK", "ETag: \"e2\"\r\n", ""},          \
+    {                                                                                              \
+        PART3, "200 OK", "ETag: \"e3\"\r\n", ""                                                    \
+    }
+#define COMPLETED                                                                                  \
+    {                                                                                              \
+        COMPLETE, "200 OK", NULL, "  <CompleteMultipartUploadResult/>"                             \
+    }
+
+static int put_large(struct bench *bench, enum put_condition condition)
+{
+    uint8_t *bytes = memory_alloc(LARGE, 1);
+    int rc = objstore_put_bytes(bench->store, "a", slice_of(bytes, LARGE), condition, &bench->err);
+    free(bytes);
+    return rc;
+}
+
+static void large_bodies_go_in_parts(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {NO_UPLOADS,
+                                    {HEAD_A, "404 No", NULL, NULL},
+                                    {GET_A, "404 No", NULL, XML_ERROR("NoSuchKey")},
+                                    CREATED,
+                                    PARTS,
+                                    COMPLETED}};
+    bench_open(&bench);
+    assert_int_equal(put_large(&bench, PUT_IF_ABSENT), OK);
+    assert_true(was_said(&bench, 3, "x-amz-checksum-algorithm: CRC32C\r\n"));
+    assert_true(was_said(&bench, 3, "x-amz-checksum-type: FULL_OBJECT\r\n"));
+    assert_true(was_said(&bench, 3, "x-amz-server-side-encryption: aws:kms\r\n"));
+    assert_true(was_said(&bench, 4, "Content-Length: 5242880\r\n"));
+    assert_true(was_said(&bench, 6, "Content-Length: 1048576\r\n"));
+    assert_true(was_said(&bench, 4, "x-amz-checksum-crc32c: "));
+    assert_true(was_said(&bench, 7, "If-None-Match: *\r\n"));
+    assert_true(was_said(&bench, 7, "x-amz-checksum-type: FULL_OBJECT\r\n"));
+    const char *body = strstr(buf_cstr(&bench.heard[7]), "\r\n\r\n") + 4;
+    assert_non_null(
+        strstr(body, "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"));
+    assert_non_null(strstr(body, "<PartNumber>3</PartNumber>"));
+    assert_non_null(strstr(body, "e3"));
+    assert_null(strstr(body, "<PartNumber>4"));
+    bench_close(&bench);
+}
+
+/* The harm: 10 GB sent again for one part; parts of a failed upload paid for, for ever. */
+static void parts_are_tried_again_and_what_fails_is_aborted(void **state)
+{
+    (void)state;
+    static const struct step busy = {PART1, "500 Oh", NULL, XML_ERROR("InternalError")};
+    struct bench bench = {.steps = {NO_UPLOADS,
+                                    CREATED,
+                                    busy,
+                                    {PART1, NULL, NULL, NULL},
+                                    PARTS,
+                                    COMPLETED,
+                                    CREATED,
+                                    busy,
+                                    busy,
+                                    busy,
+                                    {ABORT, "204 No Content", NULL, NULL}}};
+    bench_open(&bench);
+    assert_int_equal(put_large(&bench, PUT_ALWAYS), OK);
+    assert_int_equal(put_large(&bench, PUT_ALWAYS), ERROR_RETRY);
+    assert_non_null(strstr(bench.err.text, "part 1 of 3"));
+    bench_close(&bench);
+}
+
+/* The harm: a file that is there is put again, or one that isn't is announced. */
+static void the_end_of_an_upload_is_heard_or_found_out(void **state)
+{
+    (void)state;
+    /* CRC32C of 11 MiB of zeros */
+    uint8_t *zeros = memory_alloc(LARGE, 1);
+    char field[S3_CRC_FIELD_SIZE];
+    char there[200];
+    s3_crc_field(crc32c(0, slice_of(zeros, LARGE)), field);
+    snprintf(there, sizeof there, "Content-Length: %d\r\n%s\r\n", LARGE, field);
+    free(zeros);
+    const struct step gone = {COMPLETE, "404 No", NULL, XML_ERROR("NoSuchUpload")};
+    const struct step aborted = {ABORT, "404 No", NULL, XML_ERROR("NoSuchUpload")};
+    struct {
+        struct step steps[8];
+        int rc;
+    } ends[] = {
+        {{{COMPLETE, NULL, NULL, NULL}, gone, {HEAD_A, "200 OK", there, NULL}}, OK},
+        {{{COMPLETE, "200 OK", NULL, XML_ERROR("InternalError")}, COMPLETED}, OK},
+        {{gone, {HEAD_A, "200 OK", "Content-Length: 1\r\n" CRC_HELLO, NULL}, aborted}, ERROR_RETRY},
+        {{{COMPLETE, "412 No", NULL, XML_ERROR("PreconditionFailed")}, aborted}, ERROR_CONFLICT},
+        {{{COMPLETE, "409 No", NULL, XML_ERROR("ConditionalRequestConflict")}, aborted},
+         ERROR_RETRY},
+        {{{COMPLETE, "200 OK", NULL, XML_ERROR("AccessDenied")}, aborted}, ERROR_DENIED},
+    };
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct bench bench = {.steps = {NO_UPLOADS, CREATED, PARTS}};
+        memcpy(bench.steps + 5, ends[i].steps, sizeof ends[i].steps);
+        bench_open(&bench);
+        int rc = put_large(&bench, PUT_ALWAYS);
+        if (rc != ends[i].rc)
+            fail_msg("end %zu: %d %s", i, rc, bench.err.text);
+        bench_close(&bench);
+    }
+}
+
+#define OURS "0123456789abcdef0123456789abcdef-0-9-1.parquet"
+#define UPLOAD(key, id, at)                                                                        \
+    "<Upload><Key>" key "</Key><UploadId>" id "</UploadId><Initiated>" at "</Initiated></Upload>"
+
+/* The harm: somebody else's upload is taken from under them. */
+static void only_old_uploads_of_our_files_are_swept(void **state)
+{
+    (void)state;
+    struct bench bench = {
+        .steps = {{SWEEP "&encoding-type=url&prefix=wh%2F HTTP", "200 OK", DATE,
+                   "<ListMultipartUploadsResult><EncodingType>url</EncodingType>" UPLOAD(
+                       "wh/t/data/d%3D1/" OURS, "old", "2026-11-20T09:00:00.000Z")
+                       UPLOAD("wh/t/data/" OURS, "young", "2026-11-20T11:00:00.000Z") UPLOAD(
+                           "wh/t/data/theirs.parquet", "foreign", "2020-01-01T00:00:00.000Z")
+                           UPLOAD("other/" OURS, "elsewhere", "2020-01-01T00:00:00.000Z")
+                               UPLOAD("wh/" OURS, "no time", "") "</ListMultipartUploadsResult>"},
+                  {"DELETE /lake/wh/t/data/d%3D1/" OURS "?uploadId=old ", "204 Gone", NULL, NULL},
+                  CREATED,
+                  PARTS,
+                  COMPLETED}};
+    bench_open(&bench);
+    assert_int_equal(put_large(&bench, PUT_ALWAYS), OK);
+    bench_close(&bench);
+}
+
+static void plans_keep_the_limits(void **state)
+{
+    (void)state;
+    static const uint64_t mib = 1 << 20;
+    static const uint64_t sizes[] = {0,         1,          32 << 20,        (32 << 20) + 1,
+                                     100000001, 5000000000, 200000000000000, 5497558138880};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct s3_plan plan = s3_plan_parts(sizes[i], 16 * mib);
+        assert_in_range(plan.count, 1, S3_PARTS_MAX);
+        assert_true(plan.count == 1 || plan.part_bytes >= 16 * mib);
+        assert_true(plan.count == 1 || (plan.part_bytes * (plan.count - 1) < sizes[i] &&
+                                        plan.part_bytes * plan.count >= sizes[i]));
+        assert_int_equal(plan.count == 1, sizes[i] <= 32 * mib);
+    }
+}
+
+/* ---- lists, copies, probes ---- */
+
+#define CONTENTS(key) "<Contents><Key>" key "</Key><Size>3</Size></Contents>"
+#define PAGE(more, contents)                                                                       \
+    "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>" more                         \
+    "</IsTruncated>" contents "</ListBucketResult>"
+#define LIST "GET /lake?list-type=2&encoding-type=url&max-keys="
+
+static void lists_go_on_behind_the_last_key(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{LIST "11&prefix=wh%2Fd%2F HTTP", "200 OK", NULL,
+                                     PAGE("true", CONTENTS("wh/d/a%20b+%2B%C3%A9")
+                                                      CONTENTS("wh/d/b//c") CONTENTS("wh/d/c/"))},
+                                    {LIST "10&prefix=wh%2Fd%2F&start-after=wh%2Fd%2Fc%2F HTTP",
+                                     "200 OK", NULL, PAGE("false", CONTENTS("wh/d/z"))}}};
+    struct objstore_list list;
+    bench_open(&bench);
+    assert_int_equal(objstore_list(bench.store, "d/", NULL, 10, &list, &bench.err), OK);
+    assert_int_equal(list.count, 2);
+    assert_string_equal(list.entries[0].key, "d/a b +\xc3\xa9");
+    assert_string_equal(list.entries[1].key, "d/z");
+    assert_false(list.more);
+    objstore_list_free(&list);
+    bench_close(&bench);
+}
+
+/* The harm: an inbox that looks empty, objects of others, a loop that never ends. */
+static void odd_lists_are_errors(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {
+        "",
+        "<html/>",
+        "<ListBucketResult>",
+        PAGE("true", ""),
+        PAGE("false", CONTENTS("wh/d/b") CONTENTS("wh/d/a")),
+        PAGE("false", CONTENTS("wh/d/b") CONTENTS("wh/d/b")),
+        PAGE("false", CONTENTS("elsewhere/d/b")),
+        PAGE("false", CONTENTS("wh/d/%zz")),
+        PAGE("false", CONTENTS("wh/d/a%00b")),
+        PAGE("false", "<Contents><Key>wh/d/a</Key><Size>-1</Size></Contents>"),
+        PAGE("false", "<Contents><Size>1</Size></Contents>"),
+    };
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        struct bench bench = {.steps = {{LIST, "200 OK", NULL, bodies[i]}}};
+        struct objstore_list list;
+        bench_open(&bench);
+        if (objstore_list(bench.store, "d/", NULL, 10, &list, &bench.err) != ERROR_RETRY)
+            fail_msg("taken: %s", bodies[i]);
+        bench_close(&bench);
+    }
+    struct bench bench = {
+        .steps = {{LIST, "200 OK", NULL, PAGE("false", CONTENTS("wh/d/a"))}}}; /* goes back */
+    struct objstore_list list;
+    bench_open(&bench);
+    assert_int_equal(objstore_list(bench.store, "d/", "d/b", 10, &list, &bench.err), ERROR_RETRY);
+    bench_close(&bench);
+}
+
+#define HEAD_B "HEAD /lake/wh/b HTTP/1.1"
+#define GET_B "GET /lake/wh/b HTTP/1.1"
+#define PUT_B "PUT /lake/wh/b HTTP/1.1"
+
+static void copies_ask_before_and_know_stores_without_the_condition(void **state)
+{
+    (void)state;
+    static const struct step absent[] = {{HEAD_B, "404 No", NULL, NULL},
+                                         {GET_B, "404 No", NULL, XML_ERROR("NoSuchKey")}};
+    static const struct step source = {HEAD_A, "200 OK", "Content-Length: 5\r\n" CRC_HELLO, NULL};
+    struct bench bench = {.steps = {{HEAD_B, "200 OK", "Content-Length: 5\r\n" CRC_HELLO, NULL},
+                                    absent[0],
+                                    absent[1],
+                                    source,
+                                    {PUT_B, "501 No", NULL, XML_ERROR("NotImplemented")},
+                                    {PUT_B, "200 OK", NULL, "<CopyObjectResult/>"},
+                                    absent[0],
+                                    absent[1],
+                                    source,
+                                    {PUT_B, "200 OK", NULL, XML_ERROR("InternalError")}}};
+    bench_open(&bench);
+    assert_int_equal(objstore_copy(bench.store, "a", "b", PUT_IF_ABSENT, &bench.err),
+                     ERROR_CONFLICT);
+    assert_int_equal(objstore_copy(bench.store, "a", "b", PUT_IF_ABSENT, &bench.err), OK);
+    assert_true(was_said(&bench, 4, "x-amz-copy-source: /lake/wh/a\r\n"));
+    assert_true(was_said(&bench, 4, "If-None-Match: *\r\n"));
+    assert_false(was_said(&bench, 5, "If-None-Match"));
+    assert_int_equal(objstore_copy(bench.store, "a", "b", PUT_IF_ABSENT, &bench.err), ERROR_RETRY);
+    bench_close(&bench);
+}
+
+/* The harm: two agents' files share a name. */
+static void a_store_that_ignores_the_condition_is_refused(void **state)
+{
+    (void)state;
+    struct bench bench = {
+        .steps = {{PUT_A, "200 OK", NULL, ""},
+                  {PUT_A, "200 OK", NULL, ""},
+                  {"DELETE /lake/wh/a ", "204 Gone", NULL, NULL},
+                  {PUT_A, "200 OK", NULL, ""},
+                  {PUT_A, "412 No", NULL, XML_ERROR("PreconditionFailed")},
+                  {"DELETE /lake/wh/a ", "403 No", NULL, XML_ERROR("AccessDenied")}}};
+    bench_open(&bench);
+    assert_int_equal(objstore_probe(bench.store, "a", &bench.err), ERROR_INPUT);
+    assert_int_equal(objstore_probe(bench.store, "a", &bench.err), OK);
+    bench_close(&bench);
+}
+
+static void settings_that_can_not_be_are_refused(void **state)
+{
+    (void)state;
+    static const struct objstore_s3 bad[] = {
+        {.endpoint = "store.test"},
+        {.path_style = "maybe"},
+        {.region = "a b"},
+        {.part_bytes = 1 << 20},
+        {.kms_key_id = "key"},
+        {.sse = "a\r\nEvil: b"},
+        {.endpoint = "http://a/b/c"},
+        {.sse = "AES256", .kms_key_id = "key"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct objstore_s3 s3 = bad[i];
+        struct objstore_options options = {.s3 = &s3};
+        struct objstore *store = NULL;
+        struct error err;
+        s3.getenv = test_getenv;
+        if (objstore_open(&store, "s3://lake", &options, &err) != ERROR_INPUT)
+            fail_msg("settings %zu are taken", i);
+        assert_null(store);
+    }
+}
+
+int main(void)
+{
+    log_set_level(LOG_LEVEL_ERROR);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_put_says_checksum_condition_and_key),
+        cmocka_unit_test(each_status_is_an_answer),
+        cmocka_unit_test(a_refusal_says_what_who_and_where_to_look),
+        cmocka_unit_test(a_region_is_learned_once),
+        cmocka_unit_test(the_clock_of_the_store_is_learned),
+        cmocka_unit_test(credentials_that_ran_out_are_asked_for_anew_once),
+        cmocka_unit_test(absence_is_only_what_says_so),
+        cmocka_unit_test(without_a_checksum_the_object_is_summed),
+        cmocka_unit_test(odd_answers_to_get_are_found_out),
+        cmocka_unit_test(large_bodies_go_in_parts),
+        cmocka_unit_test(parts_are_tried_again_and_what_fails_is_aborted),
+        cmocka_unit_test(the_end_of_an_upload_is_heard_or_found_out),
+        cmocka_unit_test(only_old_uploads_of_our_files_are_swept),
+        cmocka_unit_test(plans_keep_the_limits),
+        cmocka_unit_test(lists_go_on_behind_the_last_key),
+        cmocka_unit_test(odd_lists_are_errors),
+        cmocka_unit_test(copies_ask_before_and_know_stores_without_the_condition),
+        cmocka_unit_test(a_store_that_ignores_the_condition_is_refused),
+        cmocka_unit_test(settings_that_can_not_be_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
