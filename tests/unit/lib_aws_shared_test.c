@@ -9,19 +9,27 @@ static void profiles_are_found_in_both_files(void **state)
 {
     (void)state;
     struct bench bench;
-    home_write(".aws/credentials", "# keys\n[default]\naws_access_key_id = AKIDDEFAULT\n"
+    home_write(".aws/credentials", "# keys\n[default]\naws_access_key_id = AKIDOLD\n"
+                                   "AWS_ACCESS_KEY_ID = AKIDDEFAULT\naws_session_token =\n"
                                    "aws_secret_access_key=hush ; comment\n\n"
                                    "[other]\naws_access_key_id=AKIDOTHER\r\n"
                                    "aws_secret_access_key=hush\r\naws_session_token=tok\r\n");
-    home_write(".aws/config", "[default]\naws_access_key_id = AKIDCONFIG\ns3 =\n  region = no\n"
-                              "[profile \"third one\"]\n  aws_access_key_id = AKIDTHIRD\n"
-                              "  aws_secret_access_key = hush\n  region = eu-north-1\n"
-                              "[other]\naws_access_key_id = AKIDWRONG\n");
+    home_write(
+        ".aws/config",
+        "[default]\naws_access_key_id = AKIDCONFIG\nregion = us-west-2\ns3 =\n  region = no\n"
+        "[profile \"third one\"]\n  aws_access_key_id = AKIDTHIRD\n"
+        "  aws_secret_access_key = hush\n  region = eu-north-1\n"
+        "[other]\naws_access_key_id = AKIDWRONG\n");
     start(&bench, (struct aws_provider_options){0});
     assert_int_equal(bench_get(&bench), OK);
     assert_key(&bench, "AKIDDEFAULT");
     assert_string_equal(bench.got.secret, "hush");
+    assert_null(bench.got.token);
     assert_kind(&bench, "profile default");
+    char region[AWS_REGION_SIZE];
+    env_set("AWS_REGION", NULL);
+    assert_int_equal(aws_provider_region(bench.provider, region, &bench.err), OK);
+    assert_string_equal(region, "us-west-2");
     stop(&bench);
     server_free(&server);
 
@@ -42,7 +50,6 @@ static void profiles_are_found_in_both_files(void **state)
     server_free(&server);
 
     /* By name: whatever the environment holds. */
-    char region[AWS_REGION_SIZE];
     env_set("AWS_ACCESS_KEY_ID", "AKIDENV");
     env_set("AWS_SECRET_ACCESS_KEY", "hush");
     env_set("AWS_PROFILE", "third one");
@@ -208,6 +215,33 @@ static void roles_are_taken_one_by_the_other(void **state)
     }
 }
 
+/* The harm: a port that no client sends is signed, and every request is refused. The server plays
+ * a proxy here, so that the port need not be its own; and link-local services never see it. */
+static void a_usual_port_is_not_signed(void **state)
+{
+    (void)state;
+    struct bench bench;
+    home_write(".aws/config", "[profile p]\nrole_arn = r\nsource_profile = p\n"
+                              "aws_access_key_id = A\naws_secret_access_key = b\n");
+    route_set(0, "POST http://sts.invalid", 200,
+              STS("AssumeRole", "ASIA1", "2026-11-21T10:08:07Z"));
+    server = (struct server){.answer = answer_routes};
+    server_start(&server);
+    bench_open_by(&bench,
+                  (struct aws_provider_options){
+                      .profile = "p", .sts_url = "http://sts.invalid:80", .imds_url = NOBODY},
+                  server.url);
+    assert_int_equal(bench_get(&bench), OK);
+    assert_key(&bench, "ASIA1");
+    char region[AWS_REGION_SIZE];
+    env_set("AWS_REGION", NULL);
+    assert_int_equal(aws_provider_region(bench.provider, region, &bench.err), ERROR_DENIED);
+    stop(&bench);
+    assert_signed(request_of("RoleArn=r"), "A", "b", NULL);
+    assert_int_equal(atomic_load(&server.requests), 1);
+    server_free(&server);
+}
+
 static void a_profile_may_name_a_token(void **state)
 {
     (void)state;
@@ -222,6 +256,7 @@ static void a_profile_may_name_a_token(void **state)
     assert_key(&bench, "ASIA1");
     stop(&bench);
     assert_heard("WebIdentityToken=a.token\n");
+    assert_int_equal(atomic_load(&server.requests), 1);
     server_free(&server);
     free(config);
 }
@@ -350,6 +385,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(profiles_are_found_in_both_files, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_with_a_profile_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(roles_are_taken_one_by_the_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_usual_port_is_not_signed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_profile_may_name_a_token, setup, teardown),
         cmocka_unit_test_setup_teardown(a_clock_that_is_off_does_no_harm, setup, teardown),
         cmocka_unit_test_setup_teardown(a_process_prints_credentials, setup, teardown),

@@ -174,15 +174,22 @@ struct bench {
     struct error err;
 };
 
-static inline void bench_open(struct bench *bench, struct aws_provider_options options)
+/* By a proxy; "": none. */
+static inline void bench_open_by(struct bench *bench, struct aws_provider_options options,
+                                 const char *proxy)
 {
     *bench = (struct bench){0};
-    struct http_client_options http = {.proxy = ""};
+    struct http_client_options http = {.proxy = proxy};
     assert_int_equal(http_client_open(&bench->http, &http, &bench->err), OK);
     options.http = bench->http;
     options.clock = &test_clock;
     options.getenv = test_getenv;
     assert_int_equal(aws_provider_open(&bench->provider, &options, &bench->err), OK);
+}
+
+static inline void bench_open(struct bench *bench, struct aws_provider_options options)
+{
+    bench_open_by(bench, options, "");
 }
 
 static inline int bench_get(struct bench *bench)
