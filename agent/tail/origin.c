@@ -12,6 +12,7 @@ enum {
     AGAIN_MS = 1000,
     AGAIN_COMPRESSED_MS = 10000,
     PIECE = 4096,
+    ACCIDENT_LINES = 4, /* fewer may be a header, or what a program says first */
 };
 
 /* As many bytes as there are, up to `len`; -1: errno. */
@@ -104,7 +105,9 @@ static bool stands(int fd, const struct tail_place *place)
 
 bool origin_is_whole(const struct tail_file *original)
 {
-    return original->place.offset >= PLACE_EDGE && original->place.offset == original->size;
+    const struct tail_place *place = &original->place;
+    return (place->offset >= PLACE_EDGE || place->at.line >= ACCIDENT_LINES) &&
+           place->offset == original->size;
 }
 
 enum origin_sameness origin_compare(struct files *files, struct tail_file *original,

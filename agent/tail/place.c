@@ -6,7 +6,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/digest.h"
 
-enum { VERSION = 2, FLAG_ENDED = 1, FLAG_SKIPPING = 2, FLAG_GONE = 4, HEAD_AT = 48 };
+enum { VERSION = 2, FLAG_ENDED = 1, FLAG_SKIPPING = 2, HEAD_AT = 48 };
 
 _Static_assert(PLACE_SIZE == HEAD_AT + 4 * (3 + PLACE_STEPS + PLACE_LINES),
                "what place_encode writes");
@@ -77,9 +77,8 @@ static bool head_decode(const uint8_t *bytes, uint64_t offset, struct place_head
 void place_encode(const struct tail_place *place, uint8_t out[PLACE_SIZE])
 {
     put_u32le(out, VERSION);
-    put_u32le(out + 4, (place->ended ? FLAG_ENDED : 0U) |
-                           (place->at.skipping ? FLAG_SKIPPING : 0U) |
-                           (place->gone ? FLAG_GONE : 0U));
+    put_u32le(out + 4,
+              (place->ended ? FLAG_ENDED : 0U) | (place->at.skipping ? FLAG_SKIPPING : 0U));
     put_u64le(out + 8, place->offset);
     put_u64le(out + 16, place->at.line);
     put_u64le(out + 24, place->file_size);
@@ -93,14 +92,13 @@ bool place_decode(struct slice bytes, struct tail_place *out)
 {
     *out = (struct tail_place){0};
     if (bytes.len != PLACE_SIZE || get_u32le(bytes.data) != VERSION ||
-        get_u32le(bytes.data + 4) > (FLAG_ENDED | FLAG_SKIPPING | FLAG_GONE))
+        get_u32le(bytes.data + 4) > (FLAG_ENDED | FLAG_SKIPPING))
         return false;
     uint32_t flags = get_u32le(bytes.data + 4);
     struct tail_place place = {.offset = get_u64le(bytes.data + 8),
                                .at.line = get_u64le(bytes.data + 16),
                                .at.skipping = (flags & FLAG_SKIPPING) != 0,
                                .ended = (flags & FLAG_ENDED) != 0,
-                               .gone = (flags & FLAG_GONE) != 0,
                                .file_size = get_u64le(bytes.data + 24),
                                .stored_at_ms = (int64_t)get_u64le(bytes.data + 32),
                                .path_crc32c = get_u32le(bytes.data + 40),

@@ -49,7 +49,6 @@ struct tail_place {
     uint64_t offset;        /* of the plain text: all before it was taken */
     struct line_place at;   /* lines before it */
     bool ended;             /* a compressed file that was read to its end */
-    bool gone;              /* a plain one that was read to its end after it was gone */
     uint64_t file_size;     /* of the file itself, then */
     int64_t stored_at_ms;   /* wall clock */
     uint32_t path_crc32c;   /* of the name the text was first seen under */
@@ -57,7 +56,7 @@ struct tail_place {
     struct place_head head; /* of what is before offset */
 };
 
-/* version 2, flags (1 ended, 2 skipping, 4 gone), offset, line, file_size, stored_at_ms,
+/* version 2, flags (1 ended, 2 skipping), offset, line, file_size, stored_at_ms,
  * path_crc32c, edge_crc32c, head (len, crc32c, steps, line_count, lines): u32, u32, four u64,
  * u32 each; little endian. */
 void place_encode(const struct tail_place *place, uint8_t out[PLACE_SIZE]);

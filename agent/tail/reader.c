@@ -273,7 +273,6 @@ static void take_over(struct reader *reader, struct tail_file *original)
     pthread_mutex_lock(&reader->shared->files->lock);
     file->place = original->place;
     file->place.ended = false;
-    file->place.gone = false;
     file->dirty = true;
     pthread_mutex_unlock(&reader->shared->files->lock);
     files_set_state(reader->shared->files, file, TAIL_READ, NULL);

@@ -26,7 +26,7 @@ enum {
     POLL_MS = 250,
     SCAN_MIN_MS = 1000,
     SCAN_MAX_MS = 10000,
-    SCAN_SHARE = 500, /* at most one part in so many of a core */
+    SCAN_SHARE = 2000, /* at most one part in so many of a core */
 };
 
 struct event_source {
@@ -76,11 +76,12 @@ static void look_around(struct event_source *source, int64_t now_ms)
 {
     if (now_ms >= source->scan_at_ms) {
         files_scan(&source->files, now_ms);
-        int64_t wait_ms = source->files.scan_ns / 1000000 * SCAN_SHARE;
+        int64_t wait_ms = source->files.scan_ns * SCAN_SHARE / 1000000;
         wait_ms = wait_ms < SCAN_MIN_MS ? SCAN_MIN_MS : wait_ms;
         source->scan_at_ms = now_ms + (wait_ms < SCAN_MAX_MS ? wait_ms : SCAN_MAX_MS);
     }
     if (now_ms >= source->poll_at_ms) {
+        files_restore(&source->files); /* soon: what ends the agent before takes them along */
         bool active = files_poll(&source->files, now_ms);
         source->poll_at_ms = now_ms + (active ? POLL_MS : SCAN_MIN_MS);
     }

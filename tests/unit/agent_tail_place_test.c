@@ -191,7 +191,6 @@ static void encoding(void **state)
     place.at.line = 17;
     place.at.skipping = true;
     place.ended = true;
-    place.gone = true;
     place.file_size = 1 << 20;
     place.stored_at_ms = 1767225600000;
     place.path_crc32c = 99;
@@ -203,7 +202,7 @@ static void encoding(void **state)
     static const struct {
         size_t at;
         uint8_t value;
-    } damages[] = {{0, 1}, {4, 8}, {15, 0x80}, {18, 1}, {48, 1}, {132, 17}, {PLACE_SIZE - 1, 1}};
+    } damages[] = {{0, 1}, {4, 4}, {15, 0x80}, {18, 1}, {48, 1}, {132, 17}, {PLACE_SIZE - 1, 1}};
     for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
         uint8_t damaged[PLACE_SIZE];
         memcpy(damaged, bytes, sizeof bytes);
