@@ -148,7 +148,9 @@ static void on_end(void *context, struct http_request *http)
 {
     struct request *request = http->user;
     (void)context;
-    dedup_entry_free(&request->entry);
+    if (request->key != NULL)
+        dedup_entry_free(&request->key->entry);
+    free(request->key);
     request_release_body(request);
     buf_free(&request->errors);
     free(request->own_head);

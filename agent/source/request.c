@@ -9,6 +9,7 @@
 #include "agent/source/pixel.h"
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 
 enum {
     ERRORS_SHOWN = 10,
@@ -164,7 +165,7 @@ static void take_events(struct request *request, struct body *body)
 
 static struct request *request_of(struct dedup_entry *entry)
 {
-    return (struct request *)((char *)entry - offsetof(struct request, entry));
+    return ((struct request_key *)entry)->request;
 }
 
 /* What the first of a key was answered, to those that came meanwhile. */
@@ -174,7 +175,7 @@ static void answer_followers(struct request *first)
         return;
     first->keyed = false;
     struct dedup_entry *entry =
-        dedup_settle(first->source->options.dedup, &first->entry, first->rc == OK);
+        dedup_settle(first->source->options.dedup, &first->key->entry, first->rc == OK);
     while (entry != NULL) {
         struct request *request = request_of(entry);
         entry = entry->next;
@@ -218,7 +219,10 @@ static enum dedup_outcome look_up_key(struct request *request)
         request_refuse(request, 400, "bad_key", "Idempotency-Key: 1 to 64 bytes");
         return DEDUP_FIRST;
     }
-    int rc = dedup_begin(source->options.dedup, &request->entry, &dedup, &outcome, &answer, &err);
+    request->key = memory_alloc(1, sizeof *request->key);
+    request->key->request = request;
+    int rc =
+        dedup_begin(source->options.dedup, &request->key->entry, &dedup, &outcome, &answer, &err);
     request->keyed = outcome != DEDUP_FOLLOWS;
     if (rc != OK)
         request_refuse(request, 503, "unavailable", err.text);
@@ -241,8 +245,8 @@ static void store_answer(struct request *request)
     struct error err;
     if (!request->keyed)
         return;
-    request->ticket.checkpoints = request->entry.checkpoints;
-    int rc = dedup_store(request->source->options.dedup, &request->entry, &answer,
+    request->ticket.checkpoints = request->key->entry.checkpoints;
+    int rc = dedup_store(request->source->options.dedup, &request->key->entry, &answer,
                          &request->ticket.checkpoint_count, &err);
     if (rc != OK) {
         request->ticket.checkpoint_count = 0;

@@ -32,9 +32,14 @@ struct desk {
 
 struct worker;
 
+struct request_key {
+    struct dedup_entry entry; /* first */
+    struct request *request;
+};
+
 struct request {
-    struct ticket ticket;     /* first: the ticket is the request */
-    struct dedup_entry entry; /* of its Idempotency-Key */
+    struct ticket ticket;    /* first: the ticket is the request */
+    struct request_key *key; /* its Idempotency-Key; NULL: none. Large, and rare */
     bool keyed;
     bool given_up; /* for all that was refused of it */
     struct event_source *source;

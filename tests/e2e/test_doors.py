@@ -767,6 +767,35 @@ class Many(Doors):
             one.close()
         self.in_table(agent, {"a": 1, "b": 1})
 
+    def test_bodies_that_never_end(self):
+        """What http.connections adds to memory.max must hold for requests under way, too."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        agent = self.start()
+
+        def anonymous():
+            with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
+                return int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
+
+        self.assertEqual(agent.post("clicks", EVENT)[0], 200)
+        before = anonymous()
+        held = [self.open(agent) for _ in range(4000)]
+        for one in held:
+            one.sendall(PLAIN[:-9])
+        for one in held[:100]:  # so that all that came before was read
+            one.sendall(PLAIN[-9:])
+            self.assertEqual(statuses(one.recv(4096)), [200])
+        requests = "bidlake_source_received_bytes_total"
+        self.assertEqual(agent.metric(requests), 1010)
+        each = (anonymous() - before) * 1024 / len(held)
+        print(f"{each:.0f} bytes for each request under way", flush=True)
+        if not is_sanitized():
+            self.assertLess(each, 1300)
+        for one in held:
+            one.close()
+        self.in_table(agent, {"a": 101})
+
     COUNT = 10000
 
     def test_ten_thousand_connections(self):
