@@ -32,7 +32,7 @@ DEPS_agent/tail := lib/base lib/shred spool agent/capture agent/source agent/inp
 DEPS_agent := lib/base lib/json lib/yaml lib/options lib/schema lib/row lib/shred lib/parquet lib/objstore \
 	lib/announce lib/http spool uploader agent/input agent/capture agent/source agent/tail
 DEPS_agent/gen := lib/base
-DEPS_cloud/catalog := lib/base lib/json lib/http_client lib/iceberg lib/objstore
+DEPS_cloud/catalog := lib/base lib/json lib/http_client lib/aws lib/iceberg lib/objstore
 DEPS_cloud/door := lib/base lib/json lib/http lib/announce
 DEPS_cloud := lib/base lib/json lib/http lib/options lib/schema lib/parquet lib/iceberg lib/objstore lib/announce \
 	cloud/catalog cloud/door

@@ -137,6 +137,9 @@ static struct catalog_rest_options rest_options(const struct config *config)
         .resource = config->rest_resource,
         .headers = config->rest_headers,
         .access_delegation = config->rest_access_delegation,
+        .signing_name = config->rest_signing_name,
+        .signing_region = config->rest_signing_region,
+        .profile = config->rest_profile,
         .ca_file = config->rest_ca_file,
         .timeout_ms = config->rest_timeout_ms,
     };

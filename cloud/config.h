@@ -45,6 +45,9 @@ struct config {
     const char *rest_resource;
     const char *rest_headers;
     const char *rest_access_delegation;
+    const char *rest_signing_name;
+    const char *rest_signing_region;
+    const char *rest_profile;
     const char *rest_ca_file;
     int64_t rest_timeout_ms;
     int64_t interval_ms;

@@ -233,6 +233,8 @@ static void rest_close(void *impl)
         free(rest->fields[i]);
     rest_config_free(&rest->config);
     rest_token_free(&rest->token);
+    aws_provider_close(rest->provider);
+    free(rest->signing_name);
     http_client_close(rest->http);
     free(rest->tables);
     free(rest->base);
@@ -302,7 +304,8 @@ static int config_use(struct rest *rest, struct error *err)
                                 err);
     }
     const char *token = json_string_value(json_object_get(rest->config.properties, "token"));
-    if (rc == OK && token != NULL && (rest->token.none || rest->config.token_forced))
+    if (rc == OK && token != NULL && rest->provider == NULL &&
+        (rest->token.none || rest->config.token_forced))
         rc = rest_token_take(&rest->token, token, err);
     if (rc == OK && rest->config.uri != NULL) {
         rc = rest_url_check(rest->config.uri, &base, err);
@@ -332,6 +335,8 @@ static int rest_begin(struct rest *rest, const char *url,
     buf_free(&base);
     if (rc == OK)
         rc = rest_token_init(&rest->token, options, rest->base, err);
+    if (rc == OK)
+        rc = rest_sign_open(rest, options, err);
     if (rc == OK)
         rc = rest_fields_add(rest, options->headers, err);
     if (rc == OK && options->access_delegation != NULL && *options->access_delegation != 0)

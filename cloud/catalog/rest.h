@@ -7,6 +7,7 @@
  * rest_credentials.c what the server lends for a table's files
  * rest_call.c        one request with its sign-in; what a status means
  * rest_token.c       the bearer token: given, or fetched and renewed
+ * rest_sign.c        AWS's signature instead of it
  * rest_config.c      the server's configuration, and which endpoints it has
  * rest_fields.c      header fields
  * rest_path.c        paths
@@ -19,6 +20,7 @@
 #define CLOUD_CATALOG_REST_H
 
 #include "cloud/catalog/catalog.h"
+#include "lib/aws/aws.h"
 #include "lib/base/buf.h"
 #include "lib/http_client/http_client.h"
 
@@ -111,6 +113,17 @@ int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_m
                       struct error *err) MUST_USE;
 void rest_text_wipe(char **text); /* overwrites, frees, NULL */
 
+/* ---- AWS's signature ---- */
+
+int rest_sign_open(struct rest *rest, const struct catalog_rest_options *options,
+                   struct error *err) MUST_USE;
+/* `call` with its signature: out->fields are for the call that goes out. `used` are the
+ * credentials that it was made with. */
+int rest_sign(struct rest *rest, const struct http_call *call, struct aws_signed *out,
+              struct aws_credentials *used, struct error *err) MUST_USE;
+/* Are the credentials refused because they have expired? */
+bool rest_sign_is_expired(const struct http_reply *reply);
+
 /* ---- a request ---- */
 
 struct rest_tables; /* what each table was at its last load: rest.c */
@@ -122,6 +135,8 @@ struct rest {
     char *base; /* without a slash at its end */
     struct rest_config config;
     struct rest_token token;
+    struct aws_provider *provider; /* NULL: requests aren't signed */
+    char *signing_name;
     size_t field_count; /* of the user and the configuration: "Name: value" */
     char *fields[REST_FIELDS_MAX];
     bool delegated; /* one of them asks for credentials */

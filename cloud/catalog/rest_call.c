@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One request to the server. It is sent again in one case alone: its token was refused (401, 419),
- * so nothing was done, and there is another one now.
+ * One request to the server. It is sent again in one case alone: its token (401, 419) or the
+ * credentials of its signature were refused, so nothing was done, and there are others now.
  *
  * What changes something goes on a connection of its own, because libcurl would send it again,
  * unseen, on a dead one. When its answer does not come, or comes from somebody in between (5xx),
@@ -24,6 +24,8 @@ struct sending {
     struct buf body;
     struct buf etag;
     char key[sizeof "Idempotency-Key: " + UUID_TEXT_SIZE];
+    struct aws_signed signed_fields;
+    struct aws_credentials credentials;
 };
 
 static void sending_make(struct rest *rest, struct sending *sending)
@@ -68,7 +70,15 @@ static int send_once(struct rest *rest, struct sending *sending, struct http_rep
                              .answer_bytes_max = request->answer_bytes_max,
                              .timeout_ms = rest->timeout_ms,
                              .fresh = request->once};
-    int rc = http_client_call(rest->http, &call, reply, err);
+    int rc = OK;
+    if (rest->provider != NULL) {
+        rc = rest_sign(rest, &call, &sending->signed_fields, &sending->credentials, err);
+        call.fields = sending->signed_fields.fields;
+        call.field_count = sending->signed_fields.field_count;
+    }
+    reply->sent = false;
+    if (rc == OK)
+        rc = http_client_call(rest->http, &call, reply, err);
     rest_text_wipe(&bearer);
     /* Nothing that went wrong on the way back says that it was not applied. */
     if (rc != OK && request->once && reply->sent)
@@ -86,13 +96,19 @@ int rest_call(struct rest *rest, const struct rest_request *request, struct http
         sending_make(rest, &sending);
         rc = send_once(rest, &sending, reply, err);
     }
-    if (rc == OK && (reply->status == 401 || reply->status == 419))
+    if (rc == OK && rest->provider != NULL && rest_sign_is_expired(reply)) {
+        aws_provider_expire(rest->provider, sending.credentials.access_key);
+        again = true;
+    } else if (rc == OK && (reply->status == 401 || reply->status == 419)) {
         rc = rest_token_renew(rest, &again, err);
+    }
     if (rc == OK && again)
         rc = send_once(rest, &sending, reply, err);
     buf_free(&sending.url);
     buf_free(&sending.body);
     buf_free(&sending.etag);
+    aws_signed_free(&sending.signed_fields);
+    aws_credentials_free(&sending.credentials);
     return rc;
 }
 

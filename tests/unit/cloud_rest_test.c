@@ -456,6 +456,72 @@ static void token_file_is_read_again(void **state)
     unlink(path);
 }
 
+/* ---- AWS's signature ---- */
+
+/* What aws_sign makes of the parts as they stand on the wire. */
+static void assert_signed(struct rest_bench *b, size_t i, const char *method, const char *path,
+                          const char *query, const char *body)
+{
+    struct aws_credentials keys = {.access_key = (char *)(uintptr_t) "AKIDEXAMPLE",
+                                   .secret = (char *)(uintptr_t) "s3cret"};
+    static const char *const fields[] = {"Accept: application/json",
+                                         "Content-Type: application/json"};
+    uint8_t digest[SHA256_SIZE];
+    char hash[2 * SHA256_SIZE + 1];
+    struct aws_signed expected = {0};
+    sha256(slice_cstr(body), digest);
+    hex_encode(slice_of(digest, sizeof digest), hash);
+    struct aws_request request = {.method = method,
+                                  .host = b->server.url + strlen("http://"),
+                                  .path = path,
+                                  .query = query,
+                                  .fields = fields,
+                                  .field_count = *body != 0 ? 2 : 1,
+                                  .payload_hash = hash,
+                                  .service = "s3tables",
+                                  .region = "eu-west-1",
+                                  .now_ms = b->wall_ms,
+                                  .send_payload_hash = true,
+                                  .credentials = &keys};
+    char *host = memory_copy_slice(slice_of(request.host, strcspn(request.host, "/")));
+    request.host = host;
+    aws_sign(&expected, &request);
+    for (size_t k = 0; k < expected.field_count; k++)
+        assert_heard(b, i, expected.fields[k]);
+    aws_signed_free(&expected);
+    free(host);
+}
+
+static void signs(void **state)
+{
+    struct rest_bench *b = *state;
+    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
+    b->rest = (struct catalog_rest_options){
+        .warehouse = "arn:x", .signing_name = "s3tables", .signing_region = "eu-west-1"};
+    answer(b, 200, "{\"overrides\":{\"prefix\":\"arn%3Aaws%2Fb\",\"token\":\"t\"}}");
+    answer(b, 403, "{\"message\":\"The security token included in the request is expired\"}");
+    answer(b, 409, "");
+    answer(b, 403, "{\"message\":\"Signature does not match\"}");
+    bench_open_well(b);
+    assert_int_equal(commit(b), ERROR_CONFLICT);
+    assert_int_equal(commit(b), ERROR_DENIED);
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+    assert_signed(b, 0, "GET", "/cat/v1/config", "warehouse=arn%3Ax", "");
+    assert_signed(b, 2, "POST", "/cat/v1/arn%3Aaws%2Fb/namespaces/db/tables/t", NULL,
+                  "{\"requirements\":[],\"updates\":[]}");
+    assert_not_heard(b, 2, "Bearer");
+    assert_int_equal(b->server.heard_count, 4);
+}
+
+static void signs_or_signs_in(void **state)
+{
+    struct rest_bench *b = *state;
+    b->rest = (struct catalog_rest_options){.signing_name = "glue", .token = "t"};
+    assert_int_equal(bench_open(b), ERROR_INPUT);
+}
+
 /* ---- what it lends ---- */
 
 #define LENT(key, end)                                                                             \
@@ -539,6 +605,8 @@ int main(void)
         WIRE(old_token_goes_on),
         WIRE(refused_token_is_renewed),
         WIRE(token_file_is_read_again),
+        WIRE(signs),
+        WIRE(signs_or_signs_in),
         WIRE(lends),
         WIRE(lends_with_a_load),
     };
