@@ -42,8 +42,7 @@ class Log:
         """A new text begins: with a header, or not."""
         count = self.world.rng.choice([0, 1, 1, 2])
         self.world.heads += 1
-        if count:
-            self.put(b"".join(line(f"head-{n}") for n in range(count)))
+        self.put(b"".join(line(f"head-{n}") for n in range(count)))
 
     def put(self, data):
         with open(self.path, "ab", buffering=0) as file:
@@ -107,7 +106,6 @@ class World:
         os.rename(log.path, self.old_name(log))
         self.between()
         log.head()
-        log.put(b"")
 
     def copy_and_truncate(self, log):
         log.whole()
@@ -244,7 +242,8 @@ class Run(test_tail.Followed):
     def file_of(self, path):
         """What the status says of the file, by whichever of its names."""
         same = [os.path.basename(path)] + [name for name in os.listdir(self.logs)
-                                           if os.path.samefile(self.file(name), path)]
+                                           if os.path.exists(self.file(name))
+                                           and os.path.samefile(self.file(name), path)]
         status = self.status(self.agent)
         return next((status[name] for name in same if name in status), None)
 
