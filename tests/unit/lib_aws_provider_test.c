@@ -228,6 +228,38 @@ static void one_fetches_and_the_others_go_on(void **state)
     bench_close(&bench);
 }
 
+/* The harm: a request is signed with keys that end before it arrives. */
+static void within_the_last_minute_all_wait(void **state)
+{
+    (void)state;
+    struct mint mint = MINT(.valid_ms = 3600000);
+    struct bench bench;
+    bench_mint(&bench, &mint);
+    assert_int_equal(bench_get(&bench), OK);
+    pass_ms(3600000 - 59000);
+    mint.holds = true;
+    struct getter getters[2] = {{.bench = &bench}, {.bench = &bench}};
+    assert_int_equal(pthread_create(&getters[0].thread, NULL, get_once, &getters[0]), 0);
+    mint_await(&mint, 1);
+    /* The other one reads the clock with the lock held, which it leaves only to wait. */
+    int reads = atomic_load(&wall_reads);
+    assert_int_equal(pthread_create(&getters[1].thread, NULL, get_once, &getters[1]), 0);
+    int64_t deadline_ms = clock_mono_ms(&clock_system) + 10000;
+    while (atomic_load(&wall_reads) == reads) {
+        assert_true(clock_mono_ms(&clock_system) < deadline_ms);
+        clock_sleep_ms(&clock_system, 1);
+    }
+    assert_kind(&bench, "vended");
+    mint_release(&mint, OK);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(getters[i].thread, NULL);
+        assert_string_equal(getters[i].got.access_key, "KEY2");
+        aws_credentials_free(&getters[i].got);
+    }
+    assert_int_equal(mint.count, 2);
+    bench_close(&bench);
+}
+
 /* The harm: a source that gives keys that end in a minute is asked for each request. */
 static void short_lived_keys_are_not_fetched_each_time(void **state)
 {
@@ -316,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup(old_keys_do_while_new_ones_are_not_to_be_had, test_setup),
         cmocka_unit_test_setup(refused_keys_are_replaced_once, test_setup),
         cmocka_unit_test_setup(one_fetches_and_the_others_go_on, test_setup),
+        cmocka_unit_test_setup(within_the_last_minute_all_wait, test_setup),
         cmocka_unit_test_setup(short_lived_keys_are_not_fetched_each_time, test_setup),
         cmocka_unit_test_setup(the_environment_comes_first, test_setup),
         cmocka_unit_test_setup(static_keys_are_checked_at_once, test_setup),

@@ -30,10 +30,12 @@
 #define START_MS INT64_C(1795252087000)
 
 static _Atomic int64_t now_ms;
+static _Atomic int wall_reads;
 
 static inline int64_t test_wall_us(void *context)
 {
     (void)context;
+    atomic_fetch_add(&wall_reads, 1);
     return atomic_load(&now_ms) * 1000;
 }
 
