@@ -83,7 +83,8 @@ static int shared_read(struct shared *shared, const struct aws_sources *sources,
     return rc;
 }
 
-/* [name] in credentials; [default], [profile name], [profile "name"] in config. */
+/* [name] in credentials; [default], [profile name] in config, the name quoted
+ * or not. */
 static bool is_profile(struct slice section, size_t file, const char *name)
 {
     static const char word[] = "profile";
@@ -96,7 +97,8 @@ static bool is_profile(struct slice section, size_t file, const char *name)
     while (len < section.len && (section.data[len] == ' ' || section.data[len] == '\t'))
         len++;
     struct slice rest = slice_of(section.data + len, section.len - len);
-    if (rest.len >= 2 && rest.data[0] == '"' && rest.data[rest.len - 1] == '"')
+    if (rest.len >= 2 && (rest.data[0] == '"' || rest.data[0] == '\'') &&
+        rest.data[rest.len - 1] == rest.data[0])
         rest = slice_of(rest.data + 1, rest.len - 2);
     return slice_is(rest, name);
 }

@@ -5,6 +5,32 @@
 
 #include "lib/base/digest.h"
 
+static void a_profile_has_its_name_in_many_forms(void **state)
+{
+    (void)state;
+    static const char *const found[] = {"[profile p q]", "[profile \"p q\"]", "[profile 'p q']",
+                                        "[profile\t  p q ] # c"};
+    static const char *const others[] = {"[p q]", "[profilep q]", "[profile \"p q']",
+                                         "[profile p q r]", "[sso-session p q]"};
+    struct bench bench;
+    start(&bench, (struct aws_provider_options){.profile = "p q"});
+    for (size_t i = 0; i < 4 + 5; i++) {
+        char *config = memory_printf("%s\naws_access_key_id = A%zu\naws_secret_access_key = b\n",
+                                     i < 4 ? found[i] : others[i - 4], i);
+        home_write(".aws/config", config);
+        free(config);
+        if (bench.got.access_key != NULL)
+            aws_provider_expire(bench.provider, bench.got.access_key);
+        assert_int_equal(bench_get(&bench), i < 4 ? OK : ERROR_DENIED);
+        if (i < 4)
+            assert_int_equal(bench.got.access_key[1], '0' + (int)i);
+        else
+            assert_says(&bench, "no profile p q in ");
+    }
+    stop(&bench);
+    server_free(&server);
+}
+
 static void profiles_are_found_in_both_files(void **state)
 {
     (void)state;
@@ -382,6 +408,7 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_profile_has_its_name_in_many_forms, setup, teardown),
         cmocka_unit_test_setup_teardown(profiles_are_found_in_both_files, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_with_a_profile_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(roles_are_taken_one_by_the_other, setup, teardown),
