@@ -86,7 +86,7 @@ $(BUILD)/interop/iceberg_make: $(BUILD)/tests/interop/iceberg_make.o $(call arch
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
 
-# The same checks against any store, for tests/interop/s3.py.
+# The same checks against any store, for tests/interop/test_s3.py.
 $(BUILD)/interop/objstore_conformance: $(BUILD)/tests/interop/objstore_conformance.o \
 		$(call archives,lib/objstore)
 	@mkdir -p $(@D)
@@ -104,7 +104,7 @@ unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
 # The Python that has pyarrow, DuckDB and PyIceberg, by packaging/install-dependencies.sh.
 VENV ?= .cache/venv
 PYTHON := $(VENV)/bin/python
-INTEROP := $(addprefix $(BUILD)/interop/,parquet_make iceberg_make catalog_make)
+INTEROP := $(addprefix $(BUILD)/interop/,parquet_make iceberg_make catalog_make objstore_conformance)
 
 check: unit corpus ## unit tests, golden files, corpora: no network, no root, under a minute
 
@@ -115,9 +115,9 @@ readers: all $(INTEROP) ## foreign readers and writers over what single modules 
 	@echo "3 suites of foreign readers passed, 0 failed"
 
 # The foreign programs lie in .cache/peers; those of Java want a JDK (17) and Maven.
-interop: all ## real servers: INTEROP_SCHEDULES=100 of faults over Apache's REST catalog, foreign readers
+interop: all $(INTEROP) ## real servers: S3, Apache's REST catalog with INTEROP_SCHEDULES=100 of faults, foreign readers
 	@packaging/install-dependencies.sh build test python
-	BIDLAKE_BUILD=$(BUILD) BIDLAKE_TEST_PATIENCE=$(or $(BIDLAKE_TEST_PATIENCE),4) \
+	BIDLAKE_BUILD=$(BUILD) INTEROP_BUILD=$(CURDIR)/$(BUILD)/interop BIDLAKE_TEST_PATIENCE=$(or $(BIDLAKE_TEST_PATIENCE),4) \
 		$(PYTHON) tests/e2e/run.py $(wildcard $(CURDIR)/tests/interop/test_*.py)
 .PHONY: interop
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The same checks against any store: objstore_conformance URL [PART_BYTES]. What one store does
- * and another doesn't is what the rest of the program would trip over. Run by s3.py.
+ * and another doesn't is what the rest of the program would trip over. Run by test_s3.py.
  */
 #include <errno.h>
 #include <stdio.h>

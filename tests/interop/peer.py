@@ -43,8 +43,11 @@ def free_port():
 
 
 def answers(url):
-    """An HTTP server that says anything at all is there."""
+    """An HTTP server that says anything at all is there; of a port: one that takes connections."""
     try:
+        if isinstance(url, int):
+            socket.create_connection(("127.0.0.1", url), timeout=2).close()
+            return True
         with urllib.request.urlopen(url, timeout=2):
             return True
     except urllib.error.HTTPError:
@@ -95,3 +98,36 @@ class IcebergRest(Peer):
                          [self.port, f"warehouse={warehouse}",
                           f"uri=jdbc:sqlite:file:{folder}/peer.db", *properties],
                          f"{self.url}/v1/config", f"{folder}/iceberg_rest.log", **how)
+
+
+class Versitygw(Peer):
+    """An S3 store; `buckets` are folders below `folder`. With `tls` a certificate of its own,
+    which is its own authority too (`ca_file`)."""
+
+    def __init__(self, folder, buckets=("lake",), tls=False, port=None):
+        self.port = port or free_port()
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.ca_file = os.path.join(folder, "tls.pem")
+        for bucket in buckets:
+            os.makedirs(os.path.join(folder, "s3", bucket), exist_ok=True)
+        arguments = []
+        if tls:
+            key = os.path.join(folder, "tls.key")
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", key,
+                            "-out", self.ca_file, "-subj", "/CN=127.0.0.1", "-addext",
+                            "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+            arguments = ["--cert", self.ca_file, "--key", key]
+        super().__init__("versitygw.sh", [self.port, os.path.join(folder, "s3"), *arguments],
+                         self.port, os.path.join(folder, "versitygw.log"))
+
+    def environment(self, **other):
+        """For programs: as AWS's own take it."""
+        return {"AWS_ACCESS_KEY_ID": "bidlake", "AWS_SECRET_ACCESS_KEY": "bidlake-secret",
+                "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": self.url,
+                "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **other}
+
+    def for_pyiceberg(self):
+        return {"s3.endpoint": self.url, "s3.access-key-id": "bidlake",
+                "s3.secret-access-key": "bidlake-secret", "s3.region": "us-east-1",
+                "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The S3 store against a server of the test's own, which plays a script: each request must be
- * the next one in it, on a connection of its own. What a real server does is s3.py's to find. */
+ * the next one in it, on a connection of its own. What a real server does is test_s3.py's to find.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
