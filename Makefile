@@ -46,13 +46,20 @@ MAIN_bidlake-table := cloud/table_main
 MAIN_bidlake-gen := agent/gen/gen_main
 
 comma := ,
-BUILD := build/$(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
+BUILD := build/$(if $(SAN),san-$(subst $(comma),-,$(SAN)),$(if $(STATIC),static,release))
 OPTIMIZE := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all,-O2)
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wno-format-truncation -Wno-unknown-warning-option $(WERROR)
 COMPILE = $(CC) -std=c11 -D_GNU_SOURCE -DBIDLAKE_VERSION='"$(VERSION)"' -I. -g $(OPTIMIZE) $(WARNINGS) \
 	-pthread -MMD -MP $(CPPFLAGS) $(CFLAGS)
 LIBS := -Wl,--as-needed -llmdb -lzstd -lmbedcrypto -lcurl -lsqlite3 -ljansson -lyaml -lexpat -lz -lxxhash -lm -pthread
+# STATIC=1, by "make static": nothing is taken from the machine that it runs on.
+ifdef STATIC
+CURL_STATIC := $(shell packaging/static.sh --where)
+COMPILE += -I$(CURL_STATIC)/include -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections
+LIBS := -static-pie -s -Wl,--gc-sections,-z,relro,-z,now,-z,pack-relative-relocs \
+	$(patsubst -lcurl,$(CURL_STATIC)/libcurl.a -lmbedtls -lmbedx509 -lmbedcrypto,$(LIBS))
+endif
 
 # closure of DEPS: a module, then all below it, each once, users before what they use
 closure = $(1) $(foreach d,$(DEPS_$(1)),$(call closure,$(d)))
@@ -95,6 +102,7 @@ $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
 
 include tests/tests.mk
 include packaging/packaging.mk
+include packaging/image/image.mk
 
 clean: ## remove build/
 	rm -rf build

@@ -7,6 +7,8 @@
 #   packaging/install-dependencies.sh test      what make test needs besides
 #   packaging/install-dependencies.sh deb       what make deb needs besides build (Debian alone)
 #   packaging/install-dependencies.sh package   what make package-test boots with (Debian alone)
+#   packaging/install-dependencies.sh static    what make static needs besides build (Debian alone)
+#   packaging/install-dependencies.sh image     what builds and runs container images (Debian alone)
 #   packaging/install-dependencies.sh bench     what make bench compares with and draws by
 #   packaging/install-dependencies.sh fuzz      the compiler that has libFuzzer
 #   packaging/install-dependencies.sh page      the browser and promtool, 150 MB
@@ -63,6 +65,19 @@ mmdebstrap            -
 systemd-container     -
 python3               -
 '
+static_packages='
+dpkg-dev              -
+openssl               -
+'
+image_packages='
+buildah               -
+podman                -
+runc                  -
+conmon                -
+skopeo                -
+iproute2              -
+ca-certificates       -
+'
 bench_packages='
 g++                   gcc-c++
 libsimdjson-dev       simdjson-devel
@@ -109,6 +124,8 @@ names() {
     test) list=$test_packages ;;
     deb) list=$deb_packages ;;
     package) list=$package_packages ;;
+    static) list=$static_packages ;;
+    image) list=$image_packages ;;
     bench) list=$bench_packages ;;
     fuzz) list=$fuzz_packages ;;
     page) list=$page_packages ;;
@@ -224,7 +241,7 @@ install_python() {
 [ $# -gt 0 ] || set -- help
 for mode in "$@"; do
     case $mode in
-    build | test | bench | fuzz | deb | package | page) install_packages "$mode" ;;
+    build | test | bench | fuzz | deb | package | static | image | page) install_packages "$mode" ;;
     python) install_python ;;
     list)
         names build
@@ -233,10 +250,12 @@ for mode in "$@"; do
         names fuzz
         names deb
         names package
+        names static
+        names image
         names page
         ;;
     *)
-        sed -n '4,18s/^# \{0,1\}//p' "$0" >&2
+        sed -n '4,20s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac
