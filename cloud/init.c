@@ -222,25 +222,45 @@ static bool sort_bind(const json_t *metadata, struct table_schema *schema)
     return found;
 }
 
-/* Without ids of fields: the table gives them, and the same ones to equal fields. It gives the
- * id of the spec too, but Java's parser wants one. */
+/* Without ids: with_ids gives them, and the same ones to equal fields. */
 static json_t *spec_update(const struct table_schema *schema, const struct partition_spec *spec)
 {
     json_t *json = partition_spec_to_iceberg(schema, spec);
     size_t i;
     json_t *field;
-
     json_array_foreach(json_object_get(json, "fields"), i, field)
         json_object_del(field, "field-id");
     return json_pack("{s:s,s:o}", "action", "add-spec", "spec", json);
 }
 
-/* The order's id is only there because Java's parser wants one: the table gives its own. */
 static json_t *sort_update(const struct table_schema *schema)
 {
-    json_t *json = sort_order_to_iceberg(schema);
-    json_object_set_new(json, "order-id", json_integer(1));
-    return json_pack("{s:s,s:o}", "action", "add-sort-order", "sort-order", json);
+    return json_pack("{s:s,s:o}", "action", "add-sort-order", "sort-order",
+                     sort_order_to_iceberg(schema));
+}
+
+static void added_put(json_t *updates, const json_t *before, const json_t *after, const char *list,
+                      const char *action, const char *member)
+{
+    const json_t *all = json_object_get(after, list);
+    for (size_t i = json_array_size(json_object_get(before, list)); i < json_array_size(all); i++)
+        json_array_append_new(
+            updates, json_pack("{s:s,s:O}", "action", action, member, json_array_get(all, i)));
+}
+
+/* The same updates with the ids that this table would give: a server may give others, but some
+ * (Java's, Nessie) take no spec, field or order without. */
+static int with_ids(const json_t *metadata, json_t *updates, struct error *err)
+{
+    json_t *after = NULL;
+    int rc = metadata_apply(&after, metadata, "", updates, metadata_last_updated_ms(metadata), err);
+    if (rc != OK)
+        return rc;
+    json_array_clear(updates);
+    added_put(updates, metadata, after, "partition-specs", "add-spec", "spec");
+    added_put(updates, metadata, after, "sort-orders", "add-sort-order", "sort-order");
+    json_decref(after);
+    return OK;
 }
 
 /* Binds the ids; what the table lacks is added in one commit, and *again says so. */
@@ -256,7 +276,10 @@ static int ids_bind(struct init *init, bool *again, struct error *err)
             json_array_append_new(updates, spec_update(schema, &schema->specs[i]));
     if (rc == OK && !sort_bind(metadata, schema))
         json_array_append_new(updates, sort_update(schema));
-    if (rc == OK && json_array_size(updates) > 0) {
+    bool lacking = json_array_size(updates) > 0;
+    if (rc == OK && lacking)
+        rc = with_ids(metadata, updates, err);
+    if (rc == OK && lacking) {
         json_t *requirements =
             json_pack("[{s:s,s:s},{s:s,s:O}]", "type", "assert-table-uuid", "uuid",
                       metadata_uuid_borrow(metadata), "type", "assert-last-assigned-partition-id",

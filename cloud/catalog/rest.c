@@ -191,6 +191,7 @@ static int rest_create_table(void *impl, const char *ns, const char *name, const
     char *location = client_table_location(rest->store, ns, name, request);
     json_object_set_new(body, "location", json_string(location));
     json_object_set_new(body, "name", json_string(name));
+    json_object_set_new(body, "stage-create", json_false()); /* optional, but not for Nessie */
     int rc = rest_path_make(&rest->config, ns, NULL, "/tables", &path, err);
     if (rc == OK && !rest->config.endpoints[REST_TABLE_CREATE])
         rc = error_set(err, ERROR_INPUT, "the catalog makes no tables: make it by hand");

@@ -246,6 +246,7 @@ static void creates(void **state)
                      ERROR_RETRY);
     assert_heard(b, 1, "POST /cat/v1/p%7Cq/namespaces/db/tables HTTP/1.1");
     assert_heard(b, 1, "/db/t\""); /* the location that is asked for */
+    assert_heard(b, 1, "\"stage-create\":false");
     json_decref(request);
     free(body);
 }
