@@ -199,6 +199,17 @@ static bool base64_is_plain(struct slice text)
     return text.len % 4 == 0 && padding <= 2;
 }
 
+/* The last four characters are those of the last bytes: mbedTLS takes bits behind them, too. */
+static bool base64_ends_plain(struct slice text, struct slice bytes)
+{
+    struct buf end = {0};
+    size_t tail = bytes.len % 3 > 0 ? bytes.len % 3 : 3;
+    base64_encode(slice_of(bytes.data + bytes.len - tail, tail), &end);
+    bool same = end.len == 4 && memcmp(end.data, text.data + text.len - 4, 4) == 0;
+    buf_free(&end);
+    return same;
+}
+
 bool base64_decode(struct slice text, struct buf *out)
 {
     if (text.len == 0)
@@ -208,7 +219,7 @@ bool base64_decode(struct slice text, struct buf *out)
     size_t written = 0;
     int rc = mbedtls_base64_decode(out->data + out->len, out->cap - out->len, &written, text.data,
                                    text.len);
-    if (rc != 0)
+    if (rc != 0 || !base64_ends_plain(text, slice_of(out->data + out->len, written)))
         return false;
     out->len += written;
     return true;

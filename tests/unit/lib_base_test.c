@@ -79,6 +79,9 @@ static void base64_refuses_what_it_never_wrote(void **state)
     assert_true(base64_decode(slice_cstr("YW4="), &buf));
     assert_true(slice_is(buf_slice(&buf), "an"));
     assert_false(base64_decode(slice_cstr("YW5"), &buf));
+    assert_false(base64_decode(slice_cstr("YW5="), &buf)); /* bits behind the last byte */
+    assert_false(base64_decode(slice_cstr("YR=="), &buf));
+    assert_true(base64_decode(slice_cstr("YQ=="), &buf));
     assert_false(base64_decode(slice_cstr("YW\n="), &buf));
     assert_false(base64_decode(slice_cstr("Y==="), &buf));
     buf_free(&buf);
