@@ -109,7 +109,7 @@ struct objstore_s3 {
     const char *endpoint;   /* "https://host[:port]"; else AWS_ENDPOINT_URL_S3, Amazon's */
     const char *path_style; /* "auto", "yes", "no" */
     const char *profile;    /* of the shared files of AWS; else its SDKs' chain */
-    const char *ca_file;    /* authorities to trust instead of the system's */
+    const char *ca_file;    /* authorities to trust; else AWS_CA_BUNDLE, the system's */
     const char *proxy;      /* else https_proxy and so on */
     const char *sse;        /* "AES256", "aws:kms", "aws:kms:dsse" */
     const char *kms_key_id;

@@ -449,12 +449,18 @@ static bool is_field_text(const char *text)
     return true;
 }
 
+typedef const char *lookup_function(const char *name);
+
+static lookup_function *environment_of(const struct objstore_s3 *s3)
+{
+    return s3->getenv != NULL ? s3->getenv : (lookup_function *)getenv;
+}
+
 /* What can be seen to be wrong before anybody is asked. */
 static int settings_take(struct s3_store *store, const struct objstore_s3 *s3, struct error *err)
 {
     struct s3_endpoint endpoint;
-    const char *(*lookup)(const char *) =
-        s3->getenv != NULL ? s3->getenv : (const char *(*)(const char *))getenv;
+    lookup_function *lookup = environment_of(s3);
     const char *url = set_or_null(s3->endpoint);
     if (url == NULL)
         url = set_or_null(lookup("AWS_ENDPOINT_URL_S3"));
@@ -491,6 +497,7 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
     static const struct objstore_s3 defaults = {0};
     if (s3 == NULL)
         s3 = &defaults;
+    lookup_function *lookup = environment_of(s3);
     struct s3_store *store = memory_alloc(1, sizeof *store);
     store->clock = clock;
     pthread_mutex_init(&store->lock, NULL);
@@ -498,8 +505,10 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
     if (rc == OK)
         rc = settings_take(store, s3, err);
     if (rc == OK) {
-        struct http_client_options http = {.ca_file = set_or_null(s3->ca_file),
-                                           .proxy = set_or_null(s3->proxy)};
+        const char *ca_file = set_or_null(s3->ca_file);
+        struct http_client_options http = {
+            .ca_file = ca_file != NULL ? ca_file : set_or_null(lookup("AWS_CA_BUNDLE")),
+            .proxy = set_or_null(s3->proxy)};
         rc = http_client_open(&store->http, &http, err);
     }
     if (rc == OK) {

@@ -102,22 +102,24 @@ class IcebergRest(Peer):
 
 class Versitygw(Peer):
     """An S3 store; `buckets` are folders below `folder`. With `tls` a certificate of its own,
-    which is its own authority too (`ca_file`)."""
+    which is its own authority too (`ca_file`); with `by_host` buckets may be in the host's name."""
 
-    def __init__(self, folder, buckets=("lake",), tls=False, port=None):
+    def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None):
         self.port = port or free_port()
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        if by_host:
+            self.url = f"http://localhost:{self.port}"
         self.ca_file = os.path.join(folder, "tls.pem")
         for bucket in buckets:
             os.makedirs(os.path.join(folder, "s3", bucket), exist_ok=True)
-        arguments = []
+        arguments = ["--virtual-domain", f"localhost:{self.port}"] if by_host else []
         if tls:
             key = os.path.join(folder, "tls.key")
             subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                             "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", key,
                             "-out", self.ca_file, "-subj", "/CN=127.0.0.1", "-addext",
                             "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-            arguments = ["--cert", self.ca_file, "--key", key]
+            arguments += ["--cert", self.ca_file, "--key", key]
         super().__init__("versitygw.sh", [self.port, os.path.join(folder, "s3"), *arguments],
                          self.port, os.path.join(folder, "versitygw.log"))
 

@@ -104,7 +104,7 @@ class Tls(Case):
         whole_way(self, self.lake("tls", ["--s3-ca-file", self.peer.ca_file]))
 
     def test_conformance(self):
-        self.conforms("s3://lake/tls", 5 * MIB, SSL_CERT_FILE=self.peer.ca_file)
+        self.conforms("s3://lake/tls", 5 * MIB, AWS_CA_BUNDLE=self.peer.ca_file)
 
     def test_unknown_authority(self):
         said = self.lake("tls").agent("check", code=FAILED)
@@ -212,6 +212,19 @@ class Refusals(Case):
 
     def test_nobody_there(self):
         self.assertRegex(self.said(AWS_ENDPOINT_URL_S3="http://127.0.0.1:9"), "connect")
+
+
+class ByHost(unittest.TestCase):
+    """The bucket in the host's name, as Amazon has it."""
+
+    def test_the_whole_way(self):
+        home = Lake()
+        self.addCleanup(home.__exit__)
+        peer = Versitygw(home.directory, by_host=True)
+        self.addCleanup(peer.close)
+        lake = S3Lake(peer, "by-host", ["--s3-path-style", "no"])
+        self.addCleanup(lake.__exit__)
+        whole_way(self, lake)
 
 
 class Check(Case):

@@ -24,7 +24,7 @@
 #include "lib/objstore/s3.h"
 #include "lib/objstore/s3_multipart.h"
 
-enum { STEPS_MAX = 16, BODY_MAX = 32 << 20, LARGE = 11 << 20 };
+enum { STEPS_MAX = 24, BODY_MAX = 32 << 20, LARGE = 11 << 20 };
 
 struct step {
     const char *expect; /* beginning of the request; NULL: the script is at its end */
@@ -660,6 +660,45 @@ static void copies_ask_before_and_know_stores_without_the_condition(void **state
     bench_close(&bench);
 }
 
+#define COPIED                                                                                     \
+    {                                                                                              \
+        "PUT /lake/wh/b?partNumber=", "200 OK", NULL,                                              \
+            "<CopyPartResult><ETag>\"e\"</ETag></CopyPartResult>"                                  \
+    }
+
+/* The harm: an old file that is too large for one request is never copied, so never taken. */
+static void what_is_too_large_for_one_copy_goes_in_parts(void **state)
+{
+    (void)state;
+    static const char *const six_gib = "Content-Length: 6442450945\r\n" CRC_HELLO;
+    struct bench bench = {.steps = {{HEAD_A, "200 OK", six_gib, NULL},
+                                    {"POST /lake/wh/b?uploads=", "200 OK", NULL,
+                                     "<InitiateMultipartUploadResult><UploadId>u</UploadId>"
+                                     "</InitiateMultipartUploadResult>"},
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    COPIED,
+                                    {"POST /lake/wh/b?uploadId=u ", "200 OK", NULL,
+                                     "<CompleteMultipartUploadResult/>"}}};
+    bench_open(&bench);
+    assert_int_equal(objstore_copy(bench.store, "a", "b", PUT_ALWAYS, &bench.err), OK);
+    assert_true(was_said(&bench, 2, "x-amz-copy-source: /lake/wh/a\r\n"));
+    assert_true(was_said(&bench, 2, "x-amz-copy-source-range: bytes=0-536870911\r\n"));
+    assert_true(was_said(&bench, 14, "x-amz-copy-source-range: bytes=6442450944-6442450944\r\n"));
+    assert_true(was_said(&bench, 15, CRC_HELLO)); /* the source's: judged by the store */
+    bench_close(&bench);
+}
+
 /* The harm: two agents' files share a name. */
 static void a_store_that_ignores_the_condition_is_refused(void **state)
 {
@@ -723,6 +762,7 @@ int main(void)
         cmocka_unit_test(lists_go_on_behind_the_last_key),
         cmocka_unit_test(odd_lists_are_errors),
         cmocka_unit_test(copies_ask_before_and_know_stores_without_the_condition),
+        cmocka_unit_test(what_is_too_large_for_one_copy_goes_in_parts),
         cmocka_unit_test(a_store_that_ignores_the_condition_is_refused),
         cmocka_unit_test(settings_that_can_not_be_are_refused),
     };
