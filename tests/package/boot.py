@@ -241,26 +241,35 @@ class Test:
         """What somebody who has taken over the agent could do."""
         return self.guest.run("runuser", "-u", "bidlake", "--", "sh", "-c", script, code=code)[1]
 
-    def test_doors_are_not_the_agents_to_replace(self):
-        """Root binds and chowns there: a link in the place of a socket would turn it elsewhere."""
-        doors = [f"/run/bidlake/{table}.sock"
-                 for table in ("bid_requests", "bid_responses", "impressions", "clicks")]
-        said = self.guest.run("stat", "-c", "%U:%G %a", "/run/bidlake", *doors)[1]
-        assert said.split("\n")[:-1] == ["root:bidlake 1775"] + ["root:bidlake-send 660"] * 4, said
-        for attempt in ("rm -f {0}", "mv {0} {0}.away", "mv /run/bidlake /run/away",
-                        "touch /run/bidlake/mine && mv -f /run/bidlake/mine {0}"):
-            self.as_service(attempt.format(doors[-1]), code=1)
-        # What is planted while the doors are shut is taken away, not followed.
+    def test_a_link_for_a_door_leads_root_nowhere(self):
+        """Root binds a socket, then gives it away: a link that is put in its place in between
+        would give away something else."""
+        door, enough = "/run/bidlake/clicks.sock", "/var/lib/bidlake/enough"
+        said = self.guest.run("stat", "-c", "%U:%G %a", "/run/bidlake", door)[1]
+        assert said.split("\n")[:-1] == ["root:bidlake 1775", "bidlake:bidlake-send 660"], said
+        self.as_service("mv /run/bidlake /run/away", code=1)
         victim = self.guest.path("/opt/victim")
         with open(victim, "w", encoding="ascii") as file:
             file.write("root's\n")
+        # While the doors are shut, and all the time while they are opened.
         self.guest.run("systemctl", "stop", SOCKET, AGENT)
-        self.as_service(f"ln -s /opt/victim {doors[-1]}")
-        self.guest.run("systemctl", "start", AGENT)
-        assert self.guest.run("stat", "-c", "%F %U", doors[-1])[1] == "socket root\n"
-        assert os.stat(victim).st_uid == 0 and os.path.getsize(victim) == 7
-        self.as_service("rm /run/bidlake/mine")
+        self.as_service(f"ln -s /opt/victim {door}")
+        self.guest.run("systemctl", "start", SOCKET)
+        assert self.guest.run("stat", "-c", "%F %U", door)[1] == "socket bidlake\n"
+        self.as_service(f"(while [ ! -e {enough} ]; do ln -sfT /opt/victim {door}; done; "
+                        f"rm {enough}) >/dev/null 2>&1 &")
+        for _ in range(20):
+            self.guest.run("systemctl", "reset-failed", SOCKET, code=None)
+            self.guest.run("systemctl", "restart", SOCKET, code=None)
+            assert os.stat(victim).st_uid == 0, "root gave it away"
+        self.as_service(f"touch {enough}")
+        until(lambda: not os.path.exists(self.guest.path(enough)), "it gives up")
+        assert os.path.getsize(victim) == 7
         os.remove(victim)
+        self.guest.run("systemctl", "reset-failed", SOCKET, code=None)
+        self.guest.run("systemctl", "restart", SOCKET)
+        self.guest.run("systemctl", "restart", AGENT)
+        assert self.guest.run("stat", "-c", "%F %U", door)[1] == "socket bidlake\n"
 
     def test_restarts_under_load_refuse_nothing(self):
         with Load(self, "restart") as load:
@@ -321,8 +330,7 @@ class Test:
 
     def test_without_the_socket_unit(self):
         """The control: restarts refuse then. The agent opens its doors itself, for the group."""
-        self.guest.run("systemctl", "stop", SOCKET)
-        self.guest.run("systemctl", "mask", SOCKET)
+        self.guest.run("systemctl", "mask", "--now", SOCKET)  # leaves its sockets lying there
         self.guest.run("systemctl", "restart", AGENT)
         with Load(self, "own", count=5) as load:
             report = load.end()
