@@ -11,7 +11,6 @@
  */
 #include "uploader/uploader.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -32,6 +31,7 @@ enum {
     NAMES_TRIED_MAX = 100,
     UPLOADS_MAX = 16,
     PACE_STEP_MS = 200,
+    PATIENCE_MS = 1000,
     SAID_AGAIN_MS = 300000,
 };
 
@@ -122,14 +122,6 @@ void uploader_close(struct uploader *uploader)
 const struct uploader_statistics *uploader_statistics_borrow(const struct uploader *uploader)
 {
     return &uploader->statistics;
-}
-
-void uploader_local_name(const struct spool_segment *segment, size_t index, struct buf *out)
-{
-    char hash[STREAM_HASH_SIZE];
-    stream_hash(segment->stream, hash);
-    buf_printf(out, "%s-%llu-%llu-%u-%zu.parquet", hash, (unsigned long long)segment->from,
-               (unsigned long long)segment->to, segment->generation, index);
 }
 
 /* ---- waiting ---- */
@@ -323,6 +315,25 @@ int64_t uploader_paced_at_ms(const struct uploader *uploader)
     return atomic_load(&uploader->paced_at_ms);
 }
 
+/* A put to a store far away may take minutes: it shows that it moves on, and who stops need not
+ * wait for its end. Any thread. */
+struct moving {
+    struct uploader *uploader;
+    int64_t begun_ms;
+};
+
+static int move_on(void *context, size_t bytes, struct error *err)
+{
+    const struct moving *moving = context;
+    struct uploader *uploader = moving->uploader;
+    int64_t now_ms = clock_mono_ms(uploader->options.clock);
+    (void)bytes;
+    atomic_store(&uploader->paced_at_ms, now_ms);
+    if (now_ms - moving->begun_ms >= PATIENCE_MS && now_ms >= atomic_load(&uploader->give_up_at_ms))
+        return error_set(err, ERROR_RETRY, "stopped before it was sent");
+    return OK;
+}
+
 /* In steps, so that a stop need not wait for the whole of it. */
 static int wait_for_bandwidth(void *context, size_t bytes, struct error *err)
 {
@@ -351,11 +362,13 @@ static int put_file(struct uploader *uploader, const char *table, const char *lo
     struct buf key = {0};
     int rc = ERROR_CONFLICT;
     for (int tries = 0; rc == ERROR_CONFLICT && tries < NAMES_TRIED_MAX; tries++) {
-        struct objstore_body body = {
-            .file = local,
-            .file_size = file->size,
-            .pace = uploader->pace.bytes_per_second > 0 ? wait_for_bandwidth : NULL,
-            .pace_context = uploader};
+        struct moving moving = {uploader, clock_mono_ms(uploader->options.clock)};
+        bool waits = uploader->pace.bytes_per_second > 0;
+        struct objstore_body body = {.file = local,
+                                     .file_size = file->size,
+                                     .pace = waits ? wait_for_bandwidth : move_on,
+                                     .pace_context = waits ? (void *)uploader : &moving,
+                                     .pace_waits = waits};
         buf_reset(&key);
         key_of_data_file(table, file->path, &key);
         rc = objstore_put(uploader->options.store, buf_cstr(&key), &body, file->crc32c,
@@ -401,23 +414,6 @@ static void remove_local_files(struct uploader *uploader, const struct spool_seg
             unlink(buf_cstr(&path));
     }
     buf_free(&path);
-}
-
-void uploader_remove_built(struct spool *spool, const char *stream, uint64_t from)
-{
-    char hash[STREAM_HASH_SIZE];
-    struct buf prefix = {0};
-    DIR *directory = opendir(spool_sealed_directory_borrow(spool));
-    if (directory == NULL)
-        return;
-    stream_hash(stream, hash);
-    buf_printf(&prefix, "%s-%llu-", hash, (unsigned long long)from);
-    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
-        if (strncmp(entry->d_name, buf_cstr(&prefix), prefix.len) == 0)
-            unlinkat(dirfd(directory), entry->d_name, 0);
-    }
-    closedir(directory);
-    buf_free(&prefix);
 }
 
 /* A cached file that is gone or cut (somebody cleaned up): build the segment again. */

@@ -66,11 +66,11 @@ void uploader_close(struct uploader *uploader);
 /* One pass over all streams: receipts, then what is built, then repeats. */
 int uploader_step(struct uploader *uploader, struct error *err) MUST_USE;
 
-/* From that time of the monotonic clock on a put that is held back by the bandwidth fails, so
- * that who stops need not wait for it. Any thread. */
+/* From that time of the monotonic clock on a put fails that is held back by the bandwidth or has
+ * lasted for a second, so that who stops need not wait for it. Any thread. */
 void uploader_give_up_at(struct uploader *uploader, int64_t mono_ms);
-/* When a put was last held back by the bandwidth (monotonic clock; 0: never): a pass that takes
- * long for that is no pass that hangs. Any thread. */
+/* When a put last moved on or was held back by the bandwidth (monotonic clock; 0: never): a pass
+ * that takes long for that is no pass that hangs. Any thread. */
 int64_t uploader_paced_at_ms(const struct uploader *uploader);
 
 /* Segments that are not announced yet; last is the newest failure's text, "" for none. */

@@ -47,14 +47,16 @@ enum put_condition {
  * parts) or, when NULL, `bytes`.
  *
  * A store calls `pace` (NULL: never) before it sends so many bytes more of the body, also when it
- * sends them again, in the thread that puts. It may wait there, for the sake of others on the
- * network; an error ends the put with it. */
+ * sends them again; an error ends the put with it. One that may wait there, for the sake of others
+ * on the network, says so by `pace_waits`, and is called by the putting thread alone; else it may
+ * be called by several threads at once, which end before the put does. */
 struct objstore_body {
     struct slice bytes;
     const char *file;
     uint64_t file_size;
     int (*pace)(void *context, size_t bytes, struct error *err);
     void *pace_context;
+    bool pace_waits;
 };
 
 struct objstore_info {

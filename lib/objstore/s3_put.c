@@ -412,7 +412,7 @@ static int put_in_parts(struct put *put, struct error *err)
         return rc;
     /* Who is held back by a bandwidth gains nothing by more connections, and hears of it in the
      * thread that puts. */
-    bool paced = put->body != NULL && put->body->pace != NULL;
+    bool paced = put->body != NULL && put->body->pace_waits;
     rc = objstore_run(put->plan.count, paced ? 1 : put->store->concurrency, part_go, put, err);
     if (rc == OK)
         rc = upload_complete(put, err);

@@ -191,6 +191,7 @@ static void large_files(void)
     CHECK(slice_equal(buf_slice(&back), slice_of(bytes, LARGE_BYTES)));
     body.pace = count_paced;
     body.pace_context = &paced;
+    body.pace_waits = true;
     CHECK(objstore_put(store, "big/paced.parquet", &body, checksum, PUT_ALWAYS, &err) == OK);
     CHECK(paced >= LARGE_BYTES);
     body.file_size++;

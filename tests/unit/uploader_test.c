@@ -20,6 +20,7 @@ struct lake {
     struct fixture fixture;
     struct clock clock;
     int64_t now_ms;
+    int64_t tick_ms;
     struct memory_store *bytes;
     struct objstore *store; /* the uploader's, with the hook */
     struct objstore *other; /* the commit service's */
@@ -45,6 +46,13 @@ static int64_t lake_mono_ms(void *context)
 static void lake_sleep_ms(void *context, int64_t ms)
 {
     ((struct lake *)context)->now_ms += ms;
+}
+
+/* Each look at the clock takes a while, as bytes to a store far away do. */
+static int64_t slow_mono_ms(void *context)
+{
+    struct lake *lake = context;
+    return lake->now_ms += lake->tick_ms;
 }
 
 static enum memory_fault on_operation(void *context, enum memory_operation operation,
@@ -302,6 +310,31 @@ static void store_that_names_a_time_is_not_asked_before_it(void **state)
     step(&lake);
     assert_int_equal(lake.put_count, 1);
     lake.now_ms += 60000;
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 1)[0].state, SEGMENT_ANNOUNCED);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* A stop must not wait for minutes of sending; what is quick is still put. And the watchdog must
+ * not end an agent that sends for long. */
+static void a_put_that_takes_long_is_given_up_by_a_stop(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct arena arena = {0};
+    lake_init(&lake);
+    lake.clock.mono_ms = slow_mono_ms;
+    add_segment(&lake, 3);
+    build(&lake);
+    lake.tick_ms = 1100;
+    uploader_give_up_at(lake.uploader, lake.now_ms);
+    step(&lake);
+    lake.tick_ms = 0;
+    assert_int_equal(listed(&lake, &arena, 1)[0].state, SEGMENT_BUILT);
+    assert_true(uploader_paced_at_ms(lake.uploader) > 0);
+    lake.now_ms += 120000;
+    uploader_give_up_at(lake.uploader, lake.now_ms);
     step(&lake);
     assert_int_equal(listed(&lake, &arena, 1)[0].state, SEGMENT_ANNOUNCED);
     arena_free(&arena);
@@ -696,6 +729,7 @@ int main(void)
         cmocka_unit_test(files_go_before_their_announcement_and_segments_in_order),
         cmocka_unit_test(failed_put_holds_the_stream_until_its_time),
         cmocka_unit_test(store_that_names_a_time_is_not_asked_before_it),
+        cmocka_unit_test(a_put_that_takes_long_is_given_up_by_a_stop),
         cmocka_unit_test(store_away_for_hours_is_asked_now_and_then),
         cmocka_unit_test(same_bytes_under_the_name_are_ours),
         cmocka_unit_test(taken_name_gives_the_next_n),
