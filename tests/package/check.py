@@ -202,6 +202,71 @@ class Configuration(unittest.TestCase):
             self.assertIn("roll_agee", run(program(name), command, "--config", wrong, code=2))
 
 
+class Examples(unittest.TestCase):
+    """packaging/examples: what cannot be read by the programs is no example. No server is there:
+    what is refused is a connection, and nothing before it."""
+    FOLDER = os.path.join(TOP, "packaging", "examples")
+    NAMES = ("aws-glue", "local", "s3-nessie", "s3-rest")
+    PLACES = ("warehouse:", "s3:", "catalog:")  # keys that may differ
+    AWAY = "http://127.0.0.1:9"
+    ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+                   "AWS_ENDPOINT_URL_S3": AWAY, "AWS_EC2_METADATA_DISABLED": "true",
+                   "HOME": "/nonexistent", "no_proxy": "127.0.0.1"}
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="bidlake-package-")
+        self.addCleanup(shutil.rmtree, self.directory)
+        os.mkdir(os.path.join(self.directory, "warehouse"))
+        for name in ("catalog", "catalog-token"):
+            with open(os.path.join(self.directory, name), "w", encoding="ascii") as file:
+                file.write("name:secret\n")
+
+    def ask(self, name, who, code, more=""):
+        text = read(self.FOLDER, name, f"{who}.yaml")
+        for here in ("/var/lib/bidlake", "/etc/bidlake"):
+            text = text.replace(here, self.directory)
+        text = re.sub(r"https://[a-z0-9.-]+", self.AWAY, text)
+        path = os.path.join(self.directory, f"{who}.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text + more)
+        command = "check" if who == "agent" else "init"
+        return run(program(who), command, "--config", path, code=code,
+                   env={**os.environ, **self.ENVIRONMENT})
+
+    def test_the_programs_read_them(self):
+        self.assertEqual(sorted(name for name in os.listdir(self.FOLDER) if "." not in name),
+                         sorted(self.NAMES))
+        for name in self.NAMES:
+            for who in ("agent", "commit"):
+                with self.subTest(f"{name}/{who}.yaml"):
+                    said = self.ask(name, who, 0 if name == "local" else 1)
+                    if who == "agent":
+                        self.assertIn("configuration: ok", said)
+                    if name != "local":
+                        self.assertIn(f"{self.AWAY}/", said)
+                        self.assertIn("Failed to connect", said)
+                    said = self.ask(name, who, 2, more="roll_agee: 1s\n")  # the control
+                    self.assertIn("roll_agee", said)
+
+    def test_only_the_places_differ(self):
+        def rest(name, who):
+            entries = re.split(r"^(?=\w+:)", re.sub(r"^#.*\n", "", read(
+                self.FOLDER, name, f"{who}.yaml"), flags=re.MULTILINE), flags=re.MULTILINE)
+            return [entry for entry in entries[1:] if not entry.startswith(self.PLACES)]
+
+        for who in ("agent", "commit"):
+            self.assertGreater(len(rest("local", who)), 1)
+            for name in self.NAMES:
+                self.assertEqual(rest(name, who), rest("local", who), f"{name}/{who}.yaml")
+
+    def test_both_name_one_place(self):
+        """An agent that delivers elsewhere than the service looks is never heard of."""
+        for name in self.NAMES:
+            warehouse = [re.search(r"^warehouse: (.*)$", read(self.FOLDER, name, f"{who}.yaml"),
+                                   re.MULTILINE)[1] for who in ("agent", "commit")]
+            self.assertEqual(warehouse[0], warehouse[1], name)
+
+
 class Install(unittest.TestCase):
     def test_a_second_install_keeps_the_configuration(self):
         path = installed("etc", "bidlake", "agent.yaml")
