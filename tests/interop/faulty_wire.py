@@ -22,7 +22,8 @@ import threading
 
 from lake import until
 
-DROPPED = {"connection", "keep-alive", "transfer-encoding", "host", "content-length", "expect"}
+# Host goes through: Nessie makes of it the URL that it tells clients to use.
+DROPPED = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 Request = collections.namedtuple("Request", "method path fields body")
 FATES = [("pass",), ("before", 500), ("before", 502), ("before", 503), ("before", 504),
          ("after", 500), ("after", 502), ("after", 503), ("after", 504), ("cut_before",),

@@ -133,3 +133,13 @@ class Versitygw(Peer):
         return {"s3.endpoint": self.url, "s3.access-key-id": "bidlake",
                 "s3.secret-access-key": "bidlake-secret", "s3.region": "us-east-1",
                 "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
+
+
+class Nessie(Peer):
+    """Another REST catalog, over the S3 store `store`."""
+
+    def __init__(self, folder, warehouse, store):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/iceberg"
+        super().__init__("nessie.sh", [self.port, warehouse, store.port], f"{self.url}/v1/config",
+                         os.path.join(folder, "nessie.log"))
