@@ -177,9 +177,10 @@ static void name_take(enum rest_list what, const json_t *entry, struct catalog_n
         buf_put_cstr(&text, name != NULL ? name : "");
         fine = text.len > 0 && !buf_failed(&text);
     }
-    if (fine) {
+    const char *cstr = buf_cstr(&text); /* its NUL counts into the ceiling, too */
+    if (fine && !buf_failed(&text)) {
         out->names = memory_resize(out->names, out->count + 1, sizeof *out->names);
-        out->names[out->count++] = memory_copy_cstr(buf_cstr(&text));
+        out->names[out->count++] = memory_copy_cstr(cstr);
     }
     buf_free(&text);
 }
