@@ -169,6 +169,7 @@ static size_t on_head(char *bytes, size_t size, size_t count, void *context)
 {
     struct call *call = context;
     struct buf *head = &call->reply->head;
+    size_t start = head->len;
     size_t len = size * count;
     call->reply->sent = true;
     if (len >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
@@ -191,7 +192,8 @@ static size_t on_head(char *bytes, size_t size, size_t count, void *context)
     buf_put_u8(head, '\n');
     if (!buf_failed(head))
         return len;
-    call->rc = error_set(call->err, ERROR_LIMIT, "the answer's head is longer than %d bytes",
+    head->len = start; /* whole lines alone: the caller may look at them */
+    call->rc = error_set(call->err, ERROR_RETRY, "the answer's head is longer than %d bytes",
                          HEAD_BYTES_MAX);
     return 0;
 }

@@ -6,8 +6,8 @@
  * redirect is followed: what to do next is the caller's decision. Any status is an answer (OK);
  * an error means that there is none, and `sent` then says whether the server may have acted:
  *
- *   ERROR_RETRY   no name, no connection, cut, too slow
- *   ERROR_LIMIT   the answer is longer than the caller takes
+ *   ERROR_RETRY   no name, no connection, cut, too slow, a head of more than 64 KiB
+ *   ERROR_LIMIT   the answer's body is longer than the caller takes
  *   ERROR_INPUT   the URL is none, or no http(s)
  *   ERROR_DENIED  the server's certificate is not to be trusted
  *   others        what the body's `read` returned

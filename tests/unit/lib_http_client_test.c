@@ -264,6 +264,33 @@ static void an_answer_longer_than_asked_for_is_an_error(void **state)
     http_reply_free(&reply);
 }
 
+/* The harm: a server's endless field ends the process, or its answer is taken for an object that
+ * is too large: announcements of that kind are refused. */
+static void a_head_without_end_is_left(void **state)
+{
+    (void)state;
+    struct buf answer = {0};
+    buf_put_cstr(&answer, "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nX-Long: ");
+    for (int i = 0; i < 70000; i++)
+        buf_put_u8(&answer, 'x');
+    buf_put_cstr(&answer, "\r\nDate: Sat, 21 Nov 2026 10:00:00 GMT\r\nContent-Length: 0\r\n\r\n");
+    struct server server = {.steps = {{buf_cstr(&answer), CLOSE}}, .step_count = 1};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "GET", .url = server.url};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+    assert_non_null(strstr(err.text, "head is longer"));
+    assert_true(slice_is(http_reply_field(&reply, "retry-after"), "7"));
+    assert_null(http_reply_field(&reply, "x-long").data);
+    assert_null(http_reply_field(&reply, "date").data);
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+    buf_free(&answer);
+}
+
 /* The harm: a peer that says nothing holds the thread for ever. */
 static void a_silent_server_is_left(void **state)
 {
@@ -371,6 +398,7 @@ int main(void)
         cmocka_unit_test(what_is_fresh_is_not_sent_again),
         cmocka_unit_test(an_error_says_whether_anything_was_sent),
         cmocka_unit_test(an_answer_longer_than_asked_for_is_an_error),
+        cmocka_unit_test(a_head_without_end_is_left),
         cmocka_unit_test(a_silent_server_is_left),
         cmocka_unit_test(a_body_is_read_from_where_it_lies),
         cmocka_unit_test(retry_after_is_bounded),
