@@ -238,6 +238,37 @@ static void many(void)
     objstore_list_free(&list);
 }
 
+/* Of many who put one name at once one wins, and its bytes stay. */
+enum { RACERS = 16 };
+static int outcomes[RACERS];
+
+static int race_one(void *context, size_t index, struct error *e)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%zu", index);
+    outcomes[index] = objstore_put_bytes(store, context, slice_cstr(text), PUT_IF_ABSENT, e);
+    return OK;
+}
+
+static void races(void)
+{
+    for (int round = 0; round < 20; round++) {
+        char key[32];
+        char text[16];
+        size_t winner = RACERS;
+        snprintf(key, sizeof key, "race/%d", round);
+        CHECK(objstore_each(store, RACERS, race_one, key, &err) == OK);
+        for (size_t i = 0; i < RACERS; i++) {
+            CHECK(outcomes[i] == ERROR_CONFLICT || outcomes[i] == ERROR_RETRY ||
+                  (outcomes[i] == OK && winner == RACERS));
+            if (outcomes[i] == OK)
+                winner = i;
+        }
+        snprintf(text, sizeof text, "%zu", winner);
+        CHECK(winner < RACERS && reads(key, 0, 0, text));
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -254,6 +285,7 @@ int main(int argc, char **argv)
     copies_and_removals();
     large_files();
     many();
+    races();
     objstore_close(store);
     printf("%s: %u checks passed\n", url, checks);
     return 0;

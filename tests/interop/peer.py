@@ -106,7 +106,8 @@ class Versitygw(Peer):
 
     def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None):
         self.port = port or free_port()
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        # mbedTLS, in static programs, takes no certificate of an address.
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         if by_host:
             self.url = f"http://localhost:{self.port}"
         self.ca_file = os.path.join(folder, "tls.pem")
@@ -117,8 +118,8 @@ class Versitygw(Peer):
             key = os.path.join(folder, "tls.key")
             subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                             "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", key,
-                            "-out", self.ca_file, "-subj", "/CN=127.0.0.1", "-addext",
-                            "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+                            "-out", self.ca_file, "-subj", "/CN=localhost", "-addext",
+                            "subjectAltName=DNS:localhost"], check=True, capture_output=True)
             arguments += ["--cert", self.ca_file, "--key", key]
         super().__init__("versitygw.sh", [self.port, os.path.join(folder, "s3"), *arguments],
                          self.port, os.path.join(folder, "versitygw.log"))

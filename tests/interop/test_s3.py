@@ -76,7 +76,7 @@ class Case(unittest.TestCase):
                               *map(str, arguments)], capture_output=True, text=True,
                              env=dict(os.environ, **self.peer.environment(**environment)))
         self.assertEqual(ran.returncode, 0, ran.stderr)
-        self.assertRegex(ran.stdout, r": [45]\d\d checks passed\n")
+        self.assertRegex(ran.stdout, r": [0-9]{3,} checks passed\n")
         return ran
 
 
@@ -108,7 +108,7 @@ class Tls(Case):
 
     def test_unknown_authority(self):
         said = self.lake("tls").agent("check", code=FAILED)
-        self.assertRegex(said.err, "certificate")
+        self.assertRegex(said.err, "certificate|NOT_TRUSTED")
 
 
 def whole_way(case, lake):
