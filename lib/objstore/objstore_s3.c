@@ -347,7 +347,7 @@ static int copy_ask(struct s3_store *store, const char *from, const char *to, bo
         .key = to,
         .fields = {buf_cstr(&source), "x-amz-checksum-algorithm: CRC32C"},
         .field_count = 2,
-        .may_hide_error = true,
+        .result = "CopyObjectResult",
     };
     s3_sse_fields(store, &request);
     if (conditional)

@@ -56,7 +56,9 @@ struct s3_request {
     const struct http_client_source *source; /* instead of body */
     const char *source_hash;                 /* SHA-256 of it, hex: where the wire is plain */
     size_t answer_bytes_max;                 /* 0: S3_ANSWER_BYTES_MAX */
-    bool may_hide_error;                     /* 200 with an <Error> in its body */
+    /* The root of a success's body; NULL: the status says it all. Where the store works long it
+     * sends 200 first: an <Error> may follow, or nothing. */
+    const char *result;
 };
 
 struct s3_answer {

@@ -49,6 +49,15 @@ bool s3_error_decode(struct slice body, struct s3_problem *out)
     return is_error;
 }
 
+bool s3_root_is(struct slice body, const char *name)
+{
+    struct xml *xml = NULL;
+    struct error ignored;
+    bool is_it = xml_decode(&xml, body, &ignored) == OK && strcmp(xml_root(xml)->name, name) == 0;
+    xml_free(xml);
+    return is_it;
+}
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')

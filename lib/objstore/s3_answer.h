@@ -11,6 +11,9 @@
 /* False: it is no <Error>; `out` is all zero then. */
 bool s3_error_decode(struct slice body, struct s3_problem *out);
 
+/* Whether it is XML, and its root has that name. */
+bool s3_root_is(struct slice body, const char *name);
+
 /* Of ListObjectsV2. `last` is the last key as the store has it, with `prefix_len` bytes that are
  * the warehouse's; entries are what lies below that and is an object's key. */
 struct s3_page {

@@ -104,7 +104,8 @@ struct s3_verdict s3_judge(int status, const char *code)
         if (fits(row, status, code))
             return (struct s3_verdict){row->what, row->mend, row->check, row->is_absent};
     }
-    if (status >= 500)
+    /* A 2xx without its result: nobody knows. */
+    if (status >= 500 || status < 300)
         return (struct s3_verdict){.code = ERROR_RETRY, .check = ""};
     /* Nobody's data is at fault for an answer that we don't know: keep them, call a person. */
     return (struct s3_verdict){.code = ERROR_DENIED, .check = UNKNOWN};

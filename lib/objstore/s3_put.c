@@ -290,7 +290,7 @@ static int part_copy(struct put *put, size_t index, const char *query, struct s3
                                  .method = "PUT",
                                  .key = put->key,
                                  .query = query,
-                                 .may_hide_error = true};
+                                 .result = "CopyPartResult"};
     field_add(&request, buf_cstr(&source));
     field_add(&request, range);
     int rc = s3_send(put->store, &request, answer, err);
@@ -380,7 +380,7 @@ static int upload_complete(const struct put *put, struct error *err)
                                  .key = put->key,
                                  .query = query,
                                  .body = buf_slice(&body),
-                                 .may_hide_error = true};
+                                 .result = "CompleteMultipartUploadResult"};
     s3_crc_field(put->crc32c, crc);
     field_add(&request, "Content-Type: application/xml");
     field_add(&request, "x-amz-checksum-type: FULL_OBJECT");

@@ -246,8 +246,7 @@ static bool is_success(const struct s3_request *request, const struct s3_answer 
 {
     if (answer->reply.status < 200 || answer->reply.status >= 300)
         return false;
-    struct s3_problem problem;
-    return !request->may_hide_error || !s3_error_decode(buf_slice(&answer->reply.body), &problem);
+    return request->result == NULL || s3_root_is(buf_slice(&answer->reply.body), request->result);
 }
 
 int s3_send(struct s3_store *store, const struct s3_request *request, struct s3_answer *out,

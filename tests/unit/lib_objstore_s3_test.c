@@ -511,6 +511,9 @@ static void the_end_of_an_upload_is_heard_or_found_out(void **state)
     } ends[] = {
         {{{COMPLETE, NULL, NULL, NULL}, gone, {HEAD_A, "200 OK", there, NULL}}, OK},
         {{{COMPLETE, "200 OK", NULL, XML_ERROR("InternalError")}, COMPLETED}, OK},
+        {{{COMPLETE, "200 OK", NULL, ""}, COMPLETED}, OK}, /* no word of a result */
+        {{{COMPLETE, "200 OK", NULL, "<html>one moment</html>"}, COMPLETED}, OK},
+        {{{COMPLETE, "200 OK", NULL, XML_ERROR("NewKindOfTrouble")}, COMPLETED}, OK},
         {{gone, {HEAD_A, "200 OK", "Content-Length: 1\r\n" CRC_HELLO, NULL}, aborted}, ERROR_RETRY},
         {{{COMPLETE, "412 No", NULL, XML_ERROR("PreconditionFailed")}, aborted}, ERROR_CONFLICT},
         {{{COMPLETE, "409 No", NULL, XML_ERROR("ConditionalRequestConflict")}, aborted},
@@ -648,7 +651,11 @@ static void copies_ask_before_and_know_stores_without_the_condition(void **state
                                     absent[0],
                                     absent[1],
                                     source,
-                                    {PUT_B, "200 OK", NULL, XML_ERROR("InternalError")}}};
+                                    {PUT_B, "200 OK", NULL, XML_ERROR("InternalError")},
+                                    absent[0],
+                                    absent[1],
+                                    source,
+                                    {PUT_B, "200 OK", NULL, ""}}};
     bench_open(&bench);
     assert_int_equal(objstore_copy(bench.store, "a", "b", PUT_IF_ABSENT, &bench.err),
                      ERROR_CONFLICT);
@@ -656,7 +663,9 @@ static void copies_ask_before_and_know_stores_without_the_condition(void **state
     assert_true(was_said(&bench, 4, "x-amz-copy-source: /lake/wh/a\r\n"));
     assert_true(was_said(&bench, 4, "If-None-Match: *\r\n"));
     assert_false(was_said(&bench, 5, "If-None-Match"));
-    assert_int_equal(objstore_copy(bench.store, "a", "b", PUT_IF_ABSENT, &bench.err), ERROR_RETRY);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(objstore_copy(bench.store, "a", "b", PUT_IF_ABSENT, &bench.err),
+                         ERROR_RETRY);
     bench_close(&bench);
 }
 
