@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs over a REST catalog (a small one of the tests' own, see rest_catalog_fake.py; make
+interop has real ones): signing in, levels, tokens that expire, secrets that stay secret, and a
+wire with faults between two committers and the server."""
+import collections
+import os
+import random
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.join(os.path.dirname(HERE), "interop"))
+
+from faulty_wire import FATES, Wire  # noqa: E402
+from lake import BUILD, DONE, FAILED, PATIENCE, USAGE, Lake, program, until  # noqa: E402
+from pyiceberg.table import StaticTable  # noqa: E402
+from rest_catalog_fake import ID, SECRET, RestCatalogFake  # noqa: E402
+
+SCHEDULES = 10
+
+
+def line(key):
+    return b'{"id":"%s","ts":1767225600000}\n' % key.encode()
+
+
+class RestLake(Lake):
+    def __init__(self, url, namespace="db", secret=SECRET):
+        super().__init__(tables="openrtb/clicks")
+        self.namespace = namespace
+        self.secret_file = self.write("secret", f"{ID}:{secret}\n")
+        self.config = self.write("commit.yaml", f"""
+warehouse: file://{self.warehouse}
+namespace: {namespace}
+tables: [openrtb/clicks]
+catalog:
+  type: rest
+  uri: {url}/
+  credential_file: {self.secret_file}
+  timeout: 1s
+""")
+
+    def commit_flags(self):
+        return ["--config", self.config]
+
+    def agent_flags(self, spool=None, agent_id="edge-1"):
+        return [*super().agent_flags(spool, agent_id), "--namespace", self.namespace]
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.fake = RestCatalogFake()
+        self.addCleanup(self.fake.close)
+
+    def lake(self, url=None, **how):
+        lake = RestLake(url or self.fake.url, **how)
+        self.addCleanup(lake.__exit__)
+        return lake
+
+    def ids(self, lake):
+        """Through the server's metadata, not through us."""
+        key = (lake.namespace.replace(".", "\x1f"), "clicks")
+        path = lake.write("shown.metadata.json", self.fake.tables[key][1].model_dump_json())
+        table = StaticTable.from_metadata(f"file://{path}")
+        return collections.Counter(
+            table.scan(selected_fields=("click_id",)).to_arrow()["click_id"].to_pylist())
+
+
+class TheWholeWay(Case):
+    def test_levels_and_pages(self):
+        lake = self.lake(namespace="a.b")
+        lake.init()
+        lake.ingest("clicks", "-", stdin=line("x"))
+        self.assertEqual(lake.once()["taken"], 1)
+        self.assertEqual(self.ids(lake), {"x": 1})
+        lake.table("check", "a.b.clicks", "--deep")
+        self.assertEqual([row["table"] for row in lake.table_json("ls")],
+                         ["a.b.clicks", "a.b.dead_letters"])
+        self.assertEqual(lake.once()["taken"], 0)
+
+    def test_wrong_secret(self):
+        """A person must act; and nobody learns the secret from the log."""
+        lake = self.lake(secret="gu:essed")
+        result = program("bidlake-commit", "init", *lake.commit_flags(), code=FAILED)
+        self.assertIn("invalid_client", result.err)
+        self.assertNotIn("essed", result.err + result.out)
+
+    def test_no_uri(self):
+        result = program("bidlake-commit", "once", "--warehouse", "/nowhere", "--catalog-type",
+                         "rest", code=USAGE)
+        self.assertIn("catalog.uri", result.err)
+
+    def test_serve_outlives_its_token(self):
+        """A token that the server forgets is renewed, and what has not changed is not sent."""
+        lake = self.lake()
+        lake.init()
+        process = subprocess.Popen([os.path.join(BUILD, "bidlake-commit"), "serve",
+                                    *lake.commit_flags(), "--interval", "1s"],
+                                   stderr=subprocess.PIPE)
+        try:
+            granted = self.fake.granted
+            until(lambda: self.fake.not_modified > 0, "a load of what has not changed")
+            self.fake.expire_tokens()
+            lake.ingest("clicks", "-", stdin=line("x"))
+            until(lambda: not lake.inbox(), "the announcement is taken")
+            self.assertGreaterEqual(self.fake.granted, granted + 1)
+        finally:
+            process.terminate()
+            _, err = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, DONE)
+        self.assertNotIn(b"level=error", err)
+        self.assertEqual(self.ids(lake), {"x": 1})
+
+
+class Schedules(Case):
+    def test_two_committers_and_faults(self):
+        wire = Wire(self.fake.port)
+        self.addCleanup(wire.close)
+        lake = self.lake(wire.url)
+        lake.init()
+        expected = collections.Counter()
+        for seed in range(SCHEDULES):
+            self.schedule(lake, wire, seed, expected)
+        wire.release()
+        self.assertEqual(self.ids(lake), expected)
+        lake.table("check", "clicks")
+
+    def schedule(self, lake, wire, seed, expected):
+        rng = random.Random(seed)
+        for agent in ("edge-1", "edge-2"):
+            lake.ingest("clicks", "-", stdin=line(f"{seed}-{agent}"), agent_id=agent,
+                        spool=lake.path(agent))
+            expected[f"{seed}-{agent}"] += 1
+        wire.commits.extend(rng.choice(FATES) for _ in range(rng.randint(1, 3)))
+        for _ in range(12):
+            both = [subprocess.Popen([os.path.join(BUILD, "bidlake-commit"), "once",
+                                      *lake.commit_flags()], stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL) for _ in range(2)]
+            for process in both:
+                self.assertIn(process.wait(timeout=60 * PATIENCE), (DONE, FAILED))
+            if not lake.inbox():
+                break
+        wire.commits.clear()
+        wire.settle()
+        if rng.random() < 0.5:
+            wire.release()
+        lake.once()
+        self.assertEqual(lake.inbox(), [], f"seed {seed}")
+        self.assertEqual(self.ids(lake), expected, f"seed {seed}")
+
+
+if __name__ == "__main__":
+    unittest.main()
