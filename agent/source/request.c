@@ -223,7 +223,10 @@ static enum dedup_outcome look_up_key(struct request *request)
     request->key->request = request;
     int rc =
         dedup_begin(source->options.dedup, &request->key->entry, &dedup, &outcome, &answer, &err);
-    request->keyed = outcome != DEDUP_FOLLOWS;
+    /* One that follows may be gone by now: whoever settles the first resumes it. */
+    if (outcome == DEDUP_FOLLOWS)
+        return outcome;
+    request->keyed = true;
     if (rc != OK)
         request_refuse(request, 503, "unavailable", err.text);
     if (outcome == DEDUP_ANSWERED) {

@@ -491,13 +491,27 @@ class Compressed(Doors):
     def test_a_large_request_s_key(self):
         """A large request goes another way than a small one; its key holds there, too."""
         agent = self.start()
-        lines = b"".join(b'{"id":"n%d"}\n' % n for n in range(20000))
+        lines = b"".join(b'{"id":"n%d"}\n' % n for n in range(50000))
         for body, more in ((lines, {}), (gzip.compress(lines), {"Content-Encoding": "gzip"}),
                            (lines[:10], {})):
             headers = {"Idempotency-Key": "k", **more}
             self.assertEqual(agent.post("clicks", body, headers),
-                             (200, {"accepted": 20000, "refused": 0}))
-        self.in_table(agent, {f"n{n}": 1 for n in range(20000)})
+                             (200, {"accepted": 50000, "refused": 0}))
+        self.in_table(agent, {f"n{n}": 1 for n in range(50000)})
+
+    def test_large_requests_of_one_key(self):
+        """Those that came while the first was under way hear its answer, on whatever thread."""
+        agent = self.start()
+        lines = b"".join(b'{"id":"n%d"}\n' % n for n in range(50000))
+        others = [self.open(agent) for _ in range(8)]
+        for n, other in enumerate([self.open(agent), *others]):
+            key = b"Idempotency-Key: %s\r\n" % (b"k" if n > 0 else b"before")
+            body = lines if n > 0 else lines.replace(b"n", b"m")
+            other.sendall(HEAD + key + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        for other in others:
+            self.assertEqual(json.loads(answers_of(other.recv(4096))[0][2]),
+                             {"accepted": 50000, "refused": 0})
+        self.in_table(agent, {f"{at}{n}": 1 for n in range(50000) for at in "nm"})
 
     def test_a_connection_s_turn_ends(self):
         """Many requests that came together are taken some at a time, others in between."""
