@@ -249,6 +249,11 @@ static bool is_success(const struct s3_request *request, const struct s3_answer 
     return request->result == NULL || s3_root_is(buf_slice(&answer->reply.body), request->result);
 }
 
+static bool has_body(const struct s3_request *request)
+{
+    return strcmp(request->method, "PUT") == 0 || strcmp(request->method, "POST") == 0;
+}
+
 int s3_send(struct s3_store *store, const struct s3_request *request, struct s3_answer *out,
             struct error *err)
 {
@@ -267,6 +272,9 @@ int s3_send(struct s3_store *store, const struct s3_request *request, struct s3_
                                      .answer_bytes_max =
                                          wanted > ERROR_BYTES_MAX ? wanted : ERROR_BYTES_MAX};
             rc = http_client_call(store->http, &call, &out->reply, err);
+            /* A page of somebody's is not the object that was to fit: its status counts. */
+            if (rc == ERROR_LIMIT && out->reply.status >= 300)
+                rc = OK;
         }
         out->problem = (struct s3_problem){0};
         if (rc != OK || is_success(request, out)) {
@@ -275,6 +283,8 @@ int s3_send(struct s3_store *store, const struct s3_request *request, struct s3_
         }
         problem_read(out);
         struct s3_verdict verdict = s3_judge(out->reply.status, out->problem.code);
+        if (verdict.code == ERROR_LIMIT && !has_body(request))
+            verdict.code = ERROR_RETRY; /* what is only read fills nothing */
         unsigned bit = 1u << verdict.mend;
         bool again = (mended & bit) == 0 && mend(store, &sending, &out->problem, verdict.mend);
         mended |= bit;
