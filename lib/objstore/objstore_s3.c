@@ -48,18 +48,24 @@ static void times_default(const struct s3_store *store, struct objstore_info *ou
         out->store_time_ms = clock_wall_ms(store->clock);
 }
 
-/* "bytes 0-9/100", "bytes *\/100": the size behind the slash. */
-static bool range_read(struct slice text, uint64_t *start, uint64_t *size)
+/* "bytes 0-9/100", "bytes *\/100": the size behind the slash, and of what part it is. */
+static bool range_read(struct slice text, uint64_t *start, uint64_t *len, uint64_t *size)
 {
+    uint64_t last = 0;
     const char *slash = text.len > 0 ? memchr(text.data, '/', text.len) : NULL;
     if (slash == NULL || text.len < 7 || memcmp(text.data, "bytes ", 6) != 0)
         return false;
     size_t head = (size_t)(slash - (const char *)text.data);
     const char *dash = memchr(text.data + 6, '-', head - 6);
+    size_t at = dash != NULL ? (size_t)(dash - (const char *)text.data) : head;
     *start = 0;
-    if (dash != NULL &&
-        !number_read(slice_of(text.data + 6, (size_t)(dash - (const char *)text.data) - 6), start))
-        return false;
+    *len = 0;
+    if (dash != NULL) {
+        if (!number_read(slice_of(text.data + 6, at - 6), start) ||
+            !number_read(slice_of(dash + 1, head - at - 1), &last) || last < *start)
+            return false;
+        *len = last - *start + 1;
+    }
     return number_read(slice_of(slash + 1, text.len - head - 1), size);
 }
 
@@ -144,18 +150,27 @@ static int s3_op_head(void *impl, const char *key, struct objstore_info *out, st
     return rc;
 }
 
+/* Otherwise its end is that of the connection, which may be an early one. */
+static bool has_end(const struct http_reply *reply)
+{
+    return http_reply_field(reply, "content-length").data != NULL ||
+           http_reply_field(reply, "transfer-encoding").data != NULL;
+}
+
 /* Takes what a GET brought. */
 static int body_take(const struct s3_answer *answer, int64_t offset, uint64_t len, size_t bytes_max,
                      struct buf *out, struct objstore_info *info, struct error *err)
 {
     struct slice body = buf_slice(&answer->reply.body);
     uint64_t start = 0;
+    uint64_t part = 0;
     info->found = true;
     info->size = body.len;
     times_read(&answer->reply, info);
     if (answer->reply.status == 206) {
-        if (!range_read(http_reply_field(&answer->reply, "content-range"), &start, &info->size) ||
-            start > info->size || body.len > info->size - start ||
+        if (!range_read(http_reply_field(&answer->reply, "content-range"), &start, &part,
+                        &info->size) ||
+            start > info->size || body.len > info->size - start || body.len != part ||
             (offset >= 0 && start != (uint64_t)offset))
             return error_set(err, ERROR_RETRY, "GetObject: another range than was asked for");
         if (body.len == info->size)
@@ -163,6 +178,8 @@ static int body_take(const struct s3_answer *answer, int64_t offset, uint64_t le
     } else {
         /* The whole object: some stores know no ranges. */
         crc_take(&answer->reply, info);
+        if (!info->has_crc32c && !has_end(&answer->reply))
+            return error_set(err, ERROR_RETRY, "GetObject: an answer without Content-Length");
         uint64_t back = offset < 0 ? (uint64_t)-offset : 0;
         start = offset >= 0 ? (uint64_t)offset : back < body.len ? body.len - back : 0;
         start = start < body.len ? start : body.len;
@@ -214,8 +231,10 @@ static int s3_get(void *impl, const char *key, int64_t offset, uint64_t len, siz
     } else if (answer.reply.status == 416 && range[0] != 0) {
         /* Begins at or behind the end: nothing of it, which is no error here. */
         uint64_t start = 0;
+        uint64_t part = 0;
         rc = s3_head(store, key, info, err);
-        (void)range_read(http_reply_field(&answer.reply, "content-range"), &start, &info->size);
+        (void)range_read(http_reply_field(&answer.reply, "content-range"), &start, &part,
+                         &info->size);
     } else if (s3_says_absent(&answer)) {
         times_read(&answer.reply, info);
         rc = OK;

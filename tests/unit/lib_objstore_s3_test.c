@@ -237,6 +237,31 @@ static void odd_answers_to_get_are_found_out(void **state)
     buf_free(&bytes);
 }
 
+/* The harm: a connection that ends early is an announcement that doesn't decode, and is refused. */
+static void an_answer_says_where_it_ends(void **state)
+{
+    (void)state;
+    static const char *const cut[] = {"\r\n01234", "Content-Range: bytes 0-9/10\r\n\r\n01234"};
+    struct bench bench = {
+        .steps = {
+            {GET_A, "200 OK", cut[0], NULL},
+            {GET_A, "206 OK", cut[1], NULL},
+            {GET_A, "206 OK", "Content-Range: bytes 0-9/10\r\n", "01234"},
+            {GET_A, "206 OK", "Content-Range: bytes 0-/10\r\n", "0123456789"},
+            {GET_A, "200 OK", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", NULL}}};
+    struct objstore_info info;
+    struct buf bytes = {0};
+    bench_open(&bench);
+    assert_int_equal(objstore_get(bench.store, "a", 99, &bytes, &info, &bench.err), ERROR_RETRY);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(objstore_get_range(bench.store, "a", 0, 10, &bytes, &info, &bench.err),
+                         ERROR_RETRY);
+    assert_int_equal(objstore_get(bench.store, "a", 99, &bytes, &info, &bench.err), OK);
+    assert_true(slice_is(buf_slice(&bytes), "hello"));
+    bench_close(&bench);
+    buf_free(&bytes);
+}
+
 /* The harm: a store in trouble is taken for an object that is too large, and the announcement
  * that it is gets refused. */
 static void trouble_is_no_size(void **state)
@@ -622,6 +647,7 @@ int main(void)
         cmocka_unit_test(absence_is_only_what_says_so),
         cmocka_unit_test(without_a_checksum_the_object_is_summed),
         cmocka_unit_test(odd_answers_to_get_are_found_out),
+        cmocka_unit_test(an_answer_says_where_it_ends),
         cmocka_unit_test(trouble_is_no_size),
         cmocka_unit_test(large_bodies_go_in_parts),
         cmocka_unit_test(parts_are_tried_again_and_what_fails_is_aborted),
