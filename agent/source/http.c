@@ -130,6 +130,7 @@ static void on_whole(void *context, struct http_request *http)
     enum request_outcome outcome = REQUEST_DECIDED;
     atomic_fetch_add(&source->bytes, request->bytes);
     request->head = http->head;
+    source->desk.text_bytes_max = effort_bytes_max(&source->effort);
     if (request->status == 0)
         outcome = request_take(request, &source->desk);
     if (outcome == REQUEST_LARGE && !worker_put(source->worker, request))
@@ -258,7 +259,7 @@ static int open_source(struct event_source **out, const struct source_options *o
     pthread_mutex_init(&source->token_lock, NULL);
     int rc = reload_source(source, options, err);
     if (rc == OK)
-        rc = desk_open(&source->desk, options->capture, SMALL_TEXT_MAX, err);
+        rc = desk_open(&source->desk, options->capture, EFFORT_BYTES_MAX, err);
     if (rc == OK)
         rc = worker_open(&source->worker, options->capture, err);
     if (rc == OK)

@@ -8,6 +8,7 @@
 #include "agent/source/body.h"
 #include "agent/source/pixel.h"
 #include "lib/base/assert.h"
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
@@ -317,12 +318,16 @@ static bool hand_in(struct request *request, struct slice text)
     struct intake *intake = request->desk->intake;
     struct error err;
     struct body body;
+    bool teaches = text.len >= EFFORT_LEARNT_MIN;
+    int64_t began_ns = teaches ? clock_thread_cpu_ns() : 0;
     body_begin(&body, text); /* may walk over all of it, so not while the intake is locked */
     if (intake_begin(intake, request->table, &request->ticket, &err) != OK) {
         request_refuse(request, 503, "full", err.text);
         return false;
     }
     take_events(request, &body);
+    if (teaches && !request->ticket.too_large)
+        effort_learn(&request->source->effort, text.len, clock_thread_cpu_ns() - began_ns);
     request_release_body(request); /* what counts of it lies in rows */
     if (request->ticket.too_large)
         refuse_many(request);

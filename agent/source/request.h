@@ -4,8 +4,8 @@
  * for all of them. Private to agent/source.
  *
  * Threads  The door's own thread takes small requests itself, which is a matter of some
- *          milliseconds at most. Large ones are the worker's, so that they keep nobody waiting
- *          but each other. What both need, each has at a desk of its own.
+ *          milliseconds at most (effort.h). Large ones are the worker's, so that they keep nobody
+ * waiting but each other. What both need, each has at a desk of its own.
  */
 #ifndef AGENT_SOURCE_REQUEST_H
 #define AGENT_SOURCE_REQUEST_H
@@ -14,18 +14,18 @@
 #include <stdatomic.h>
 
 #include "agent/source/dedup.h"
+#include "agent/source/effort.h"
 #include "agent/source/query.h"
 #include "agent/source/source.h"
 #include "lib/http/http.h"
 
 enum {
     TOKEN_SIZE = 256,
-    SMALL_TEXT_MAX = 64 << 10, /* of a body that the door's own thread takes, expanded */
 };
 
 struct desk {
     struct intake *intake;
-    size_t text_bytes_max; /* what is larger is for another desk */
+    size_t text_bytes_max; /* what is larger, expanded, is for another desk */
     struct buf expanded;
     struct query query;
 };
@@ -65,6 +65,7 @@ struct event_source {
     struct source_options options;
     struct http_server *server;
     struct worker *worker;
+    struct effort effort;
     struct desk desk; /* this and the next: the HTTP thread's own */
     struct buf path;
     _Atomic size_t held; /* bytes of bodies that are not taken yet */

@@ -160,20 +160,21 @@ class Doors(Case):
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), expected)
 
+    @staticmethod
+    def switches(agent, name):
+        for task in os.listdir(f"/proc/{agent.process.pid}/task"):
+            with open(f"/proc/{agent.process.pid}/task/{task}/status", encoding="ascii") as text:
+                found = text.read()
+            if re.search(rf"Name:\t{name}\n", found):
+                return re.findall(r"ctxt_switches:\t(\d+)", found)
+        raise AssertionError(f"there is no thread {name}")
+
     def rests(self, agent, name="http"):
         """The thread is woken by nothing: a loop that finds no work would show here."""
-        def switches():
-            for task in os.listdir(f"/proc/{agent.process.pid}/task"):
-                with open(f"/proc/{agent.process.pid}/task/{task}/status", encoding="ascii") as text:
-                    found = text.read()
-                if re.search(rf"Name:\t{name}\n", found):
-                    return re.findall(r"ctxt_switches:\t(\d+)", found)
-            raise AssertionError(f"there is no thread {name}")
-
         seen = []
 
         def three_alike():
-            seen.append(switches())
+            seen.append(self.switches(agent, name))
             return len(seen) > 10 and seen[-1] == seen[-10]
 
         until(three_alike, f"{name} rests")
@@ -486,6 +487,20 @@ class Compressed(Doors):
             sooner += not select.select([first], [], [], 0)[0]
             self.assertEqual(statuses(first.recv(4096)), [400])
         self.assertGreater(sooner, 5)
+        agent.stop()
+
+    def test_the_usual_batch_needs_no_other_thread(self):
+        """A hundred events of a kB are taken sooner than another thread is woken up."""
+        agent = self.start()
+        self.rests(agent, "http-large")
+        before = self.switches(agent, "http-large")
+        for at in range(10):
+            lines = b"".join(b'{"id":"%d-%d","seat":"%s"}\n' % (at, n, b"s" * 1000) for n in range(100))
+            self.assertEqual(agent.post("clicks", lines), (200, {"accepted": 100, "refused": 0}))
+        if not is_sanitized():
+            self.assertEqual(self.switches(agent, "http-large"), before)
+        self.assertEqual(agent.post("clicks", lines * 6), (200, {"accepted": 600, "refused": 0}))
+        self.assertNotEqual(self.switches(agent, "http-large"), before)
         agent.stop()
 
     def test_a_large_request_s_key(self):
