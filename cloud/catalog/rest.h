@@ -14,7 +14,7 @@
  * rest_answer.c      answers, all of them hostile
  *
  * Secrets  stand in rest_token and in the header made of it, and are wiped; no text of an error
- *          holds one.
+ *          holds one, also where a server repeats it or sends half an answer.
  */
 #ifndef CLOUD_CATALOG_REST_H
 #define CLOUD_CATALOG_REST_H
@@ -187,6 +187,9 @@ int rest_credentials_decode(json_t **out, struct slice bytes, struct error *err)
 enum rest_list { REST_LIST_NAMESPACES, REST_LIST_TABLES };
 int rest_page_decode(enum rest_list what, struct slice bytes, struct catalog_names *out,
                      char **token, struct error *err) MUST_USE;
+
+/* Answers lend credentials: where one ends to be JSON is told, what stands there is not. */
+int rest_json_decode(json_t **out, struct slice bytes, struct error *err) MUST_USE;
 
 /* "type: message" of an error's body, for messages: printable, short; nothing for a body that
  * says nothing. */

@@ -33,6 +33,15 @@ json_t *rest_texts_of(const json_t *object)
     return out;
 }
 
+int rest_json_decode(json_t **out, struct slice bytes, struct error *err)
+{
+    int rc = json_decode(out, bytes, err);
+    char *near = rc != OK ? strstr(err->text, " near '") : NULL;
+    if (near != NULL)
+        *near = 0;
+    return rc;
+}
+
 /* ---- errors ---- */
 
 void rest_text_put(struct slice text, size_t len_max, struct buf *out)
@@ -123,7 +132,7 @@ int rest_table_decode(struct rest_table *out, struct slice bytes, struct error *
 {
     json_t *document = NULL;
     *out = (struct rest_table){0};
-    int rc = json_decode(&document, bytes, err);
+    int rc = rest_json_decode(&document, bytes, err);
     if (rc == OK)
         rc = table_take(out, document, err);
     json_decref(document);
@@ -136,7 +145,7 @@ int rest_credentials_decode(json_t **out, struct slice bytes, struct error *err)
 {
     json_t *document = NULL;
     *out = NULL;
-    int rc = json_decode(&document, bytes, err);
+    int rc = rest_json_decode(&document, bytes, err);
     if (rc == OK && !json_is_array(json_object_get(document, "storage-credentials")))
         rc = error_set(err, ERROR_INPUT, "no storage-credentials");
     if (rc == OK)
@@ -194,7 +203,7 @@ int rest_page_decode(enum rest_list what, struct slice bytes, struct catalog_nam
     size_t i;
     const json_t *entry;
     *token = NULL;
-    int rc = json_decode(&document, bytes, err);
+    int rc = rest_json_decode(&document, bytes, err);
     if (rc == OK)
         rc = json_get_array(document, "list", member, &list, err);
     if (rc == OK && out->count + json_array_size(list) > REST_NAMES_MAX)

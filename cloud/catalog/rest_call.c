@@ -15,7 +15,7 @@
 #include "lib/base/random.h"
 #include "lib/json/json.h"
 
-enum { OWN_FIELDS_MAX = 5 };
+enum { OWN_FIELDS_MAX = 5, SECRET_BYTES_MIN = 8 };
 
 /* The key is the same when a request goes out again, so the server knows it for the same. */
 struct sending {
@@ -41,6 +41,21 @@ static void sending_make(struct rest *rest, struct sending *sending)
         uuid_v7(uuid, clock_wall_ms(rest->clock));
         memcpy(sending->key, "Idempotency-Key: ", 17);
         memcpy(sending->key + 17, uuid, sizeof uuid);
+    }
+}
+
+/* Servers repeat what they were sent, and what they say goes to a log. */
+static void secret_hide(const char *secret, struct http_reply *reply)
+{
+    size_t len = secret != NULL ? strlen(secret) : 0;
+    uint8_t *at = reply->body.data;
+    if (len < SECRET_BYTES_MIN || reply->status < 300)
+        return;
+    while (at != NULL) {
+        size_t left = reply->body.len - (size_t)(at - reply->body.data);
+        at = memmem(at, left, secret, len);
+        if (at != NULL)
+            memset(at, '*', len);
     }
 }
 
@@ -80,6 +95,10 @@ static int send_once(struct rest *rest, struct sending *sending, struct http_rep
     if (rc == OK)
         rc = http_client_call(rest->http, &call, reply, err);
     rest_text_wipe(&bearer);
+    if (rc == OK) {
+        secret_hide(rest->token.bearer, reply);
+        secret_hide(sending->credentials.token, reply);
+    }
     /* Nothing that went wrong on the way back says that it was not applied. */
     if (rc != OK && request->once && reply->sent)
         rc = err->code = ERROR_RETRY;

@@ -129,7 +129,7 @@ int rest_config_decode(struct rest_config *out, const json_t *client, struct sli
 {
     json_t *document = NULL;
     *out = (struct rest_config){.properties = json_object()};
-    int rc = json_decode(&document, bytes, err);
+    int rc = rest_json_decode(&document, bytes, err);
     if (rc == OK && (!json_is_object(document) || (json_object_get(document, "defaults") == NULL &&
                                                    json_object_get(document, "overrides") == NULL)))
         rc = error_set(err, ERROR_INPUT, "neither defaults nor overrides");

@@ -457,6 +457,25 @@ static void token_file_is_read_again(void **state)
     unlink(path);
 }
 
+/* Servers repeat what they were sent, and messages go to a log. */
+static void a_token_that_comes_back_is_not_shown(void **state)
+{
+    struct rest_bench *b = *state;
+    b->rest = (struct catalog_rest_options){.token = "s3cret-t0ken"};
+    answer(b, 200, CONFIG);
+    answer(b, 401, ERROR_BODY("NotAuthorizedException", "s3cret-t0ken is unknown: s3cret-t0ken"));
+    answer(b, 200, "{\"metadata-location\":\"x\",\"config\":{\"s3.secret-access-key\":\"k3y");
+    bench_open_well(b);
+    assert_int_equal(commit(b), ERROR_DENIED);
+    assert_null(strstr(b->err.text, "s3cret"));
+    assert_non_null(strstr(b->err.text, "NotAuthorizedException: ************ is unknown"));
+    struct catalog_table table = {0};
+    bool found = false;
+    assert_int_equal(ask(b, &table, &found), ERROR_CORRUPT);
+    assert_null(strstr(b->err.text, "k3y"));
+    assert_non_null(strstr(b->err.text, "line 1, column"));
+}
+
 /* ---- AWS's signature ---- */
 
 /* What aws_sign makes of the parts as they stand on the wire. */
@@ -606,6 +625,7 @@ int main(void)
         WIRE(old_token_goes_on),
         WIRE(refused_token_is_renewed),
         WIRE(token_file_is_read_again),
+        WIRE(a_token_that_comes_back_is_not_shown),
         WIRE(signs),
         WIRE(signs_or_signs_in),
         WIRE(lends),
