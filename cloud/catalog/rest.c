@@ -125,11 +125,10 @@ int rest_load(struct rest *rest, const char *ns, const char *name, bool anew,
         table.etag = rc == OK ? etag_copy(&reply) : NULL;
         if (rc == OK)
             *out = known_put(rest, ns, name, &table);
-    } else if (rc == OK && is_file_lost(&reply)) {
+    } else if (rc == OK && (reply.status != 404 || is_file_lost(&reply))) {
         rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
-        rc = err->code = ERROR_CORRUPT;
-    } else if (rc == OK && reply.status != 404) {
-        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+        if (reply.status == 404)
+            rc = err->code = ERROR_CORRUPT;
     }
     http_reply_free(&reply);
     buf_free(&path);

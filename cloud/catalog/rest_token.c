@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cloud/catalog/rest.h"
+#include "lib/base/assert.h"
 #include "lib/base/digest.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
@@ -86,6 +87,7 @@ static int given_read(struct rest_token *token, struct error *err)
 {
     char *text = NULL;
     int rc = secret_read(token->file, &text, err);
+    ASSERT(rc != OK || text != NULL);
     if (rc == OK && !token->by_credential && !bearer_is_fine(text))
         rc = error_set(err, ERROR_INPUT, "%s: this is no token", token->file);
     if (rc != OK) {
@@ -225,6 +227,7 @@ int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_m
 
 static void form_make(const struct rest_token *token, struct buf *form)
 {
+    ASSERT(token->credential != NULL);
     const char *colon = strchr(token->credential, ':');
     buf_put_cstr(form, "grant_type=client_credentials");
     if (!token->basic) {
@@ -371,7 +374,7 @@ int rest_token_renew(struct rest *rest, bool *renewed, struct error *err)
         char *before = copy_or_null(token->by_credential ? token->credential : token->bearer);
         rc = given_read(token, err);
         const char *now = token->by_credential ? token->credential : token->bearer;
-        *renewed = rc == OK && (before == NULL || strcmp(before, now) != 0);
+        *renewed = rc == OK && (before == NULL || now == NULL || strcmp(before, now) != 0);
         rest_text_wipe(&before);
     }
     if (rc == OK && token->by_credential) {
