@@ -56,6 +56,7 @@ bash                  bash
 '
 # A name in Fedora is a dash: nothing there.
 deb_packages='
+build-essential       -
 debhelper             -
 dpkg-dev              -
 lintian               -
