@@ -75,7 +75,8 @@ int rest_namespace_put(const char *ns, const char *separator, struct buf *out,
 /* "/v1/<prefix>/namespaces/<ns>/tables/<table><rest>", without what is NULL. */
 int rest_path_make(const struct rest_config *config, const char *ns, const char *table,
                    const char *behind, struct buf *out, struct error *err) MUST_USE;
-/* Without the slashes at its end; ERROR_INPUT when it is no http(s) URL. */
+/* Without the slashes at its end and the port that goes without saying; ERROR_INPUT when it is no
+ * http(s) URL. */
 int rest_url_check(const char *url, struct buf *out, struct error *err) MUST_USE;
 
 /* ---- the bearer token ---- */

@@ -56,6 +56,15 @@ int rest_url_check(const char *url, struct buf *out, struct error *err)
                              "a URL with '@', '?', '#', a blank or a foreign character");
     while (len > 0 && url[len - 1] == '/')
         len--;
-    buf_put(out, url, len);
+    /* As libcurl makes Host of it: whoever signs that must see the same. */
+    const char *usual = host == url + 8 ? ":443" : ":80";
+    size_t usual_len = strlen(usual);
+    size_t host_len = strcspn(host, "/");
+    size_t head = (size_t)(host - url) + host_len;
+    bool is_usual =
+        host_len > usual_len && memcmp(host + host_len - usual_len, usual, usual_len) == 0;
+    buf_put(out, url, is_usual ? head - usual_len : head);
+    if (len > head)
+        buf_put(out, url + head, len - head);
     return OK;
 }

@@ -152,6 +152,17 @@ static void urls(void **state)
     assert_int_equal(out.len, 0);
     assert_int_equal(rest_url_check("https://host:8181/api/catalog//", &out, &err), OK);
     assert_string_equal(buf_cstr(&out), "https://host:8181/api/catalog");
+    /* A port that goes without saying is not sent as part of Host, so it may not be signed. */
+    static const char *const usual[][2] = {{"https://h:443", "https://h"},
+                                           {"https://h:443/a/", "https://h/a"},
+                                           {"http://[::1]:80/a", "http://[::1]/a"},
+                                           {"https://h:80/a:443", "https://h:80/a:443"},
+                                           {"https://h:1443", "https://h:1443"}};
+    for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) {
+        buf_reset(&out);
+        assert_int_equal(rest_url_check(usual[i][0], &out, &err), OK);
+        assert_string_equal(buf_cstr(&out), usual[i][1]);
+    }
     buf_free(&out);
 }
 
