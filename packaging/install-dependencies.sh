@@ -78,6 +78,7 @@ conmon                -
 skopeo                -
 iproute2              -
 ca-certificates       -
+python3-yaml          -
 '
 bench_packages='
 g++                   gcc-c++
