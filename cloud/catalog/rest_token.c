@@ -97,6 +97,8 @@ static int given_read(struct rest_token *token, struct error *err)
     char **to = token->by_credential ? &token->credential : &token->bearer;
     rest_text_wipe(to);
     *to = text;
+    /* Basic authorization takes an id beside the secret. */
+    token->basic = token->basic && token->by_credential && strchr(text, ':') != NULL;
     return OK;
 }
 
@@ -357,6 +359,10 @@ int rest_token_ready(struct rest *rest, struct error *err)
     int64_t now_ms = clock_mono_ms(rest->clock);
     if (!token->by_credential || (token->bearer != NULL && now_ms < token->renew_at_ms))
         return OK;
+    /* The credential may have been replaced. While its file doesn't read, ours counts. */
+    struct error ignored;
+    if (token->file != NULL)
+        (void)given_read(token, &ignored);
     int rc = token_fetch(rest, err);
     if (rc == OK || token->bearer == NULL || now_ms >= token->expires_at_ms)
         return rc;

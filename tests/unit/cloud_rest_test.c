@@ -457,6 +457,43 @@ static void token_file_is_read_again(void **state)
     unlink(path);
 }
 
+/* The same of a credential; one that is being written just now leaves the old one. */
+static void credential_file_is_read_again(void **state)
+{
+    struct rest_bench *b = *state;
+    char path[] = "/tmp/bidlake_credential_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    write_text(path, "me:first");
+    b->rest = (struct catalog_rest_options){.credential_file = path};
+    answer(b, 200, TOKEN("t1", "100"));
+    answer(b, 200, CONFIG);
+    answer(b, 200, TOKEN("t2", "100"));
+    answer(b, 404, "");
+    answer(b, 401, "{\"error\":\"invalid_client\"}");
+    answer(b, 200, TOKEN("t3", "100")); /* by Basic */
+    answer(b, 404, "");
+    answer(b, 200, TOKEN("t4", "100")); /* a secret alone can't go so */
+    answer(b, 404, "");
+    bench_open_well(b);
+    struct catalog_table table = {0};
+    bool found;
+    write_text(path, "");
+    b->mono_ms += 101000;
+    assert_int_equal(ask(b, &table, &found), OK);
+    write_text(path, "me:second");
+    b->mono_ms += 101000;
+    assert_int_equal(ask(b, &table, &found), OK);
+    write_text(path, "alone");
+    b->mono_ms += 101000;
+    assert_int_equal(ask(b, &table, &found), OK);
+    assert_heard(b, 2, "client_secret=first");
+    assert_heard(b, 4, "client_secret=second");
+    assert_heard(b, 7, "client_secret=alone");
+    unlink(path);
+}
+
 /* Servers repeat what they were sent, and messages go to a log. */
 static void a_token_that_comes_back_is_not_shown(void **state)
 {
@@ -625,6 +662,7 @@ int main(void)
         WIRE(old_token_goes_on),
         WIRE(refused_token_is_renewed),
         WIRE(token_file_is_read_again),
+        WIRE(credential_file_is_read_again),
         WIRE(a_token_that_comes_back_is_not_shown),
         WIRE(signs),
         WIRE(signs_or_signs_in),
