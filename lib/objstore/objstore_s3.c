@@ -20,6 +20,9 @@
 #include "lib/objstore/s3.h"
 #include "lib/objstore/s3_answer.h"
 
+/* Who may not list is refused what isn't there, too: nobody is told which names are free. */
+#define RIGHT_TO_READ "s3:GetObject, and s3:ListBucket where there is no such object,"
+
 enum { SUM_BYTES = 8 << 20, LIST_KEYS_MAX = 1000 };
 
 /* ---- reading ---- */
@@ -88,6 +91,7 @@ static int refusal_explain(struct s3_store *store, const char *key, bool *absent
 {
     struct s3_answer answer = {0};
     struct s3_request request = {.name = "GetObject",
+                                 .right = RIGHT_TO_READ,
                                  .method = "GET",
                                  .key = key,
                                  .fields = {"Range: bytes=0-0"},
@@ -106,7 +110,7 @@ static int head_ask(struct s3_store *store, const char *key, int *status, struct
 {
     struct s3_answer answer = {0};
     struct s3_request request = {.name = "HeadObject",
-                                 .right = "s3:GetObject",
+                                 .right = RIGHT_TO_READ,
                                  .method = "HEAD",
                                  .key = key,
                                  .fields = {"x-amz-checksum-mode: ENABLED"},
@@ -209,6 +213,7 @@ static int s3_get(void *impl, const char *key, int64_t offset, uint64_t len, siz
     char range[64] = "";
     size_t room = out->max > 0 ? out->max - out->len : SIZE_MAX;
     struct s3_request request = {.name = "GetObject",
+                                 .right = RIGHT_TO_READ,
                                  .method = "GET",
                                  .key = key,
                                  .fields = {"x-amz-checksum-mode: ENABLED"},

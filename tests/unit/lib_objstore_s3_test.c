@@ -83,6 +83,21 @@ static void a_refusal_says_what_who_and_where_to_look(void **state)
     bench_close(&bench);
 }
 
+/* The harm: to who may not list, S3 refuses what isn't there; the right that is named alone is one
+ * that the reader has. */
+static void a_refused_read_names_the_right_to_list(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{HEAD_A, "403 No", NULL, NULL},
+                                    {GET_A, "403 No", NULL, XML_ERROR("AccessDenied")}}};
+    struct objstore_info info;
+    bench_open(&bench);
+    assert_int_equal(objstore_head(bench.store, "a", &info, &bench.err), ERROR_DENIED);
+    assert_non_null(strstr(bench.err.text, "s3:GetObject"));
+    assert_non_null(strstr(bench.err.text, "s3:ListBucket"));
+    bench_close(&bench);
+}
+
 /* The harm: a bucket of another region is for ever out of reach, or a loop of redirects. */
 static void a_region_is_learned_once(void **state)
 {
@@ -641,6 +656,7 @@ int main(void)
         cmocka_unit_test(a_put_says_checksum_condition_and_key),
         cmocka_unit_test(each_status_is_an_answer),
         cmocka_unit_test(a_refusal_says_what_who_and_where_to_look),
+        cmocka_unit_test(a_refused_read_names_the_right_to_list),
         cmocka_unit_test(a_region_is_learned_once),
         cmocka_unit_test(the_clock_of_the_store_is_learned),
         cmocka_unit_test(credentials_that_ran_out_are_asked_for_anew_once),
