@@ -253,7 +253,11 @@ int uploader_contract_borrow(struct uploader *uploader, const char *table,
     int rc = OK;
     if (now_ms >= entry->refresh_at_ms) {
         rc = contract_fetch(uploader, entry, err);
-        /* Offline: an old contract, or the preset's own ids, do as well. */
+        /* Offline: an old contract, or the preset's own ids, do as well. But who never gets to
+         * see one builds files that a table made otherwise refuses. */
+        if (rc == ERROR_DENIED)
+            log_event(LOG_LEVEL_WARN, "uploader", "goes on without the table's contract",
+                      "error=\"%s\"", err->text);
         if (rc != OK && rc != ERROR_INPUT && rc != ERROR_CORRUPT)
             rc = OK;
         if (rc == OK)

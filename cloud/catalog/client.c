@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 
@@ -103,10 +104,14 @@ void client_metadata_prune(struct objstore *store, const json_t *old, const json
     {
         const char *file = json_string_value(json_object_get(entry, "metadata-file"));
         char key[OBJSTORE_KEY_MAX + 1];
-        struct error ignored; /* best effort: what stays is an orphan, and harmless */
-        if (file != NULL && !log_names(kept, file) && objstore_key_of(store, file, key) &&
-            objstore_remove(store, key, &ignored) != OK)
-            return;
+        struct error err; /* best effort: what stays is an orphan, and harmless */
+        if (file == NULL || log_names(kept, file) || !objstore_key_of(store, file, key) ||
+            objstore_remove(store, key, &err) == OK)
+            continue;
+        if (err.code == ERROR_DENIED)
+            log_event(LOG_LEVEL_WARN, "catalog", "old metadata files stay", "error=\"%s\"",
+                      err.text);
+        return;
     }
 }
 

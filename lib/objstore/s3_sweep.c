@@ -90,7 +90,8 @@ void s3_sweep(struct s3_store *store)
     for (int i = 0; rc == OK && more && i < PAGES_MAX; i++)
         rc = page_sweep(store, &marker, &more, &err);
     if (rc != OK)
-        log_event(LOG_LEVEL_INFO, "s3", "cannot look for uploads that crashes left",
-                  "bucket=%s error=\"%s\"", store->place.bucket, err.text);
+        log_event(rc == ERROR_DENIED ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "s3",
+                  "cannot look for uploads that crashes left", "bucket=%s error=\"%s\"",
+                  store->place.bucket, err.text);
     buf_free(&marker);
 }
