@@ -2,6 +2,8 @@
 """Foreign servers for the tests, by the scripts in peers/: installed where need be, started on a
 free port of loopback, ended by their id."""
 import ctypes
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -102,16 +104,18 @@ class IcebergRest(Peer):
 
 class Versitygw(Peer):
     """An S3 store; `buckets` are folders below `folder`. With `tls` a certificate of its own,
-    which is its own authority too (`ca_file`); with `by_host` buckets may be in the host's name."""
+    which is its own authority too (`ca_file`); with `by_host` buckets may be in the host's name.
+    The key "bidlake" may do all; each of `users` (its secret: NAME-secret) what set_policy()
+    allows."""
 
-    def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None):
+    def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None, users=()):
         self.port = port or free_port()
         # mbedTLS, in static programs, takes no certificate of an address.
         self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         if by_host:
             self.url = f"http://localhost:{self.port}"
         self.ca_file = os.path.join(folder, "tls.pem")
-        for bucket in buckets:
+        for bucket in [] if users else buckets:
             os.makedirs(os.path.join(folder, "s3", bucket), exist_ok=True)
         arguments = ["--virtual-domain", f"localhost:{self.port}"] if by_host else []
         if tls:
@@ -121,8 +125,29 @@ class Versitygw(Peer):
                             "-out", self.ca_file, "-subj", "/CN=localhost", "-addext",
                             "subjectAltName=DNS:localhost"], check=True, capture_output=True)
             arguments += ["--cert", self.ca_file, "--key", key]
+        if users:
+            accounts = {user: {"access": user, "secret": f"{user}-secret", "role": "user"}
+                        for user in users}
+            os.makedirs(os.path.join(folder, "iam"), exist_ok=True)
+            with open(os.path.join(folder, "iam", "users.json"), "w", encoding="ascii") as file:
+                json.dump({"accessAccounts": accounts}, file)
+            arguments += ["--iam-dir", os.path.join(folder, "iam")]
         super().__init__("versitygw.sh", [self.port, os.path.join(folder, "s3"), *arguments],
                          self.port, os.path.join(folder, "versitygw.log"))
+        for bucket in buckets if users else []:  # with an owner, which a folder has not
+            self.ask("PUT", bucket)
+
+    def ask(self, method, path, body=b""):
+        ran = subprocess.run(
+            ["curl", "-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
+             "bidlake:bidlake-secret", "-H", "x-amz-content-sha256: " +
+             hashlib.sha256(body).hexdigest(), "-X", method, "--data-binary", "@-",
+             f"{self.url}/{path}"], input=body, capture_output=True)
+        if ran.returncode != 0:
+            raise AssertionError(f"{method} {path}: {(ran.stdout + ran.stderr).decode()}")
+
+    def set_policy(self, bucket, policy):
+        self.ask("PUT", f"{bucket}?policy=", json.dumps(policy).encode())
 
     def environment(self, **other):
         """For programs: as AWS's own take it."""

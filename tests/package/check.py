@@ -3,6 +3,7 @@
 """What a package holds, without installing one: manual pages, completion, units and the
 packaged configurations, as `make install` lays them out. In some seconds; boot.py has the rest.
 """
+import json
 import os
 import re
 import shutil
@@ -265,6 +266,22 @@ class Examples(unittest.TestCase):
             warehouse = [re.search(r"^warehouse: (.*)$", read(self.FOLDER, name, f"{who}.yaml"),
                                    re.MULTILINE)[1] for who in ("agent", "commit")]
             self.assertEqual(warehouse[0], warehouse[1], name)
+
+
+class Rights(unittest.TestCase):
+    def test_each_policy_allows_something(self):
+        """What S3's say is tried by tests/interop/test_rights.py; Glue has no stand-in."""
+        folder = os.path.join(TOP, "packaging", "iam")
+        policies = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        self.assertEqual(policies, ["agent.json", "commit.json", "glue.json"])
+        about = read(folder, "README.md")
+        for name in policies:
+            policy = json.loads(read(folder, name))
+            self.assertEqual(set(policy), {"Version", "Statement"})
+            for statement in policy["Statement"]:
+                self.assertEqual(set(statement), {"Sid", "Effect", "Action", "Resource"})
+                if name != "glue.json":
+                    self.assertIn(f"`{statement['Sid']}`", about)
 
 
 class Install(unittest.TestCase):
