@@ -134,8 +134,11 @@ def main():
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
+    if os.getuid() != 0 and os.environ.get("POWER_CUT") == "skip":
+        print("NOT TESTED: full disks, by POWER_CUT=skip")
+        return 0
     if os.getuid() != 0:
-        print("full disks need root, to mount some")
+        print("full disks need root, to mount some; POWER_CUT=skip leaves them out")
         return 1
     enter_namespace("--seed", str(options.seed))
     start = time.monotonic()
