@@ -12,12 +12,14 @@
 #include <string.h>
 
 #include "lib/base/assert.h"
+#include "lib/base/clock.h"
 #include "lib/base/memory.h"
 
 enum {
     IDLE_MAX = 16,
     CONNECT_MS = 10000,
     STALL_MS = 60000,
+    ANSWER_MS = 900000,
     HEAD_BYTES_MAX = 64 << 10,
     ANSWER_BYTES = 1 << 20,
     RETRY_AFTER_MS_MAX = 3600000,
@@ -29,6 +31,7 @@ struct http_client {
     char *proxy;
     int64_t connect_ms;
     int64_t stall_ms;
+    int64_t answer_ms;
 
     pthread_mutex_t lock;
     /* guarded by lock */
@@ -39,10 +42,13 @@ struct http_client {
 /* One call under way. */
 struct call {
     const struct http_call *asked;
+    const struct http_client *client;
     struct http_reply *reply;
     struct http_client_source source;
     struct slice bytes; /* what `source` reads when the body lies in memory */
     uint64_t offset;
+    int64_t answer_at_ms; /* monotonic, of the first byte behind our last one; 0: none yet */
+    int64_t answer_bytes;
     int rc; /* of a callback */
     struct error *err;
 };
@@ -69,6 +75,7 @@ int http_client_open(struct http_client **out, const struct http_client_options 
         client->proxy = memory_copy_cstr(options->proxy);
     client->connect_ms = options->connect_ms > 0 ? options->connect_ms : CONNECT_MS;
     client->stall_ms = options->stall_ms > 0 ? options->stall_ms : STALL_MS;
+    client->answer_ms = options->answer_ms > 0 ? options->answer_ms : ANSWER_MS;
     pthread_mutex_init(&client->lock, NULL);
     *out = client;
     return OK;
@@ -139,6 +146,8 @@ static size_t on_read(char *to, size_t size, size_t count, void *context)
     if (call->rc != OK)
         return CURL_READFUNC_ABORT;
     call->offset += len;
+    call->answer_at_ms = 0; /* what came so far is a 100 Continue, at most */
+    call->answer_bytes = 0;
     call->reply->sent = true;
     return len;
 }
@@ -152,9 +161,25 @@ static int on_seek(void *context, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* A server that sends a byte now and then is never silent. */
+static bool is_too_slow(struct call *call, size_t len)
+{
+    int64_t now_ms = clock_mono_ms(&clock_system);
+    if (call->answer_at_ms == 0)
+        call->answer_at_ms = now_ms;
+    call->answer_bytes += (int64_t)len;
+    int64_t most_ms = call->client->answer_ms + call->answer_bytes / 1024 * 1000;
+    if (now_ms - call->answer_at_ms <= most_ms)
+        return false;
+    call->rc = error_set(call->err, ERROR_RETRY, "the answer is slower than 1 KiB a second");
+    return true;
+}
+
 static size_t on_body(char *bytes, size_t size, size_t count, void *context)
 {
     struct call *call = context;
+    if (is_too_slow(call, size * count))
+        return 0;
     buf_put(&call->reply->body, bytes, size * count);
     if (!buf_failed(&call->reply->body))
         return size * count;
@@ -172,6 +197,8 @@ static size_t on_head(char *bytes, size_t size, size_t count, void *context)
     size_t start = head->len;
     size_t len = size * count;
     call->reply->sent = true;
+    if (is_too_slow(call, len))
+        return 0;
     if (len >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
         buf_reset(head);
         return len;
@@ -330,7 +357,8 @@ static int call_perform(const struct http_client *client, CURL *easy, struct cal
 int http_client_call(struct http_client *client, const struct http_call *asked,
                      struct http_reply *reply, struct error *err)
 {
-    struct call call = {.asked = asked, .reply = reply, .bytes = asked->body, .err = err};
+    struct call call = {
+        .asked = asked, .client = client, .reply = reply, .bytes = asked->body, .err = err};
     if (asked->source != NULL)
         call.source = *asked->source;
     else

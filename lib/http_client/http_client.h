@@ -36,6 +36,9 @@ struct http_client_options {
     const char *proxy;      /* NULL: as http_proxy, https_proxy and no_proxy say; "": none */
     int64_t connect_ms;     /* 0: 10 s: name, connection and TLS together */
     int64_t stall_ms;       /* 0: 60 s: without any byte in either direction */
+    /* 0: 15 min: what an answer may take from its first byte on, and a second more for each KiB.
+     * Stores send blanks for minutes before they say what became of a large object. */
+    int64_t answer_ms;
 };
 
 /* A body that is read while it is sent, from anywhere and maybe more than once (libcurl rewinds

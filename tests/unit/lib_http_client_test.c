@@ -5,6 +5,7 @@
 #include "lib/http_client/http_client.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,11 +23,12 @@
 enum { STEPS_MAX = 8, HEARD_MAX = 4 << 20 };
 
 /* A request is answered with `answer` (NULL: not at all); then, or instead, the connection is
- * closed, or kept open while the next one is waited for. */
-enum then { GO_ON, CLOSE, LEAVE };
+ * closed, or kept open while the next one is waited for; or `more` follows, again and again. */
+enum then { GO_ON, CLOSE, LEAVE, TRICKLE };
 struct step {
     const char *answer;
     enum then then;
+    const char *more;
 };
 
 struct server {
@@ -60,6 +62,15 @@ static bool hear(int fd, struct buf *heard)
     }
 }
 
+/* A piece every ten milliseconds, until the peer has enough of it. */
+static void trickle(int fd, const char *more)
+{
+    struct pollfd peer = {.fd = fd, .events = POLLIN};
+    for (int i = 0; i < 3000 && poll(&peer, 1, 10) == 0; i++)
+        if (send(fd, more, strlen(more), MSG_NOSIGNAL) < 0)
+            return;
+}
+
 static void *serve(void *context)
 {
     struct server *server = context;
@@ -78,6 +89,8 @@ static void *serve(void *context)
                                  (int)strlen(step->answer));
             if (step->then == LEAVE)
                 left = fd;
+            if (step->then == TRICKLE)
+                trickle(fd, step->more);
             if (step->then != GO_ON)
                 break;
         }
@@ -312,6 +325,31 @@ static void a_silent_server_is_left(void **state)
     http_reply_free(&reply);
 }
 
+/* The harm: an answer that always goes on, and never ends, holds the thread for days. */
+static void an_answer_that_trickles_is_left(void **state)
+{
+    (void)state;
+    struct server server = {
+        .steps = {{"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", TRICKLE, "x"},
+                  {"HTTP/1.1 200 OK\r\n", TRICKLE, "X-A: b\r\n"},
+                  {NULL, TRICKLE, "HTTP/1.1 100 Continue\r\n\r\n"}},
+        .step_count = 3};
+    server_start(&server);
+    struct http_client *client =
+        client_open(&(struct http_client_options){.proxy = "", .answer_ms = 300});
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "GET", .url = server.url, .timeout_ms = 20000};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+        if (strstr(err.text, "slower than") == NULL)
+            fail_msg("%d: %s", i, err.text);
+    }
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+}
+
 static int read_pattern(void *context, uint64_t offset, void *to, size_t *len, struct error *err)
 {
     uint64_t *fails_at = context;
@@ -400,6 +438,7 @@ int main(void)
         cmocka_unit_test(an_answer_longer_than_asked_for_is_an_error),
         cmocka_unit_test(a_head_without_end_is_left),
         cmocka_unit_test(a_silent_server_is_left),
+        cmocka_unit_test(an_answer_that_trickles_is_left),
         cmocka_unit_test(a_body_is_read_from_where_it_lies),
         cmocka_unit_test(retry_after_is_bounded),
         cmocka_unit_test(only_what_is_unreserved_stays_plain),
