@@ -3,7 +3,7 @@
 static: ## programs without shared libraries into build/static (Debian alone)
 	@packaging/install-dependencies.sh build static
 	@packaging/static.sh
-	@$(MAKE) --no-print-directory STATIC=1 all
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) STATIC=1 all
 
 static-check: static ## sizes, TLS, names, the whole way, in a root that holds nothing else
 	@packaging/install-dependencies.sh test python
