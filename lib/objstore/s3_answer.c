@@ -137,10 +137,11 @@ static int page_take(const struct xml_node *root, const char *prefix, struct s3_
                      struct error *err)
 {
     size_t prefix_len = strlen(prefix);
+    bool encoded = is_encoded(root); /* a walk over all that is there: not once for each */
     for (const struct xml_node *node = xml_child(root, "Contents"); node != NULL;
          node = xml_next(node, "Contents")) {
         uint64_t size = 0;
-        char *key = key_copy(node, is_encoded(root));
+        char *key = key_copy(node, encoded);
         bool fine = key != NULL && strncmp(key, prefix, prefix_len) == 0 &&
                     number_read(xml_text(node, "Size"), &size);
         if (!fine || (out->last != NULL && strcmp(out->last, key) >= 0)) {
@@ -189,10 +190,11 @@ int s3_uploads_decode(struct slice body, struct s3_uploads *out, struct error *e
         return rc;
     }
     const struct xml_node *root = xml_root(xml);
+    bool encoded = is_encoded(root);
     for (const struct xml_node *node = xml_child(root, "Upload"); node != NULL;
          node = xml_next(node, "Upload")) {
         const char *id = xml_text(node, "UploadId");
-        char *key = key_copy(node, is_encoded(root));
+        char *key = key_copy(node, encoded);
         if (key == NULL || id == NULL || *id == 0) {
             free(key);
             continue;
