@@ -93,15 +93,33 @@ static bool bucket_is_a_label(const char *bucket)
     return true;
 }
 
+/* Nothing, or ":" and a number that a port has. */
+static bool port_is_fine(const char *text, size_t len)
+{
+    unsigned port = 0;
+    if (len == 0)
+        return true;
+    for (size_t i = 1; i < len; i++) {
+        if (!isdigit((unsigned char)text[i]) || i > 5)
+            return false;
+        port = port * 10 + (unsigned)(text[i] - '0');
+    }
+    return text[0] == ':' && port > 0 && port <= 65535;
+}
+
+/* A name or an address, that of IPv6 in brackets, with a port or not. */
 static bool host_is_fine(const char *host, size_t len)
 {
-    if (len == 0 || len > S3_HOST_MAX)
+    bool bracket = len > 0 && host[0] == '[';
+    size_t at = bracket;
+    if (len > S3_HOST_MAX)
         return false;
-    for (size_t i = 0; i < len; i++) {
-        if (!is_alnum(host[i]) && strchr("-._:[]", host[i]) == NULL)
-            return false;
-    }
-    return true;
+    while (at < len && (is_alnum(host[at]) || strchr(bracket ? ":." : "-._", host[at]) != NULL))
+        at++;
+    bool has_name = at > (bracket ? 1 : 0);
+    if (bracket && (at == len || host[at++] != ']'))
+        return false;
+    return has_name && port_is_fine(host + at, len - at);
 }
 
 /* "https://host[:port][/]" */

@@ -635,6 +635,14 @@ static void settings_that_can_not_be_are_refused(void **state)
         {.kms_key_id = "key"},
         {.sse = "a\r\nEvil: b"},
         {.endpoint = "http://a/b/c"},
+        {.endpoint = "http://a:99999"},
+        {.endpoint = "http://a:0"},
+        {.endpoint = "http://a:"},
+        {.endpoint = "http://a:1:2"},
+        {.endpoint = "http://:80"},
+        {.endpoint = "http://a:s3"},
+        {.endpoint = "http://[::1"},
+        {.endpoint = "http://a]"},
         {.sse = "AES256", .kms_key_id = "key"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

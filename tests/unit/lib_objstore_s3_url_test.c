@@ -82,6 +82,8 @@ static void an_object_is_asked_for_where_it_lies(void **state)
                "https://s3.us-east-1.amazonaws.com/my.lake/a");
     assert_url("s3://lake/wh", "http://127.0.0.1:9000/", "us-east-1", S3_STYLE_AUTO, "a",
                "http://127.0.0.1:9000/lake/wh/a");
+    assert_url("s3://lake/wh", "http://[::1]:9000", "us-east-1", S3_STYLE_AUTO, "a",
+               "http://[::1]:9000/lake/wh/a");
     assert_url("s3://lake", "https://store.test:443", "us-east-1", S3_STYLE_HOST, "a",
                "https://lake.store.test/a");
     assert_url("s3://lake", "http://store.test:80", "us-east-1", S3_STYLE_PATH, NULL,
