@@ -47,13 +47,14 @@ int capture_open(struct capture **out, const struct capture_options *options, st
     capture->batch_bytes_max = bound(capture->options.request_bytes_max, 0, SPOOL_BATCH_BYTES_MAX);
     capture->totals = memory_alloc(options->mappings->count, sizeof *capture->totals);
     pthread_mutex_init(&capture->lock, NULL);
+    pthread_mutex_init(&capture->wake_lock, NULL);
     clock_condition_init(&capture->changed);
     pthread_cond_init(&capture->idle, NULL);
     struct generation *generation = NULL;
     capture->epoch = spool_epoch_borrow(options->spool);
     int rc = tables_make(capture, options->mappings, NULL, &generation, err);
     if (rc != OK) {
-        capture->stopping = true;
+        atomic_store(&capture->stopping, true);
         capture_close(capture);
         return rc;
     }
@@ -69,11 +70,10 @@ void capture_close(struct capture *capture)
 {
     if (capture == NULL)
         return;
-    pthread_mutex_lock(&capture->lock);
-    bool running = !capture->stopping;
-    capture->stopping = true;
+    pthread_mutex_lock(&capture->wake_lock);
+    bool running = !atomic_exchange(&capture->stopping, true);
     pthread_cond_signal(&capture->changed);
-    pthread_mutex_unlock(&capture->lock);
+    pthread_mutex_unlock(&capture->wake_lock);
     if (running)
         pthread_join(capture->committer, NULL);
     ASSERT(capture->intakes == NULL);
@@ -87,6 +87,7 @@ void capture_close(struct capture *capture)
     pthread_cond_destroy(&capture->changed);
     pthread_cond_destroy(&capture->idle);
     pthread_mutex_destroy(&capture->lock);
+    pthread_mutex_destroy(&capture->wake_lock);
     free(capture->totals);
     free(capture->batches);
     free(capture->firsts);
@@ -161,6 +162,7 @@ void capture_table_statistics(struct capture *capture, size_t table,
     out->kept_rows = totals->kept_rows;
     out->rejected = totals->rejected;
     out->waiting = 0;
+    atomic_store(&capture->awaits_intakes, true);
     for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next) {
         pthread_mutex_lock(&intake->lock);
         for (struct lane_set *set = intake->set; set != NULL; set = set->older) {
@@ -169,6 +171,7 @@ void capture_table_statistics(struct capture *capture, size_t table,
         }
         pthread_mutex_unlock(&intake->lock);
     }
+    atomic_store(&capture->awaits_intakes, false);
     pthread_mutex_unlock(&capture->lock);
 }
 

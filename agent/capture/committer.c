@@ -19,9 +19,9 @@ void committer_wake(struct capture *capture)
 {
     if (atomic_exchange(&capture->asked, true))
         return;
-    pthread_mutex_lock(&capture->lock);
+    pthread_mutex_lock(&capture->wake_lock);
     pthread_cond_signal(&capture->changed);
-    pthread_mutex_unlock(&capture->lock);
+    pthread_mutex_unlock(&capture->wake_lock);
 }
 
 static void take_batches(struct lane *lane)
@@ -37,11 +37,27 @@ static void take_batches(struct lane *lane)
     }
 }
 
+static void lock_those(struct capture *capture, bool gives_way)
+{
+    for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next) {
+        if (intake->gives_way == gives_way)
+            pthread_mutex_lock(&intake->lock);
+    }
+}
+
+/* Those first whose requests take long: meanwhile the others go on. */
+static void lock_all(struct capture *capture)
+{
+    atomic_store(&capture->awaits_intakes, true);
+    lock_those(capture, true);
+    lock_those(capture, false);
+    atomic_store(&capture->awaits_intakes, false);
+}
+
 /* All intakes at once: the cut. capture.lock is held, so none comes or goes. */
 static void cut(struct capture *capture, int64_t *begun_us)
 {
-    for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next)
-        pthread_mutex_lock(&intake->lock);
+    lock_all(capture);
     for (struct intake *intake = capture->intakes; intake != NULL; intake = intake->next) {
         for (struct lane_set *set = intake->set; set != NULL; set = set->older) {
             for (size_t i = 0; i < set->generation->table_count; i++) {
@@ -186,11 +202,12 @@ static void settle_set(struct capture *capture, struct lane_set *set, bool kept)
     }
 }
 
-/* Counts what became of the cut, gives the batches back, and takes the tickets. */
+/* Counts what became of the cut, gives the batches back, and takes the tickets. Without the
+ * intake's lock, so that no answer waits for the request that is just handed in: the taken side and
+ * the older sets are the committer's, and who counts has capture.lock. */
 static struct ticket *settle(struct capture *capture, struct intake *intake, bool kept)
 {
     pthread_mutex_lock(&capture->lock);
-    pthread_mutex_lock(&intake->lock);
     ASSERT(intake->cut != NULL);
     for (struct lane_set *set = intake->cut; set != NULL; set = set->older)
         settle_set(capture, set, kept);
@@ -203,7 +220,6 @@ static struct ticket *settle(struct capture *capture, struct intake *intake, boo
     tables_sweep(capture);
     struct ticket *tickets = intake->taken;
     intake->taken = NULL;
-    pthread_mutex_unlock(&intake->lock);
     pthread_mutex_unlock(&capture->lock);
     return tickets;
 }
@@ -347,32 +363,39 @@ static void count_commit(struct capture *capture, int64_t now_ns)
         capture->paid_ns = now_ns + each_ns;
 }
 
-/* `asked` stays set, so nobody signals meanwhile but who closes. capture.lock is held. */
+/* `asked` stays set, so nobody signals meanwhile but who closes. wake_lock is held. */
 static void wait_for_company(struct capture *capture)
 {
     int64_t now_ns = clock_mono_ns();
     int64_t until_ns = next_cut_ns(capture, now_ns);
-    while (!capture->stopping && now_ns < until_ns) {
-        clock_condition_wait(&capture->changed, &capture->lock,
+    while (!atomic_load(&capture->stopping) && now_ns < until_ns) {
+        clock_condition_wait(&capture->changed, &capture->wake_lock,
                              (until_ns - now_ns + 999999) / 1000000);
         now_ns = clock_mono_ns();
     }
     count_commit(capture, now_ns);
 }
 
+static void wait_for_work(struct capture *capture)
+{
+    pthread_mutex_lock(&capture->wake_lock);
+    while (!atomic_load(&capture->asked) && !atomic_load(&capture->stopping))
+        pthread_cond_wait(&capture->changed, &capture->wake_lock);
+    if (capture->options.linger_ms > 0)
+        wait_for_company(capture);
+    pthread_mutex_unlock(&capture->wake_lock);
+}
+
 void *commit_loop(void *context)
 {
     struct capture *capture = context;
     pthread_setname_np(pthread_self(), "committer");
-    pthread_mutex_lock(&capture->lock);
     for (;;) {
-        while (!atomic_load(&capture->asked) && !capture->stopping)
-            pthread_cond_wait(&capture->changed, &capture->lock);
-        if (capture->options.linger_ms > 0)
-            wait_for_company(capture);
+        wait_for_work(capture);
         if (!atomic_exchange(&capture->asked, false))
-            break;
+            return NULL;
         int64_t begun_us = 0;
+        pthread_mutex_lock(&capture->lock);
         cut(capture, &begun_us);
         atomic_store(&capture->busy_since_ms, clock_mono_ms(&clock_system));
         capture->committing = true;
@@ -382,8 +405,5 @@ void *commit_loop(void *context)
         pthread_mutex_unlock(&capture->lock);
         commit_cut(capture, intakes, begun_us, rc, &err);
         atomic_store(&capture->busy_since_ms, 0);
-        pthread_mutex_lock(&capture->lock);
     }
-    pthread_mutex_unlock(&capture->lock);
-    return NULL;
 }

@@ -219,10 +219,29 @@ int capture_room(struct capture *capture, size_t table, struct error *err)
     return find_room(capture, priority, err);
 }
 
+void intake_give_way(struct intake *intake)
+{
+    pthread_mutex_lock(&intake->capture->lock);
+    intake->gives_way = true;
+    pthread_mutex_unlock(&intake->capture->lock);
+}
+
+/* A mutex is not fair: who takes it again at once would keep the committer, and with it all others'
+ * answers, waiting for request after request. */
+static void let_pass(struct capture *capture)
+{
+    if (!atomic_load(&capture->awaits_intakes))
+        return;
+    pthread_mutex_lock(&capture->lock);
+    pthread_mutex_unlock(&capture->lock);
+}
+
 int intake_begin(struct intake *intake, size_t table, struct ticket *ticket, struct error *err)
 {
     struct capture *capture = intake->capture;
     ASSERT(intake->ticket == NULL);
+    if (intake->gives_way)
+        let_pass(capture);
     ticket->next = NULL;
     ticket->accepted = 0;
     ticket->refused = 0;

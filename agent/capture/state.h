@@ -8,8 +8,9 @@
  *   committer.c  the thread that cuts, appends and answers
  *   capture.c    open, close, reload, statistics
  *
- * Locks, in this order: capture.lock, then intakes in the list's order. The committer
- * holds none of them while it appends or answers.
+ * Locks, in this order: capture.lock, then several intakes' only with it; capture.wake_lock comes
+ * last. The committer holds none of them while it appends or answers. A cut holds capture.lock for
+ * as long as the longest request that is just handed in, so no door takes it on its usual way.
  */
 #ifndef AGENT_CAPTURE_STATE_H
 #define AGENT_CAPTURE_STATE_H
@@ -100,6 +101,7 @@ struct intake {
     struct mark mark;     /* of the request */
     size_t request_bytes; /* its rows, without letters */
     struct buf letter;    /* the text of a dead letter */
+    bool gives_way;       /* to a cut; set before the first request */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct lane_set *set;   /* of the newest generation it has seen; older ones empty out */
@@ -128,6 +130,8 @@ struct capture {
     _Atomic size_t waiting_bytes;
     _Atomic uint64_t full;
     _Atomic bool asked; /* there is something to commit */
+    _Atomic bool stopping;
+    _Atomic bool awaits_intakes; /* whoever has `lock` */
     /* The spool had no room: lower priorities are turned away until then (monotonic). */
     _Atomic int squeezed_below; /* enum priority */
     _Atomic int64_t squeezed_until_ms;
@@ -144,11 +148,11 @@ struct capture {
     struct spool_checkpoint *checkpoints;
     size_t batch_cap;
     size_t checkpoint_cap;
-    pthread_mutex_t lock;
+    pthread_mutex_t wake_lock; /* for `changed`: `asked` or `stopping` is set */
     pthread_cond_t changed;
+    pthread_mutex_t lock;
     pthread_cond_t idle;
     /* guarded by lock */
-    bool stopping;
     bool committing; /* the committer walks the intakes: none may go */
     struct intake *intakes;
     size_t intake_count;

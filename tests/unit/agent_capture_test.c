@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/capture_support.h"
 
+#include <sched.h>
+
+#include "agent/capture/state.h"
 #include "lib/row/row.h"
 
 static void event(struct intake *intake, const char *json, bool fine)
@@ -502,6 +505,48 @@ static void lower_priorities_wait_less(void **state)
     bench_close(&bench);
 }
 
+static void hand_in(struct bench *bench, struct intake *intake, struct waiter *waiter)
+{
+    struct error err;
+    waiter_init(waiter);
+    must(intake_begin(intake, capture_find_table(bench->capture, slice_cstr("clicks")),
+                      &waiter->ticket, &err),
+         &err);
+    event(intake, "{\"id\":\"a\"}", true);
+}
+
+/* One sender of large requests must not stop a door, nor keep others' answers waiting for one
+ * request of his after the other. */
+static void a_long_request_holds_up_one_cut(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct intake *slow = NULL;
+    struct intake *door = NULL;
+    struct waiter waiters[4];
+    struct error err;
+    bench_open(&bench, 0);
+    must(intake_open(&slow, bench.capture, &err), &err);
+    intake_give_way(slow);
+    must(intake_open(&door, bench.capture, &err), &err);
+    hand_in(&bench, slow, &waiters[0]);
+    hand_in(&bench, door, &waiters[1]);
+    assert_true(intake_end(door));
+    while (!atomic_load(&bench.capture->awaits_intakes)) /* the cut waits for the slow one */
+        sched_yield();
+    hand_in(&bench, door, &waiters[2]);
+    assert_true(intake_end(door));
+    assert_true(intake_end(slow));
+    hand_in(&bench, slow, &waiters[3]);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(waiter_wait(&waiters[i]), OK);
+    assert_true(intake_end(slow));
+    assert_int_equal(waiter_wait(&waiters[3]), OK);
+    intake_close(door);
+    intake_close(slow);
+    bench_close(&bench);
+}
+
 static void empty_spool(struct bench *bench)
 {
     struct arena arena = {0};
@@ -667,6 +712,7 @@ int main(void)
         cmocka_unit_test(many_intakes_keep_each_event_and_the_order_of_time),
         cmocka_unit_test(requests_are_turned_away_when_too_much_waits),
         cmocka_unit_test(lower_priorities_wait_less),
+        cmocka_unit_test(a_long_request_holds_up_one_cut),
         cmocka_unit_test(rest_of_the_spool_is_for_higher_priorities),
         cmocka_unit_test(refused_cut_holds_its_lowest_priority_back),
         cmocka_unit_test(cuts_wait_for_company_when_there_are_many),
