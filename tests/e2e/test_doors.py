@@ -1019,6 +1019,9 @@ class Unix(Doors):
         self.assertEqual(len(self.lake.rows("dead_letters", ["position"])), 1)
 
     def test_many_connections(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         agent = self.listen("unix", "&ack=lines")
         held = [self.connect() for _ in range(3000)]
         for n, connection in enumerate(held):

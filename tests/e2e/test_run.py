@@ -432,7 +432,7 @@ class Repeated(Case):
 
 class Life(Case):
     def test_operations(self):
-        agent = self.start()
+        agent = self.start("--spool-bytes", "64MiB")  # has room on small disks, too
         self.assertEqual(agent.get("/healthz", agent.operations)[0].status, 200)
         answer, text = agent.get("/readyz", agent.operations)
         self.assertEqual((answer.status, text.count(b"ok ")), (200, 5))
