@@ -11,6 +11,7 @@ with it, which is tested at the end. No bridge: netavark would leave rules in th
 tables.
 """
 import argparse
+import ctypes
 import glob
 import json
 import os
@@ -77,6 +78,7 @@ class Machine:
         self.podman("rm", "--all", "--force", "--time", "0", "--volumes", code=None)
         for network in self.networks:
             subprocess.run(["ip", "netns", "delete", network], check=True)
+        until(childless, "podman's processes have ended")
         for group in sorted(glob.glob(f"/sys/fs/cgroup/*/{self.name}/**/", recursive=True) +
                             glob.glob(f"/sys/fs/cgroup/{self.name}/**/", recursive=True),
                             key=len, reverse=True):
@@ -84,8 +86,24 @@ class Machine:
         shutil.rmtree(self.folder)
 
 
-def removed(group):
+def adopt():
+    """Whatever podman leaves becomes our child: not every machine has a first process that
+    takes care of it."""
+    if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0) != 0:  # PR_SET_CHILD_SUBREAPER
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def childless():
     """conmon lives some moments longer than its container."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0] != 0:
+            pass
+    except ChildProcessError:
+        return True
+    return False
+
+
+def removed(group):
     try:
         os.rmdir(group)
     except FileNotFoundError:
@@ -426,6 +444,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = tempfile.mkdtemp(prefix="bidlake-pod-")
     os.chmod(folder, 0o755)
+    adopt()
     machine = Machine(folder)
     code = 1
     try:
