@@ -121,9 +121,9 @@ class RightsLake(S3Lake):
                        code=code, env=self.as_user("commit"))
 
     def deliver(self, *arguments, stdin=line("c"), code=DONE, **how):
-        """One click, or more; what is refused for good is told after a second."""
+        """One click, or more; what is refused for good is told after two seconds."""
         return self.agent("ingest", "clicks", "-", "--ingest-deadline",
-                          "1s" if code == FAILED else "30s", *arguments, stdin=stdin, code=code,
+                          "2s" if code == FAILED else "30s", *arguments, stdin=stdin, code=code,
                           **how)
 
     def objects(self, pattern):
@@ -377,7 +377,7 @@ class Commit(Case):
     def test_cleaning(self):
         """Ledgers, refusals, dropped snapshots and their files go when they are old enough."""
         lake = self.with_clicks()
-        clean = ("--commit-prune-every", "1", "--snapshots-keep", "2", "--snapshots-grace", "1s")
+        clean = ("--commit-prune-every", "1", "--snapshots-keep", "2")
 
         def turn(code=DONE):
             lake.deliver()
