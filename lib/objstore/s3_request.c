@@ -147,12 +147,27 @@ static int sending_make(struct s3_store *store, const struct s3_request *request
 
 /* ---- what came of it ---- */
 
-/* Fills out->problem: what the answer says, and what its head adds where it has no body. */
-static void problem_read(struct s3_answer *out)
+/* Whether a message, which may have been cut, shows how a secret begins. */
+static bool shows(const char *message, const char *secret)
+{
+    char begin[17];
+    if (secret == NULL || secret[0] == 0)
+        return false;
+    snprintf(begin, sizeof begin, "%s", secret);
+    bool found = strstr(message, begin) != NULL;
+    explicit_bzero(begin, sizeof begin);
+    return found;
+}
+
+/* Fills out->problem: what the answer says, and what its head adds where it has no body. Some
+ * stores repeat what they were sent: then the message is left out. */
+static void problem_read(const struct aws_credentials *sent, struct s3_answer *out)
 {
     struct s3_problem *problem = &out->problem;
     struct slice region = http_reply_field(&out->reply, "x-amz-bucket-region");
     (void)s3_error_decode(buf_slice(&out->reply.body), problem); /* HEAD's have no body */
+    if (shows(problem->message, sent->token) || shows(problem->message, sent->secret))
+        problem->message[0] = 0;
     if (region.len > 0)
         s3_text_copy(problem->region, sizeof problem->region, region);
     int64_t date_ms = http_reply_date_ms(&out->reply);
@@ -281,7 +296,7 @@ int s3_send(struct s3_store *store, const struct s3_request *request, struct s3_
             sending_free(&sending);
             return rc;
         }
-        problem_read(out);
+        problem_read(&sending.credentials, out);
         struct s3_verdict verdict = s3_judge(out->reply.status, out->problem.code);
         if (verdict.code == ERROR_LIMIT && !has_body(request))
             verdict.code = ERROR_RETRY; /* what is only read fills nothing */

@@ -98,6 +98,23 @@ static void a_refused_read_names_the_right_to_list(void **state)
     bench_close(&bench);
 }
 
+/* The harm: a token in the log, because a store repeats what it was sent. */
+static void a_refusal_repeats_no_secret(void **state)
+{
+    (void)state;
+    static const char *const says[] = {
+        "<Error><Code>AccessDenied</Code><Message>verytoken is bad</Message></Error>",
+        "<Error><Code>AccessDenied</Code><Message>not with verysecret</Message></Error>"};
+    struct bench bench = {
+        .steps = {{PUT_A, "403 No", NULL, says[0]}, {PUT_A, "403 No", NULL, says[1]}}};
+    bench_open(&bench);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(put(&bench, "hello", PUT_ALWAYS), ERROR_DENIED);
+        assert_null(strstr(bench.err.text, "very"));
+    }
+    bench_close(&bench);
+}
+
 /* The harm: a bucket of another region is for ever out of reach, or a loop of redirects. */
 static void a_region_is_learned_once(void **state)
 {
@@ -665,6 +682,7 @@ int main(void)
         cmocka_unit_test(each_status_is_an_answer),
         cmocka_unit_test(a_refusal_says_what_who_and_where_to_look),
         cmocka_unit_test(a_refused_read_names_the_right_to_list),
+        cmocka_unit_test(a_refusal_repeats_no_secret),
         cmocka_unit_test(a_region_is_learned_once),
         cmocka_unit_test(the_clock_of_the_store_is_learned),
         cmocka_unit_test(credentials_that_ran_out_are_asked_for_anew_once),
