@@ -22,10 +22,10 @@
  * Memory    a connection that is silent or waits holds its struct alone (HTTP_CONNECTION_SIZE).
  *           Heads that are not whole or whose body is not, and what was sent behind a request,
  *           have HTTP_KEPT_BYTES_MIN in all, and HTTP_KEPT_BYTES_EACH for each connection that
- * there may be. Beyond that such a head is told 503, and a request's answer is its connection's
- * last one. Who sends a request at once needs none of it. Threads   the handler is called on the
- * server's thread. http_resume: any thread, once a request. Open, pause, close: one thread;
- * statistics: any.
+ *           there may be. Beyond that such a head is told 503, and a request's answer is its
+ *           connection's last one. Who sends a request at once needs none of it.
+ * Threads   the handler is called on the server's thread. http_resume: any thread, once a
+ *           request. Open, pause, close: one thread; statistics: any.
  */
 #ifndef LIB_HTTP_HTTP_H
 #define LIB_HTTP_HTTP_H
