@@ -148,14 +148,16 @@ static int body_sum(const struct put *put, struct error *err)
 struct reader {
     struct put *put;
     uint64_t offset;
+    bool stopped; /* by the pace */
 };
 
 static int on_read(void *context, uint64_t offset, void *to, size_t *len, struct error *err)
 {
-    const struct reader *reader = context;
+    struct reader *reader = context;
     struct put *put = reader->put;
     if (put->body->pace != NULL) {
         int rc = put->body->pace(put->body->pace_context, *len, err);
+        reader->stopped = rc != OK;
         if (rc != OK)
             return rc;
     }
@@ -183,6 +185,17 @@ static bool is_conditional(const struct put *put)
     return (put->condition & PUT_IF_ABSENT) != 0;
 }
 
+/* No answer came to a put with a condition: is it that the name is taken, by this put or before? */
+static int taken_decide(const struct put *put, struct error *err)
+{
+    struct objstore_info info;
+    struct error ignored;
+    if (err->code != ERROR_RETRY || s3_head(put->store, put->key, &info, &ignored) != OK ||
+        !info.found)
+        return (int)err->code;
+    return error_set(err, ERROR_CONFLICT, "no answer came, and the object exists");
+}
+
 static int put_single(struct put *put, struct error *err)
 {
     struct s3_answer answer = {0};
@@ -200,8 +213,11 @@ static int put_single(struct put *put, struct error *err)
     if (is_conditional(put))
         field_add(&request, "If-None-Match: *");
     int rc = s3_send(put->store, &request, &answer, err);
+    /* Some stores answer 412 at once and hang up on the body: the answer is often lost then, at
+     * each try anew. */
+    bool unheard = rc != OK && answer.reply.sent && answer.reply.status == 0 && !reader.stopped;
     s3_answer_free(&answer);
-    return rc;
+    return unheard && is_conditional(put) ? taken_decide(put, err) : rc;
 }
 
 /* ---- in parts ---- */
