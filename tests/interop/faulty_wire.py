@@ -35,6 +35,10 @@ def is_commit(method, path):
     return method == "POST" and "/tables/" in path
 
 
+def fields_to_send(request):
+    return {name: value for name, value in request.fields if name.lower() not in DROPPED}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -67,7 +71,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def meet_fate(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = Request(self.command, self.path, self.headers.items(), body)
-        fate, *more = self.server.wire.fate_of(request)
+        self.meet(request, *self.server.wire.fate_of(request))
+
+    def meet(self, request, fate, *more):
         forward = self.server.wire.forward
         if fate == "before":
             self.give(more[0], [], b"<html>no</html>")
@@ -92,7 +98,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 answer = answer if fate == "twice_first" else second
             self.give(*answer)
 
-    do_GET = do_HEAD = do_POST = do_DELETE = handle_any
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -105,6 +111,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Wire:
     """Between `url` and the port of `target`. `commits` and `loads`: the fates to come, one a
     request, after which all pass."""
+    handler = Handler
 
     def __init__(self, target):
         self.target = target
@@ -116,7 +123,7 @@ class Wire:
         self.under_way = 0
         self.met = collections.Counter()  # fates that commits have had
         self.statuses = collections.Counter()  # what the catalog answered to commits
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), self.handler)
         self.server.wire = self
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
@@ -153,7 +160,7 @@ class Wire:
 
     def forward(self, request):
         connection = http.client.HTTPConnection("127.0.0.1", self.target, timeout=60)
-        fields = {name: value for name, value in request.fields if name.lower() not in DROPPED}
+        fields = fields_to_send(request)
         connection.request(request.method, request.path, request.body or None, fields)
         answer = connection.getresponse()
         body = answer.read()

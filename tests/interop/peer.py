@@ -110,6 +110,7 @@ class Versitygw(Peer):
 
     def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None, users=()):
         self.port = port or free_port()
+        self.folder = os.path.join(folder, "s3")
         # mbedTLS, in static programs, takes no certificate of an address.
         self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         if by_host:

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Schedules of faults over a real S3 store: two agents at work, committers two at a time, a wire
+with faults between them and the store, and SIGKILL for each of them. See Schedules.run."""
+import base64
+import collections
+import contextlib
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+
+from peer import PATIENCE, die_with_parent
+from s3_wire import S3Wire
+from test_s3 import S3Lake
+
+import lake as programs
+import pyarrow.parquet as pq
+from lake import DONE, FAILED, end, until
+
+PER_TABLE = 13  # schedules after which a lane begins a new table
+BIG_POSTS, BIG_LINES, BIG_BYTES = 5, 40, 67500  # together more than two parts, however packed
+
+
+class Agent:
+    """`run`, started again and again over one spool."""
+
+    def __init__(self, lake, name):
+        self.lake, self.name, self.spool = lake, name, lake.path(name)
+        self.log_path, self.process = lake.path(f"{name}.log"), None
+        self.port, self.operations = None, None
+
+    def start(self):
+        arguments = [os.path.join(programs.BUILD, "bidlake-agent"), "run",
+                     *self.lake.agent_flags(self.spool, self.name), "--listen",
+                     "http:127.0.0.1:0", "--operations", "127.0.0.1:0", "--roll-age", "400ms",
+                     "--announce-repeat", "1s", "--spool-bytes", "256MiB"]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
+                preexec_fn=die_with_parent, env=dict(os.environ, **self.lake.environment()))
+        until(self.is_ready, f"{self.name} is ready")
+        log = self.log()
+        self.port = int(re.search(r"kind=http address=\S+:(\d+)", log)[1])
+        self.operations = re.search(r"kind=operations address=(\S+)", log)[1]
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name}: exit {self.process.returncode}\n{self.log()}")
+        return 'msg="ready"' in self.log()
+
+    def kill(self):
+        end(self.process)
+        self.start()
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=20 * PATIENCE)
+            end(self.process)
+
+    def flush(self):
+        self.lake.agent("flush", "--operations", self.operations, spool=self.spool,
+                        agent_id=self.name, code=DONE)
+
+    def post(self, key, lines):
+        """Until it is answered; the key makes one event of however many requests it takes."""
+        said = [""]
+
+        def answered():
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            try:
+                connection.request("POST", "/v1/events/clicks", b"".join(lines),
+                                   {"Idempotency-Key": key})
+                answer = connection.getresponse()
+                text = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                said[0] = repr(error)
+                return False
+            finally:
+                connection.close()
+            said[0] = f"{answer.status} {text[:300]}"
+            if answer.status != 503 and (answer.status != 200 or
+                                         json.loads(text)["accepted"] != len(lines)):
+                raise AssertionError(f"{self.name}: HTTP {answer.status}: {text[:300]}")
+            return answer.status == 200
+        try:
+            until(answered, f"{self.name} answers")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; last: {said[0]}") from error
+
+
+class FaultLake(S3Lake):
+    """A lake of which the programs go by the wire, and judges do not."""
+
+    def __init__(self, peer, prefix, wire):
+        super().__init__(peer, prefix, ["--s3-part-bytes", "5MiB", "--s3-concurrency", "2"])
+        self.wire, self.sums = wire, {}
+
+    def environment(self):
+        return self.peer.environment(AWS_ENDPOINT_URL_S3=self.wire.url)
+
+    def ids(self, table="clicks", column="click_id"):
+        """From the gateway's folder: a file once read is not read again."""
+        listed = json.loads(self.table("files", f"db.{table}", "--json").out)
+        found = collections.Counter()
+        for row in listed:
+            path = row["path"]
+            if path not in self.sums:
+                local = os.path.join(self.peer.folder, path.removeprefix("s3://"))
+                read = pq.ParquetFile(local, page_checksum_verification=True).read([column])
+                self.sums[path] = collections.Counter(read[column].to_pylist())
+            found += self.sums[path]
+        return found
+
+
+class Schedules:
+    """One lane: schedules one after the other, over a table that goes on for PER_TABLE of them."""
+
+    def __init__(self, peer, lane):
+        self.peer, self.lane = peer, lane
+        self.wire = S3Wire(peer.port)
+        self.lake, self.agents, self.expected = None, [], collections.Counter()
+        self.done = collections.Counter()
+
+    def open(self, number):
+        self.lake = FaultLake(self.peer, f"lane-{self.lane}-{number}", self.wire)
+        self.expected = collections.Counter()
+        self.lake.init()
+        self.agents = [Agent(self.lake, name) for name in ("edge-1", "edge-2")]
+        for agent in self.agents:
+            agent.start()
+
+    def close_table(self):
+        """All that was late comes, and changes nothing; a foreign reader sees the same."""
+        if self.lake is None:
+            return
+        self.wire.release()
+        self.take()
+        self.judge()
+        scan = self.lake.load().scan(selected_fields=("click_id",)).to_arrow()
+        found = collections.Counter(scan["click_id"].to_pylist())
+        assert found == self.expected, "PyIceberg sees other events"
+        self.drop_table()
+
+    def drop_table(self):
+        for agent in self.agents:
+            agent.stop()
+        if self.lake is not None:
+            self.lake.__exit__()
+        self.lake, self.agents = None, []
+
+    def close(self):
+        self.wire.calm()
+        self.drop_table()
+        self.wire.close()
+
+    # -- what happens ------------------------------------------------------------------------
+
+    def send(self, seed, agent, rng):
+        """Its requests of this schedule, as (key, lines)."""
+        posts = []
+        if rng.random() < 0.25:
+            self.done["large files"] += 1
+            for n in range(BIG_POSTS):
+                posts.append([f"s{seed}-{agent.name}-big{n}-{i}" for i in range(BIG_LINES)])
+        for n in range(rng.randint(1, 3)):
+            posts.append([f"s{seed}-{agent.name}-{n}-{i}" for i in range(rng.randint(1, 5))])
+        for n, ids in enumerate(posts):
+            filler = BIG_BYTES if "-big" in ids[0] else 0
+            agent.post(f"s{seed}-{agent.name}-{n}", [self.line(name, filler) for name in ids])
+            self.expected.update(ids)
+
+    @staticmethod
+    def line(name, filler):
+        page = (base64.urlsafe_b64encode(os.urandom(filler)).decode() if filler
+                else "https://shop.example/")
+        return b'{"id":"%s","ts":1767225600000,"landing_page":"%s"}\n' % (name.encode(),
+                                                                         page.encode())
+
+    def strike(self, rng, others):
+        """Kills an agent after so many requests, again and again, as long as `others` are at work.
+        In the lane's own thread: what a thread started dies with it (die_with_parent)."""
+        while any(thread.is_alive() for thread in others):
+            at = self.wire.seen + rng.randint(3, 60)
+            until(lambda: self.wire.seen >= at or  # noqa: B023
+                  not any(thread.is_alive() for thread in others), "requests", 60)
+            if self.wire.seen >= at:
+                self.done["agents killed"] += 1
+                rng.choice(self.agents).kill()
+
+    def commit_by_two(self, rng):
+        """Two at once; each may be killed after so many requests."""
+        command = [os.path.join(programs.BUILD, "bidlake-commit"), "once",
+                   *self.lake.commit_flags()]
+        both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                 preexec_fn=die_with_parent,
+                                 env=dict(os.environ, **self.lake.environment()))
+                for _ in range(2)]
+        for process in both:
+            if rng.random() < 0.4:
+                at = self.wire.seen + rng.randint(0, 30)
+                until(lambda: self.wire.seen >= at or process.poll() is not None,  # noqa: B023
+                      "requests of a committer")
+                self.done["committers killed"] += process.poll() is None
+                process.kill()
+        for process in both:
+            _, err = process.communicate(timeout=60 * PATIENCE)
+            if process.returncode not in (DONE, FAILED, -signal.SIGKILL):
+                raise AssertionError(f"exit {process.returncode}\n{err.decode()[-3000:]}")
+
+    def commit(self, rng):
+        for _ in range(rng.randint(2, 4)):
+            self.commit_by_two(rng)
+
+    def wild(self, seed, rng):
+        failures = []
+
+        def guarded(work, *arguments):
+            try:
+                work(*arguments)
+            except Exception as error:
+                failures.append(error)
+        works = [(self.send, seed, agent) for agent in self.agents] + [(self.commit,)]
+        threads = [threading.Thread(target=guarded, args=(*work, random.Random(rng.random())))
+                   for work in works]
+        for thread in threads:
+            thread.start()
+        guarded(self.strike, rng, threads)
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+
+    # -- what must hold ----------------------------------------------------------------------
+
+    def count(self):
+        return int(self.lake.table("count", "db.clicks").out)
+
+    def take(self):
+        """Faults are over: all gets to the table."""
+        wanted = self.expected.total()
+        deadline = time.monotonic() + 30 * PATIENCE
+        while True:
+            for agent in self.agents:
+                agent.flush()
+            self.lake.once("--commit-announcements", "100000")
+            if self.count() >= wanted:
+                return
+            assert time.monotonic() < deadline, f"{self.count()} events of {wanted} are there"
+
+    def judge(self):
+        self.lake.table("check", "db.clicks")
+        found = self.lake.ids()
+        assert found == self.expected, (
+            f"missing {list((self.expected - found).items())[:5]}, "
+            f"too much {list((found - self.expected).items())[:5]}")
+
+    def schedule(self, seed):
+        rng = random.Random(seed)
+        self.wire.begin(seed, rng.choice([0.02, 0.08, 0.2]))
+        self.wild(seed, rng)
+        self.wire.calm()
+        if rng.random() < 0.3:
+            rng.choice(self.agents).kill()
+        if rng.random() < 0.5:  # else it arrives in a schedule to come
+            self.wire.release()
+        self.take()
+        self.judge()
+        self.done["schedules"] += 1
+
+    def run(self, seeds):
+        """Of each: events to both agents, which are killed now and then, two to four pairs of
+        committers, faults between all of them and the store. Then the faults end, all that was
+        answered is taken, and it is in the table, once; ledger, manifests and files agree."""
+        for number, seed in enumerate(seeds):
+            try:
+                if number % PER_TABLE == 0:
+                    self.close_table()
+                    self.open(number // PER_TABLE)
+                self.schedule(seed)
+            except Exception as error:
+                self.wire.calm()
+                logs = "\n".join(f"{agent.name}: {agent.log()[-3000:]}" for agent in self.agents)
+                wire = "\n".join(self.wire.said)
+                raise AssertionError(f"seed {seed} (INTEROP_SEED={seed} INTEROP_SCHEDULES=1): "
+                                     f"{error}\n{wire}\n{logs}") from error
+        self.close_table()
