@@ -39,7 +39,7 @@ static void add_form_encoded(struct notice *out, const char *bucket, const char 
     struct buf plain = {0};
     if (key != NULL)
         http_percent_decode(slice_cstr(key), true, &plain);
-    if (key != NULL && memchr(plain.data, 0, plain.len) == NULL)
+    if (plain.len > 0 && memchr(plain.data, 0, plain.len) == NULL)
         add(out, bucket, buf_cstr(&plain));
     buf_free(&plain);
 }
