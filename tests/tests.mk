@@ -136,10 +136,12 @@ kills: all ## SIGKILL at each named point of agent and committer; KILLS=20 rando
 
 crash: scenarios simulation kills soak-kills source-kills power-cut ## both, longer: make crash SCHEDULES=20000 KILLS=200
 
+test-programs: all $(UNIT) $(FUZZ) $(SCENARIOS) $(INTEROP) $(BUILD)/crash/simulation $(POWER)
+.PHONY: test-programs
+
 test: ## installs what is missing, builds, runs all tests
 	@packaging/install-dependencies.sh build test python
-	@$(MAKE) --no-print-directory -j2 WERROR=-Werror all $(UNIT) $(FUZZ) $(SCENARIOS) $(INTEROP) \
-		$(BUILD)/crash/simulation $(POWER)
+	@$(MAKE) --no-print-directory -j2 WERROR=-Werror test-programs
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation mutants-quick \
 		kills power-cut faults-short package-check
