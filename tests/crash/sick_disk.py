@@ -31,6 +31,7 @@ import lake as programs
 
 # LMDB's data by fdatasync, its commit point by a pwrite to a second, O_DSYNC descriptor.
 SICK = ("fdatasync", "pwrite64")
+PERIOD = 400  # calls of a thread; mending takes as long as some hundred do
 MENDED = 'msg="the spool is open again"'
 
 
@@ -119,6 +120,7 @@ class Stdin(Feeder):
 
 FEEDERS = (SickBatches, SickKeyed, SickPixel, Stream, SickDatagrams, Tail, Stdin)
 UNKNOWN = "spool.append.committed"
+ASKS_WITHIN = 5  # seconds; who waits longest tries again each second
 ASKED = 'msg="a write that failed was kept, going on behind it"'
 
 
@@ -133,9 +135,16 @@ class Sick(Kills):
         super().revive()
         self.stdin.plug(self.agent.process.stdin)
 
+    def hold_others(self, alone):
+        for feeder in self.feeders:
+            feeder.held = alone not in (None, feeder)
+
     def stop(self, well=True):
         if well:
+            # Whose writes fail every moment leaves little time to who tries again seldom.
+            self.hold_others(self.stdin)
             self.stdin.end(lambda: 'msg="standard input has ended"' in self.agent.log())
+            self.hold_others(None)
         else:
             self.stdin.unplug()
         self.agent.stop()
@@ -163,7 +172,7 @@ class Sick(Kills):
 
     def fails_and_works(self, call):
         """One process, however often the call fails; all feeders go on behind each time."""
-        self.agent.arguments = self.injected(call, f"{self.draw.randrange(40, 60)}+60")
+        self.agent.arguments = self.injected(call, f"{self.draw.randrange(40, 60)}+{PERIOD}")
         self.revive()
         self.each_goes_on()
         for feeder in self.feeders:
@@ -177,20 +186,31 @@ class Sick(Kills):
             assert not getattr(feeder, "unanswered", 0), \
                 f"{feeder.name}: {feeder.unanswered} requests without an answer"
 
+    def asks(self, alone):
+        """One write of `alone` is kept and fails. False: it was another's, a place in a file
+        that is looked through at the start."""
+        nth = self.draw.randrange(4, 12)
+        self.agent.arguments = ["env", f"BIDLAKE_FAULT=fail:{UNKNOWN}:{nth}", *self.healthy]
+        self.revive()
+        until(lambda: self.look() and self.mends() > 0, f"write {nth} of {alone.name} fails", 60)
+        try:
+            until(lambda: self.look() and ASKED in self.agent.log(), "it asks", ASKS_WITHIN)
+        except AssertionError:
+            return False
+        return True
+
     def is_kept_and_fails(self):
         """A write that is durable, of which the agent hears that it failed."""
         asking = [feeder for feeder in self.feeders if isinstance(feeder, (Tail, Stdin))]
         for number in range(max(len(asking), self.options.failures)):
             alone = asking[number % 2]
-            for feeder in self.feeders:
-                feeder.held = feeder is not alone
-            nth = self.draw.randrange(4, 12)
-            self.agent.arguments = ["env", f"BIDLAKE_FAULT=fail:{UNKNOWN}:{nth}", *self.healthy]
-            self.revive()
-            until(lambda: self.look() and ASKED in self.agent.log(),
-                  f"{alone.name} asks what became of write {nth}", 60)
-            for feeder in self.feeders:
-                feeder.held = False
+            for last in (False, False, False, False, True):
+                self.hold_others(alone)
+                if self.asks(alone):
+                    break
+                assert not last, f"{alone.name} never asks what became of a write"
+                self.stop()
+            self.hold_others(None)
             self.each_goes_on()
             self.stop()
             self.done[f"writes of {alone.name} kept and reported as failed"] += 1

@@ -349,7 +349,7 @@ class Tail(Feeder):
         return json.loads(text)["files"]
 
     def finish(self):
-        until(lambda: all_taken(self.status()), "all files taken", 60)
+        until(lambda: all_taken(self.status(), self.logs.folder), "all files taken", 60)
         for names in self.units:
             self.answer(names)
 

@@ -51,7 +51,18 @@ class Rotating:
                     self.pause(0.001)
 
 
-def all_taken(files):
-    """Of what /v1/status says of them."""
+def all_taken(files, folder=None):
+    """Of what /v1/status says of them, and of what lies there now: a look may be older, and right
+    after the start there was none."""
+    listed = {os.path.basename(file["path"]) for file in files}
+    if not files or (folder and not listed.issuperset(os.listdir(folder))):
+        return False
     return all(file["state"] in ("copy", "finished") or
-               (not file["compressed"] and file["offset"] == file["size"]) for file in files)
+               (not file["compressed"] and file["offset"] == size_now(file)) for file in files)
+
+
+def size_now(file):
+    try:
+        return os.path.getsize(file["path"])
+    except OSError:  # renamed since, or of a name that JSON can't say
+        return file["size"]

@@ -552,7 +552,8 @@ class Tail(Followed):
             self.lake.once()
         writer.stop()
         agent = self.start()
-        self.until(agent, lambda: all_taken(self.status(agent).values()), "all taken", 40)
+        self.until(agent, lambda: all_taken(self.status(agent).values(), self.logs), "all taken",
+                   40)
         agent.stop()
         found = self.ids()
         self.assertEqual(writer.wrong, [])
