@@ -3,8 +3,6 @@
 
 #include <mbedtls/base64.h>
 #include <mbedtls/md.h>
-#include <mbedtls/sha256.h>
-#include <mbedtls/version.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,44 +114,32 @@ uint32_t crc32c(uint32_t crc, struct slice bytes)
     return ~crc32c_tables(crc, bytes.data, bytes.len);
 }
 
-/* mbedTLS 3 dropped the _ret names of 2.28; this is the one place that knows. */
-#if MBEDTLS_VERSION_MAJOR < 3
-#define mbedtls_sha256 mbedtls_sha256_ret
-#endif
-
-void sha256(struct slice bytes, uint8_t out[SHA256_SIZE])
+/* a * b modulo the polynomial, bits reflected. */
+static uint32_t multiply(uint32_t a, uint32_t b)
 {
-    int rc = mbedtls_sha256(bytes.data, bytes.len, out, 0);
-    ASSERT(rc == 0);
+    uint32_t product = 0;
+    for (int bit = 31; bit >= 0; bit--) {
+        product ^= (a >> bit & 1) != 0 ? b : 0;
+        b = (b >> 1) ^ ((b & 1) != 0 ? CASTAGNOLI : 0);
+    }
+    return product;
 }
 
-struct sha256_sum {
-    mbedtls_md_context_t context;
-};
-
-struct sha256_sum *sha256_begin(void)
+uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t second_len)
 {
-    struct sha256_sum *sum = memory_alloc(1, sizeof *sum);
-    mbedtls_md_init(&sum->context);
-    int rc = mbedtls_md_setup(&sum->context, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0);
-    if (rc == 0)
-        rc = mbedtls_md_starts(&sum->context);
-    ASSERT(rc == 0);
-    return sum;
+    uint32_t power = (uint32_t)1 << 23; /* x^8: a byte of zeros */
+    for (; second_len > 0; second_len >>= 1) {
+        if ((second_len & 1) != 0)
+            first = multiply(power, first);
+        power = multiply(power, power);
+    }
+    return first ^ second;
 }
 
-void sha256_add(struct sha256_sum *sum, struct slice bytes)
+void md5(struct slice bytes, uint8_t out[MD5_SIZE])
 {
-    int rc = mbedtls_md_update(&sum->context, bytes.data, bytes.len);
+    int rc = mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_MD5), bytes.data, bytes.len, out);
     ASSERT(rc == 0);
-}
-
-void sha256_end(struct sha256_sum *sum, uint8_t out[SHA256_SIZE])
-{
-    int rc = mbedtls_md_finish(&sum->context, out);
-    ASSERT(rc == 0);
-    mbedtls_md_free(&sum->context);
-    free(sum);
 }
 
 void hmac_sha256(struct slice key, struct slice bytes, uint8_t out[SHA256_SIZE])

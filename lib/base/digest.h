@@ -17,6 +17,9 @@
  * processor's instruction where it has one. */
 uint32_t crc32c(uint32_t crc, struct slice bytes);
 
+/* Of two texts behind each other, from the checksums of each. */
+uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t second_len);
+
 enum { SHA256_SIZE = 32 };
 void sha256(struct slice bytes, uint8_t out[SHA256_SIZE]);
 /* The same piece by piece: begin, any number of adds, end (which frees). */
@@ -24,6 +27,9 @@ struct sha256_sum;
 struct sha256_sum *sha256_begin(void);
 void sha256_add(struct sha256_sum *sum, struct slice bytes);
 void sha256_end(struct sha256_sum *sum, uint8_t out[SHA256_SIZE]);
+/* For protocols that want it as a checksum; it protects from nobody. */
+enum { MD5_SIZE = 16 };
+void md5(struct slice bytes, uint8_t out[MD5_SIZE]);
 /* RFC 2104 over SHA-256. */
 void hmac_sha256(struct slice key, struct slice bytes, uint8_t out[SHA256_SIZE]);
 

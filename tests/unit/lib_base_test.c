@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <mbedtls/md.h>
 
 #include "lib/base/arena.h"
 #include "lib/base/buf.h"
@@ -40,6 +41,49 @@ static void crc32c_of_the_whole_is_that_of_its_parts(void **state)
             parts = crc32c(parts, slice_of(bytes + at, len - at < 100 ? len - at : 100));
         assert_int_equal(crc32c(0, slice_of(bytes, len)), parts);
     }
+}
+
+/* Parts of a file are summed by different threads; what is told of the whole must be true. */
+static void crc32c_of_two_joined_is_that_of_both(void **state)
+{
+    (void)state;
+    static uint8_t bytes[70000];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+    uint32_t whole = crc32c(0, slice_of(bytes, sizeof bytes));
+    for (size_t cut = 0; cut <= sizeof bytes; cut += cut < 20 ? 1 : 6998) {
+        size_t rest = sizeof bytes - cut;
+        assert_int_equal(crc32c_join(crc32c(0, slice_of(bytes, cut)),
+                                     crc32c(0, slice_of(bytes + cut, rest)), rest),
+                         whole);
+    }
+}
+
+/* A wrong digest is a refused signature. Processors with instructions for it take another way. */
+static void sha256_and_md5_are_what_mbedtls_says(void **state)
+{
+    (void)state;
+    static uint8_t bytes[9000];
+    uint8_t wanted[SHA256_SIZE];
+    uint8_t whole[SHA256_SIZE];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t len = 0; len <= sizeof bytes; len += len < 300 ? 1 : 967) {
+        struct slice text = slice_of(bytes, len);
+        mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), bytes, len, wanted);
+        sha256(text, whole);
+        assert_memory_equal(whole, wanted, SHA256_SIZE);
+        for (size_t piece = 1; piece < 140; piece += 23) {
+            struct sha256_sum *sum = sha256_begin();
+            for (size_t at = 0; at < len; at += piece)
+                sha256_add(sum, slice_of(bytes + at, len - at < piece ? len - at : piece));
+            sha256_end(sum, whole);
+            assert_memory_equal(whole, wanted, SHA256_SIZE);
+        }
+    }
+    mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_MD5), bytes, sizeof bytes, wanted);
+    md5(slice_of(bytes, sizeof bytes), whole);
+    assert_memory_equal(whole, wanted, MD5_SIZE);
 }
 
 /* An encoder that overruns its ceiling must say so at the end, not write past it. */
@@ -198,6 +242,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc32c_has_the_published_values),
         cmocka_unit_test(crc32c_of_the_whole_is_that_of_its_parts),
+        cmocka_unit_test(crc32c_of_two_joined_is_that_of_both),
+        cmocka_unit_test(sha256_and_md5_are_what_mbedtls_says),
         cmocka_unit_test(buf_failure_sticks),
         cmocka_unit_test(varints_are_zigzag_leb128),
         cmocka_unit_test(base64_refuses_what_it_never_wrote),
