@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Putting. A body is read once and summed before anything goes out: a file that is not what was
- * announced is found here (ERROR_CORRUPT), and each part has its CRC32C in its request's head.
- * Then it goes in one request, or in parts:
+ * Putting. A body is summed before it goes out, whole or part by part, and each request has its
+ * CRC32C in its head: a file that is not what was announced is found here (ERROR_CORRUPT) before
+ * it has a name. It goes in one request, or in parts:
  *
  *   CreateMultipartUpload        says that one CRC32C will stand for the whole object
- *   UploadPart, several at once  read from the file by pread: no part is held in memory
+ *   UploadPart, several at once  read from the file by pread: no part is held in memory; one is
+ *                                summed while others are sent
  *   CompleteMultipartUpload      with that CRC32C and the condition: it is judged here
  *
  * No name stands for anything before the last one. What fails is aborted; what a crash left
@@ -103,21 +104,22 @@ static int body_read(const struct put *put, uint64_t offset, void *to, size_t le
     return OK;
 }
 
-static int part_sum(const struct put *put, size_t index, void *room, uint32_t *whole,
-                    struct error *err)
+/* What a request says of the bytes it brings. */
+static int part_sum(const struct put *put, size_t index, struct error *err)
 {
     struct part *part = &put->parts[index];
     uint64_t offset = part_offset(put, index);
     uint64_t end = offset + part_size(put, index);
     struct sha256_sum *sum = s3_is_plain(put->store) ? sha256_begin() : NULL;
+    void *room = memory_alloc_raw(READ_BYTES, 1);
     int rc = OK;
+    part->crc32c = 0;
     while (rc == OK && offset < end) {
         size_t len = end - offset < READ_BYTES ? (size_t)(end - offset) : READ_BYTES;
         rc = body_read(put, offset, room, len, err);
         if (rc != OK)
             break;
         struct slice bytes = slice_of(room, len);
-        *whole = crc32c(*whole, bytes);
         part->crc32c = crc32c(part->crc32c, bytes);
         if (sum != NULL)
             sha256_add(sum, bytes);
@@ -128,21 +130,20 @@ static int part_sum(const struct put *put, size_t index, void *room, uint32_t *w
         sha256_end(sum, digest);
         hex_encode(slice_of(digest, sizeof digest), part->hash);
     }
+    free(room);
     return rc;
 }
 
-static int body_sum(const struct put *put, struct error *err)
+/* That the parts, summed, are what was announced. */
+static int body_check(const struct put *put, struct error *err)
 {
     uint32_t whole = 0;
-    int rc = OK;
-    void *room = memory_alloc_raw(READ_BYTES, 1);
-    for (size_t i = 0; rc == OK && i < put->plan.count; i++)
-        rc = part_sum(put, i, room, &whole, err);
-    free(room);
-    if (rc == OK && whole != put->crc32c)
-        rc = error_set(err, ERROR_CORRUPT, "the bytes have checksum %08x, %08x was announced",
-                       whole, put->crc32c);
-    return rc;
+    for (size_t i = 0; i < put->plan.count; i++)
+        whole = crc32c_join(whole, put->parts[i].crc32c, part_size(put, i));
+    if (whole == put->crc32c)
+        return OK;
+    return error_set(err, ERROR_CORRUPT, "the bytes have checksum %08x, %08x was announced", whole,
+                     put->crc32c);
 }
 
 struct reader {
@@ -335,7 +336,10 @@ static int part_go(void *context, size_t index, struct error *err)
 {
     struct put *put = context;
     struct buf query = {0};
-    int rc = ERROR_RETRY;
+    int rc = put->from == NULL ? part_sum(put, index, err) : OK;
+    if (rc != OK)
+        return rc;
+    rc = ERROR_RETRY;
     buf_printf(&query, "partNumber=%zu&uploadId=%s", index + 1, put->upload);
     for (int tries = 1; rc != OK; tries++) {
         struct s3_answer answer = {0};
@@ -430,6 +434,8 @@ static int put_in_parts(struct put *put, struct error *err)
      * thread that puts. */
     bool paced = put->body != NULL && put->body->pace_waits;
     rc = objstore_run(put->plan.count, paced ? 1 : put->store->concurrency, part_go, put, err);
+    if (rc == OK && put->from == NULL)
+        rc = body_check(put, err);
     if (rc == OK)
         rc = upload_complete(put, err);
     if (rc != OK)
@@ -478,10 +484,12 @@ int s3_put_body(struct s3_store *store, const char *key, const struct objstore_b
     put.plan = s3_plan_parts(put.size, store->part_bytes);
     put_init(&put);
     int rc = body_open(&put, err);
-    if (rc == OK)
-        rc = body_sum(&put, err);
     if (rc == OK && put.plan.count == 1) {
-        rc = put_single(&put, err);
+        rc = part_sum(&put, 0, err);
+        if (rc == OK)
+            rc = body_check(&put, err);
+        if (rc == OK)
+            rc = put_single(&put, err);
     } else if (rc == OK) {
         s3_sweep(store);
         rc = not_taken(&put, err);

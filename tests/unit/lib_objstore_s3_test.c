@@ -6,6 +6,11 @@
 
 enum { LARGE = 11 << 20 };
 
+static int put(struct bench *bench, const char *text, enum put_condition condition)
+{
+    return objstore_put_bytes(bench->store, "a", slice_cstr(text), condition, &bench->err);
+}
+
 /* The harm: a store that checks nothing, an object overwritten, a body anybody may change. */
 static void a_put_says_checksum_condition_and_key(void **state)
 {
@@ -425,6 +430,21 @@ static void parts_are_tried_again_and_what_fails_is_aborted(void **state)
     bench_close(&bench);
 }
 
+/* The harm: a file that is not what its agent wrote gets a name. */
+static void bytes_that_were_not_announced_get_no_name(void **state)
+{
+    (void)state;
+    struct bench bench = {
+        .steps = {NO_UPLOADS, CREATED, PARTS, {ABORT, "204 No Content", NULL, NULL}}};
+    uint8_t *bytes = memory_alloc(LARGE, 1);
+    struct objstore_body body = {.bytes = slice_of(bytes, LARGE)};
+    bench_open(&bench);
+    assert_int_equal(objstore_put(bench.store, "a", &body, 1, PUT_ALWAYS, &bench.err),
+                     ERROR_CORRUPT);
+    bench_close(&bench);
+    free(bytes);
+}
+
 /* The harm: a file that is there is put again, or one that isn't is announced. */
 static void the_end_of_an_upload_is_heard_or_found_out(void **state)
 {
@@ -711,6 +731,7 @@ int main(void)
         cmocka_unit_test(trouble_is_no_size),
         cmocka_unit_test(large_bodies_go_in_parts),
         cmocka_unit_test(parts_are_tried_again_and_what_fails_is_aborted),
+        cmocka_unit_test(bytes_that_were_not_announced_get_no_name),
         cmocka_unit_test(the_end_of_an_upload_is_heard_or_found_out),
         cmocka_unit_test(only_old_uploads_of_our_files_are_swept),
         cmocka_unit_test(plans_keep_the_limits),
