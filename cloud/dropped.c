@@ -147,6 +147,23 @@ static int url_remove(const struct cleaning *c, const char *url, struct error *e
     return objstore_remove(c->committer->store, key, err);
 }
 
+/* Those that are ours, and that no snapshot names any more. */
+static int manifests_remove(struct cleaning *c, const struct manifest_file *files, size_t count,
+                            struct error *err)
+{
+    const char **keys = memory_alloc(count + 1, sizeof *keys);
+    char key[OBJSTORE_KEY_MAX + 1];
+    size_t gone = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (is_our_name(files[i].path) && !is_live(c, files[i].path) &&
+            objstore_key_of(c->committer->store, files[i].path, key))
+            keys[gone++] = arena_copy_cstr(&c->arena, slice_cstr(key));
+    }
+    int rc = objstore_remove_many(c->committer->store, keys, gone, err);
+    free(keys);
+    return rc;
+}
+
 static bool list_is_named(const struct cleaning *c, const char *url)
 {
     size_t i;
@@ -171,9 +188,8 @@ static int snapshot_remove(struct cleaning *c, const char *url, struct error *er
     if (rc == OK)
         rc = list_read(c, url, &files, &count, &found, err);
     c->lists++;
-    for (size_t i = 0; rc == OK && found && i < count; i++)
-        if (is_our_name(files[i].path) && !is_live(c, files[i].path))
-            rc = url_remove(c, files[i].path, err);
+    if (rc == OK && found)
+        rc = manifests_remove(c, files, count, err);
     if (rc == OK && found)
         rc = fault_point("commit.manifests_removed", err);
     if (rc == OK && found)

@@ -234,17 +234,24 @@ static int receipts_put(struct finishing *f, struct error *err)
     return rc == OK ? fault_point("commit.receipts_written", err) : rc;
 }
 
-static int remove_one(void *context, size_t i, struct error *err)
+static bool is_to_go(const struct inbox_entry *entry)
 {
-    const struct finishing *f = context;
-    struct inbox_entry *entry = &f->page->entries[f->at[i]];
-    bool remove =
-        entry->state == ENTRY_DEAD || entry->state == ENTRY_TAKEN || entry->state == ENTRY_REFUSED;
-    int rc = remove ? objstore_remove(f->committer->store, entry->key, err) : OK;
-    if (rc == OK && remove)
-        rc = fault_point("commit.inbox_removed", err);
-    entry->finished = rc == OK;
-    return rc;
+    return entry->state == ENTRY_DEAD || entry->state == ENTRY_TAKEN ||
+           entry->state == ENTRY_REFUSED;
+}
+
+static int entries_remove(const struct finishing *f, struct error *err)
+{
+    const char **keys = memory_alloc(f->count + 1, sizeof *keys);
+    size_t count = 0;
+    for (size_t i = 0; i < f->count; i++) {
+        const struct inbox_entry *entry = &f->page->entries[f->at[i]];
+        if (is_to_go(entry))
+            keys[count++] = entry->key;
+    }
+    int rc = objstore_remove_many(f->committer->store, keys, count, err);
+    free(keys);
+    return rc == OK && count > 0 ? fault_point("commit.inbox_removed", err) : rc;
 }
 
 static int entries_clear(struct finishing *f, const char *table, struct commit_report *report,
@@ -257,9 +264,10 @@ static int entries_clear(struct finishing *f, const char *table, struct commit_r
             entry->state != ENTRY_WAITING)
             f->at[f->count++] = i;
     }
-    int rc = objstore_each(f->committer->store, f->count, remove_one, f, err);
+    int rc = entries_remove(f, err);
     for (size_t i = 0; i < f->count; i++) {
         struct inbox_entry *entry = &f->page->entries[f->at[i]];
+        entry->finished = rc == OK || !is_to_go(entry);
         if (!entry->finished)
             continue;
         entry_count(entry, table, report);
@@ -285,25 +293,30 @@ int inbox_finish(const struct committer *committer, const char *table, struct in
 int store_prune(const struct committer *committer, const char *prefix, int64_t before_ms,
                 const char *keep, const char *keep_too, struct error *err)
 {
+    enum { PAGE = 1000 };
+    const char **keys = memory_alloc(PAGE, sizeof *keys);
     char *after = NULL;
     bool more = true;
     int rc = OK;
     while (more && rc == OK) {
         struct objstore_list list = {0};
-        rc = objstore_list(committer->store, prefix, after, 1000, &list, err);
+        rc = objstore_list(committer->store, prefix, after, PAGE, &list, err);
         if (rc != OK)
             break;
-        for (size_t i = 0; i < list.count && rc == OK; i++) {
+        size_t count = 0;
+        for (size_t i = 0; i < list.count; i++) {
             const struct objstore_entry *entry = &list.entries[i];
             if (entry->modified_ms < before_ms && strcmp(entry->key, keep) != 0 &&
                 strcmp(entry->key, keep_too) != 0)
-                rc = objstore_remove(committer->store, entry->key, err);
+                keys[count++] = entry->key;
         }
+        rc = objstore_remove_many(committer->store, keys, count, err);
         more = list.more && list.count > 0;
         free(after);
         after = list.count > 0 ? memory_copy_cstr(list.entries[list.count - 1].key) : NULL;
         objstore_list_free(&list);
     }
     free(after);
+    free(keys);
     return rc;
 }

@@ -16,7 +16,7 @@
 #include "lib/base/memory.h"
 
 enum {
-    IDLE_MAX = 16,
+    IDLE_MAX = 64,
     CONNECT_MS = 10000,
     STALL_MS = 60000,
     ANSWER_MS = 900000,

@@ -24,7 +24,7 @@ struct objstore {
     unsigned parallel;
 };
 
-enum { PARALLEL_MAX = 64 };
+enum { PARALLEL_MAX = 64, PARALLEL_S3 = 32 };
 
 static bool segment_is_dots(const char *at, size_t len)
 {
@@ -144,10 +144,12 @@ static int path_make_absolute(const char *path, struct buf *out, struct error *e
     return OK;
 }
 
-static void parallel_set(struct objstore *store, const struct objstore_options *options)
+/* 0: as many as suits a store that is so far away. */
+static void parallel_set(struct objstore *store, const struct objstore_options *options,
+                         unsigned otherwise)
 {
-    if (options != NULL)
-        store->parallel = options->parallel < PARALLEL_MAX ? options->parallel : PARALLEL_MAX;
+    unsigned wanted = options != NULL && options->parallel > 0 ? options->parallel : otherwise;
+    store->parallel = wanted < PARALLEL_MAX ? wanted : PARALLEL_MAX;
 }
 
 int objstore_open(struct objstore **out, const char *url, const struct objstore_options *options,
@@ -164,7 +166,7 @@ int objstore_open(struct objstore **out, const char *url, const struct objstore_
         int opened = s3_store_open(out, url, options != NULL ? options->s3 : NULL, clock, err);
         if (opened != OK)
             return error_wrap(err, "warehouse %.200s", url);
-        parallel_set(*out, options);
+        parallel_set(*out, options, PARALLEL_S3);
         return OK;
     }
     const char *path = local_path(url);
@@ -181,7 +183,7 @@ int objstore_open(struct objstore **out, const char *url, const struct objstore_
     buf_free(&directory);
     if (rc != OK)
         return error_wrap(err, "warehouse %.200s", url);
-    parallel_set(*out, options);
+    parallel_set(*out, options, 1);
     return OK;
 }
 
@@ -407,6 +409,45 @@ int objstore_each(struct objstore *store, size_t count, objstore_one *one, void 
                   struct error *err)
 {
     return objstore_run(count, store->parallel, one, context, err);
+}
+
+struct removing {
+    struct objstore *store;
+    const char *const *keys;
+};
+
+static int remove_one(void *context, size_t index, struct error *err)
+{
+    const struct removing *removing = context;
+    return objstore_remove(removing->store, removing->keys[index], err);
+}
+
+/* Up to OBJSTORE_REMOVE_MAX. */
+static int remove_some(struct objstore *store, const char *const *keys, size_t count,
+                       struct error *err)
+{
+    bool known = false;
+    int rc = OK;
+    if (store->ops->remove_many != NULL && count > 1)
+        rc = store->ops->remove_many(store->impl, keys, count, &known, err);
+    if (rc != OK)
+        return error_wrap(err, "remove %zu objects from %.200s on", count, keys[0]);
+    struct removing removing = {.store = store, .keys = keys};
+    return known ? OK : objstore_each(store, count, remove_one, &removing, err);
+}
+
+int objstore_remove_many(struct objstore *store, const char *const *keys, size_t count,
+                         struct error *err)
+{
+    int rc = OK;
+    for (size_t i = 0; i < count && rc == OK; i++)
+        rc = key_check(keys[i], err);
+    for (size_t at = 0; at < count && rc == OK;) {
+        size_t some = count - at < OBJSTORE_REMOVE_MAX ? count - at : OBJSTORE_REMOVE_MAX;
+        rc = remove_some(store, keys + at, some, err);
+        at += some;
+    }
+    return rc;
 }
 
 int objstore_sync(struct objstore *store, struct error *err)

@@ -30,7 +30,7 @@
 #include "lib/base/error.h"
 #include "lib/base/slice.h"
 
-enum { OBJSTORE_KEY_MAX = 900 };
+enum { OBJSTORE_KEY_MAX = 900, OBJSTORE_REMOVE_MAX = 1000 };
 
 struct objstore;
 
@@ -96,6 +96,10 @@ struct objstore_ops {
                 struct objstore_list *out, struct error *err);
     /* Of a key that isn't there: OK. */
     int (*remove)(void *impl, const char *key, struct error *err);
+    /* The same for up to OBJSTORE_REMOVE_MAX of them in one request. *known false: the store takes
+     * no such request, they are to be removed one by one. NULL: it never does. */
+    int (*remove_many)(void *impl, const char *const *keys, size_t count, bool *known,
+                       struct error *err);
     int (*copy)(void *impl, const char *from, const char *to, enum put_condition condition,
                 struct error *err);
     /* NULL: whatever was put is durable. */
@@ -122,7 +126,7 @@ struct objstore_s3 {
 
 struct objstore_options {
     const struct clock *clock; /* NULL: the system's */
-    unsigned parallel;         /* of objstore_each; 0, 1: one after the other */
+    unsigned parallel;         /* of objstore_each; 0: 32 for s3://, else one after the other */
     const struct objstore_s3 *s3;
 };
 
@@ -161,6 +165,10 @@ void objstore_list_free(struct objstore_list *list);
 int objstore_remove(struct objstore *store, const char *key, struct error *err) MUST_USE;
 int objstore_copy(struct objstore *store, const char *from, const char *to,
                   enum put_condition condition, struct error *err) MUST_USE;
+/* Removes them in as few requests as the store takes. Of keys that aren't there: OK. After an
+ * error any of them may be gone. */
+int objstore_remove_many(struct objstore *store, const char *const *keys, size_t count,
+                         struct error *err) MUST_USE;
 
 /* Calls one(context, i) for each i below count, as many at a time as the store was opened for,
  * to keep requests under way where each takes long: `one` works on the store and on what is

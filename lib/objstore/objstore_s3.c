@@ -355,6 +355,12 @@ static int s3_remove(void *impl, const char *key, struct error *err)
     return rc;
 }
 
+static int s3_op_remove_many(void *impl, const char *const *keys, size_t count, bool *known,
+                             struct error *err)
+{
+    return s3_remove_many(impl, keys, count, known, err);
+}
+
 /* One request; *known false: the store doesn't know this condition. */
 static int copy_ask(struct s3_store *store, const char *from, const char *to, bool conditional,
                     bool *known, struct error *err)
@@ -440,6 +446,7 @@ static const struct objstore_ops s3_ops = {
     .get = s3_get,
     .list = s3_list,
     .remove = s3_remove,
+    .remove_many = s3_op_remove_many,
     .copy = s3_copy,
     .close = s3_close,
 };

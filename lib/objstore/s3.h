@@ -89,6 +89,9 @@ void s3_sse_fields(const struct s3_store *store, struct s3_request *request);
 /* Puts a body: in one request, or in parts where it is large. */
 int s3_put_body(struct s3_store *store, const char *key, const struct objstore_body *body,
                 uint32_t crc32c, enum put_condition condition, struct error *err) MUST_USE;
+/* DeleteObjects; *known false: it isn't known here, and nothing was removed. */
+int s3_remove_many(struct s3_store *store, const char *const *keys, size_t count, bool *known,
+                   struct error *err) MUST_USE;
 /* For objects that are too large for one request. */
 int s3_copy_parts(struct s3_store *store, const char *from, const char *to,
                   const struct objstore_info *info, enum put_condition condition,

@@ -222,6 +222,25 @@ void s3_uploads_free(struct s3_uploads *uploads)
     *uploads = (struct s3_uploads){0};
 }
 
+bool s3_stays_decode(struct slice body, struct s3_stays *out)
+{
+    struct xml *xml = NULL;
+    struct error ignored; /* s3_send found its root */
+    *out = (struct s3_stays){0};
+    if (xml_decode(&xml, body, &ignored) != OK)
+        return false;
+    const struct xml_node *error = xml_child(xml_root(xml), "Error");
+    bool found = false;
+    for (; error != NULL && !found; error = xml_next(error, "Error")) {
+        text_at(error, "Code", out->problem.code, sizeof out->problem.code);
+        text_at(error, "Message", out->problem.message, sizeof out->problem.message);
+        text_at(error, "Key", out->key, sizeof out->key);
+        found = !s3_judge(500, out->problem.code).is_absent;
+    }
+    xml_free(xml);
+    return found;
+}
+
 int s3_text_decode(struct slice body, const char *path, char **out, struct error *err)
 {
     struct xml *xml = NULL;

@@ -39,6 +39,13 @@ struct s3_uploads {
 int s3_uploads_decode(struct slice body, struct s3_uploads *out, struct error *err) MUST_USE;
 void s3_uploads_free(struct s3_uploads *uploads);
 
+/* Of DeleteObjects, asked to name only what stays: the first of these, and why. False: none. */
+struct s3_stays {
+    char key[S3_MESSAGE_MAX]; /* for people */
+    struct s3_problem problem;
+};
+bool s3_stays_decode(struct slice body, struct s3_stays *out);
+
 /* The text at `path` below the root, which must be there and not be empty: an upload's id, a
  * part's ETag. Printable ASCII without CR and LF, at most 1,024 bytes: it goes back in a field. */
 int s3_text_decode(struct slice body, const char *path, char **out, struct error *err) MUST_USE;

@@ -66,6 +66,16 @@ static void try_uploads(struct slice body)
     s3_uploads_free(&uploads);
 }
 
+static void try_stays(struct slice body)
+{
+    struct s3_stays stays;
+    bool found = s3_stays_decode(body, &stays);
+    ASSERT(!found || strcmp(stays.problem.code, "NoSuchKey") != 0);
+    is_printable(stays.problem.code, S3_CODE_MAX - 1);
+    is_printable(stays.problem.message, S3_MESSAGE_MAX - 1);
+    is_printable(stays.key, sizeof stays.key - 1);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice body = slice_of(data, size);
@@ -75,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_page(body, "");
     try_page(body, "wh/");
     try_uploads(body);
+    try_stays(body);
     static const char *const paths[] = {"UploadId", "ETag"};
     for (size_t i = 0; i < 2; i++) {
         char *text = NULL;

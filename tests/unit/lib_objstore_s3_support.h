@@ -133,7 +133,7 @@ static void bench_open(struct bench *bench)
                              .sse = "aws:kms",
                              .kms_key_id = "key-1",
                              .getenv = test_getenv};
-    struct objstore_options options = {.s3 = &s3};
+    struct objstore_options options = {.parallel = 1, .s3 = &s3};
     assert_int_equal(objstore_open(&bench->store, "s3://lake/wh", &options, &bench->err), OK);
 }
 
@@ -162,11 +162,6 @@ static bool was_said(struct bench *bench, size_t request, const char *text)
     const char *end = strstr(heard, "\r\n\r\n");
     const char *at = strstr(heard, text);
     return at != NULL && at < end;
-}
-
-static int put(struct bench *bench, const char *text, enum put_condition condition)
-{
-    return objstore_put_bytes(bench->store, "a", slice_cstr(text), condition, &bench->err);
 }
 
 #define XML_ERROR(code) "<Error><Code>" code "</Code><Message>so it is</Message></Error>"
