@@ -201,6 +201,14 @@ $(BUILD)/bench/slow_sync.so: tests/bench/slow_sync.c
 bench-commit: all $(BUILD)/bench/slow_sync.so ## a turn over 10 to 1,000 announcements; BENCH_RUNS=3; build/bench-commit.json
 	@python3 tests/bench/commit_turn.py --build $(BUILD) --json build/bench-commit.json
 
+$(BUILD)/bench/s3_upload: $(BUILD)/tests/bench/s3_upload.o $(call archives,lib/objstore)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+bench-s3: $(BUILD)/bench/s3_upload ## 1 GiB in parts into an S3 store, beside aws s3 cp; BENCH_RUNS=5; build/bench-s3.json
+	@packaging/install-dependencies.sh build test python
+	@$(PYTHON) -B tests/bench/s3_upload.py --build $(BUILD) --json build/bench-s3.json
+
 # The C++ side is built as its makers want it.
 $(BUILD)/bench/shred_simdjson.o: tests/bench/shred_simdjson.cpp tests/bench/shred_simdjson.h
 	@mkdir -p $(@D)
@@ -238,4 +246,4 @@ format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
 .PHONY: check readers scenarios simulation soak e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool \
-	bench-commit bench-shred bench-run format
+	bench-commit bench-s3 bench-shred bench-run format
