@@ -106,12 +106,9 @@ int inbox_list(const struct committer *committer, const char *table, const char 
     *out = (struct inbox_page){0};
     key_of_inbox(table, &prefix);
     int rc = objstore_list(committer->store, buf_cstr(&prefix), after, PAGE_MAX, &list, err);
-    if (rc == OK) {
+    if (rc == OK)
         page_take(out, &list, table, prefix.len, report);
-        objstore_list_free(&list);
-    } else {
-        rc = error_wrap(err, "list %s", buf_cstr(&prefix));
-    }
+    objstore_list_free(&list);
     buf_free(&prefix);
     return rc;
 }
@@ -232,11 +229,9 @@ int inbox_fetch(const struct committer *committer, struct inbox_entry *entry, st
     if (rc == ERROR_LIMIT) {
         inbox_refuse(entry, "larger than an announcement may be");
         rc = OK;
-    } else if (rc != OK) {
-        rc = error_wrap(err, "get %s", entry->key);
-    } else if (!info.found) {
+    } else if (rc == OK && !info.found) {
         entry->state = ENTRY_GONE;
-    } else {
+    } else if (rc == OK) {
         entry->size = bytes.len;
         entry_take(entry, buf_slice(&bytes));
     }

@@ -27,8 +27,7 @@ static int head(struct asking *a, const char *path, struct error *err)
 {
     buf_reset(&a->key);
     key_of_data_file(a->table, path, &a->key);
-    int rc = objstore_head(a->committer->store, buf_cstr(&a->key), &a->info, err);
-    return rc == OK ? OK : error_wrap(err, "head %s", buf_cstr(&a->key));
+    return objstore_head(a->committer->store, buf_cstr(&a->key), &a->info, err);
 }
 
 static bool has_its_bytes(const struct asking *a)

@@ -28,8 +28,6 @@ int receipt_put(const struct committer *committer, const struct receipt *receipt
     receipt_encode(receipt, &bytes);
     int rc =
         objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&bytes), PUT_UNSYNCED, err);
-    if (rc != OK)
-        rc = error_wrap(err, "put %s", buf_cstr(&key));
     buf_free(&key);
     buf_free(&bytes);
     return rc;

@@ -356,8 +356,6 @@ static int contract_put(struct init *init, struct error *err)
                                 PUT_ALWAYS, err);
     if (rc == OK)
         report_note(init->report, NOTE_INFO, init->table.full, "", 0, "contract written");
-    else
-        rc = error_wrap(err, "put %s", buf_cstr(&key));
     buf_free(&bytes);
     buf_free(&key);
     return rc;

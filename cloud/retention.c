@@ -224,8 +224,6 @@ int dropped_note_put(const struct committer *committer, const char *table, const
         objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&bytes), PUT_IF_ABSENT, err);
     if (rc == ERROR_CONFLICT)
         rc = err->code = ERROR_RETRY;
-    if (rc != OK)
-        rc = error_wrap(err, "put %s", buf_cstr(&key));
     buf_free(&bytes);
     buf_free(&key);
     return rc;

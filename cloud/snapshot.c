@@ -56,7 +56,7 @@ static int url_put(const struct writing *w, const char *url, const struct buf *b
     int rc = objstore_put_bytes(w->committer->store, key, buf_slice(bytes), PUT_IF_ABSENT, err);
     if (rc == ERROR_CONFLICT) /* our own, of an answer that was lost: take a new name */
         rc = err->code = ERROR_RETRY;
-    return rc == OK ? OK : error_wrap(err, "put %s", key);
+    return rc;
 }
 
 static void entry_fill(struct writing *w, struct manifest_entry *entry,
@@ -293,7 +293,7 @@ static int ledger_put(struct writing *w, struct error *err)
     if (rc == ERROR_CONFLICT)
         rc = err->code = ERROR_RETRY;
     buf_free(&bytes);
-    return rc == OK ? OK : error_wrap(err, "put %s", buf_cstr(&w->ledger_key));
+    return rc;
 }
 
 static void summary_add(json_t *summary, const char *key, uint64_t value)

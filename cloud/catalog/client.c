@@ -57,8 +57,7 @@ int client_metadata_write(struct objstore *store, const json_t *metadata, const 
         /* A name with a fresh UUID that exists is a lost answer of our own: the next
          * attempt takes another name. */
         if (rc == ERROR_CONFLICT)
-            err->code = ERROR_RETRY;
-        rc = error_wrap(err, "put %s", key);
+            rc = err->code = ERROR_RETRY;
         goto out;
     }
     *location = memory_copy_cstr(buf_cstr(&url));
