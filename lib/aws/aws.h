@@ -117,7 +117,7 @@ int aws_provider_get(struct aws_provider *provider, struct aws_credentials *out,
 void aws_provider_expire(struct aws_provider *provider, const char *access_key);
 
 /* "environment", "profile NAME", "web identity ROLE", "container", "instance role NAME",
- * "static", "vended"; "none yet" before the first success. */
+ * "static", "credentials that the catalog lends"; "none yet" before the first success. */
 void aws_provider_kind(struct aws_provider *provider, char out[AWS_KIND_SIZE]);
 
 /* The option, AWS_REGION, AWS_DEFAULT_REGION, the profile's, the instance's. */

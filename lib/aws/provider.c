@@ -126,7 +126,7 @@ void aws_provider_close(struct aws_provider *provider)
 
 static int fetch_source(struct aws_provider *provider, struct fetched *out, struct error *err)
 {
-    snprintf(out->kind, sizeof out->kind, "vended");
+    snprintf(out->kind, sizeof out->kind, "credentials that the catalog lends");
     return provider->source(provider->source_context, &out->credentials, err);
 }
 

@@ -450,6 +450,22 @@ int objstore_remove_many(struct objstore *store, const char *const *keys, size_t
     return rc;
 }
 
+bool objstore_borrows(const struct objstore *store)
+{
+    return store->ops->lend != NULL;
+}
+
+int objstore_lend(struct objstore *store, const struct objstore_loan *loan, struct error *err)
+{
+    ASSERT(loan->aws != NULL);
+    int rc = OK;
+    if (!key_is_fine(loan->prefix, true))
+        rc = error_set(err, ERROR_INPUT, "not a prefix of keys");
+    else if (store->ops->lend != NULL)
+        rc = store->ops->lend(store->impl, loan, err);
+    return rc == OK ? OK : error_wrap(err, "credentials for %.200s", loan->prefix);
+}
+
 int objstore_sync(struct objstore *store, struct error *err)
 {
     int rc = store->ops->sync != NULL ? store->ops->sync(store->impl, err) : OK;

@@ -33,6 +33,7 @@
 enum { OBJSTORE_KEY_MAX = 900, OBJSTORE_REMOVE_MAX = 1000 };
 
 struct objstore;
+struct aws_credentials;
 
 enum put_condition {
     PUT_ALWAYS,
@@ -80,6 +81,14 @@ struct objstore_list {
     bool more; /* ask again with `after` = the last key */
 };
 
+/* Credentials for a part of a store, as a catalog lends them. */
+struct objstore_loan {
+    const char *prefix; /* of keys: "db/clicks/" */
+    /* Gives others than it gave before; called by one thread of a prefix at a time. */
+    int (*aws)(void *context, struct aws_credentials *out, struct error *err);
+    void *context; /* the caller's, for as long as the store is used */
+};
+
 /* One table a store; a member may block on disk or network. */
 struct objstore_ops {
     const char *scheme;
@@ -106,6 +115,8 @@ struct objstore_ops {
     int (*sync)(void *impl, struct error *err);
     /* NULL: nothing is left behind when the last object goes. */
     int (*tidy)(void *impl, const char *prefix, int64_t age_ms, struct error *err);
+    /* NULL: the store takes no credentials. */
+    int (*lend)(void *impl, const struct objstore_loan *loan, struct error *err);
     void (*close)(void *impl);
 };
 
@@ -177,6 +188,14 @@ int objstore_remove_many(struct objstore *store, const char *const *keys, size_t
  * calling thread. */
 typedef int objstore_one(void *context, size_t index, struct error *err);
 int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
+                  struct error *err) MUST_USE;
+
+/* Whether it takes credentials that objstore_lend gives it. */
+bool objstore_borrows(const struct objstore *store);
+/* What is asked about keys below loan->prefix goes from now on with what is lent, not with the
+ * store's own credentials; of several prefixes the longest counts. A prefix that was lent for
+ * already stays as it is. */
+int objstore_lend(struct objstore *store, const struct objstore_loan *loan,
                   struct error *err) MUST_USE;
 
 /* Makes durable whatever was put, copied or found to exist with PUT_UNSYNCED before. It may

@@ -20,6 +20,13 @@
 enum {
     S3_ANSWER_BYTES_MAX = 8 << 20, /* of XML: a page of 1,000 keys has 2 MiB at most */
     S3_REQUEST_FIELDS_MAX = 8,
+    S3_LOANS_MAX = 1024,
+};
+
+/* Credentials for keys below a prefix that aren't the store's own. */
+struct s3_loan {
+    char *prefix;
+    struct aws_provider *provider;
 };
 
 struct s3_store {
@@ -32,14 +39,16 @@ struct s3_store {
     unsigned concurrency;
     const struct clock *clock;
     struct http_client *http;
-    struct aws_provider *provider;
-    atomic_bool copies_unasked; /* the store knows no condition of a copy */
-    atomic_bool swept;          /* s3_sweep was done */
+    struct aws_provider *provider; /* of the store's own */
+    atomic_bool copies_unasked;    /* the store knows no condition of a copy */
+    atomic_bool swept;             /* s3_sweep was done */
 
     pthread_mutex_t lock;
     /* guarded by lock */
     char region[AWS_REGION_SIZE]; /* "": not found out yet */
     int64_t clock_offset_ms;      /* the store's clock against ours, once it was seen to matter */
+    size_t loan_count;
+    struct s3_loan *loans; /* none goes before the store is closed */
 };
 
 /* One request. `name` is the operation's, and with "s3:" before it (or `right`) the right that
@@ -49,6 +58,7 @@ struct s3_request {
     const char *right; /* NULL: as the name */
     const char *method;
     const char *key;   /* below the prefix; NULL: the bucket itself */
+    const char *scope; /* where the key is NULL: the prefix of keys that it is about, or NULL */
     const char *query; /* as it goes out; NULL: none */
     const char *fields[S3_REQUEST_FIELDS_MAX];
     size_t field_count;

@@ -26,7 +26,8 @@ static const int64_t offset_ms_max = 400 * 86400 * INT64_C(1000);
 struct sending {
     struct s3_endpoint endpoint;
     char region[AWS_REGION_SIZE];
-    int64_t now_ms; /* by the store's clock, as far as we know it */
+    int64_t now_ms;                /* by the store's clock, as far as we know it */
+    struct aws_provider *provider; /* who gave the credentials */
     struct aws_credentials credentials;
     struct aws_signed signed_fields;
     struct buf path;
@@ -99,18 +100,36 @@ static int region_find(struct s3_store *store, char out[AWS_REGION_SIZE], int64_
     return OK;
 }
 
+/* The longest prefix that was lent for, else the store's own. */
+static struct aws_provider *provider_find(struct s3_store *store, const struct s3_request *request)
+{
+    const char *key = request->key != NULL ? request->key : request->scope;
+    struct aws_provider *found = store->provider;
+    size_t found_len = 0;
+    pthread_mutex_lock(&store->lock);
+    for (size_t i = 0; key != NULL && i < store->loan_count; i++) {
+        size_t len = strlen(store->loans[i].prefix);
+        if (len >= found_len && strncmp(key, store->loans[i].prefix, len) == 0) {
+            found = store->loans[i].provider;
+            found_len = len;
+        }
+    }
+    pthread_mutex_unlock(&store->lock);
+    return found;
+}
+
 static int sending_make(struct s3_store *store, const struct s3_request *request,
                         struct sending *out, struct error *err)
 {
     char hash[2 * SHA256_SIZE + 1];
     int64_t offset_ms = 0;
-    *out = (struct sending){0};
+    *out = (struct sending){.provider = provider_find(store, request)};
     int rc = region_find(store, out->region, &offset_ms, err);
     if (rc == OK)
         rc = s3_endpoint_make(&out->endpoint, store->endpoint_url, out->region, &store->place,
                               store->style, err);
     if (rc == OK)
-        rc = aws_provider_get(store->provider, &out->credentials, err);
+        rc = aws_provider_get(out->provider, &out->credentials, err);
     if (rc != OK)
         return rc;
     const char *payload = AWS_UNSIGNED_PAYLOAD;
@@ -212,7 +231,7 @@ static bool mend(struct s3_store *store, const struct sending *sending,
     case S3_MEND_CLOCK:
         return clock_learn(store, problem->server_ms);
     case S3_MEND_CREDENTIALS:
-        aws_provider_expire(store->provider, sending->credentials.access_key);
+        aws_provider_expire(sending->provider, sending->credentials.access_key);
         return true;
     }
     return false;
@@ -237,7 +256,7 @@ static int refuse(struct s3_store *store, const struct s3_request *request,
         buf_printf(&text, "; %s", verdict->check);
     if (verdict->code == ERROR_DENIED) {
         char kind[AWS_KIND_SIZE];
-        aws_provider_kind(store->provider, kind);
+        aws_provider_kind(sending->provider, kind);
         buf_printf(&text, "; %s%s of %.60s in %s", request->right != NULL ? "" : "s3:",
                    request->right != NULL ? request->right : request->name, kind, sending->region);
     }

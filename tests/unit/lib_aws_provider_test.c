@@ -64,7 +64,7 @@ static void keys_are_kept_and_fetched_ahead(void **state)
         assert_int_equal(bench_get(&bench), OK);
         assert_key(&bench, "KEY1");
     }
-    assert_kind(&bench, "vended");
+    assert_kind(&bench, "credentials that the catalog lends");
     assert_string_equal(bench.got.token, "token");
     pass_ms(3600000 - 361000); /* the jitter is a minute at most */
     assert_int_equal(bench_get(&bench), OK);
@@ -249,7 +249,7 @@ static void within_the_last_minute_all_wait(void **state)
         assert_true(clock_mono_ms(&clock_system) < deadline_ms);
         clock_sleep_ms(&clock_system, 1);
     }
-    assert_kind(&bench, "vended");
+    assert_kind(&bench, "credentials that the catalog lends");
     mint_release(&mint, OK);
     for (int i = 0; i < 2; i++) {
         pthread_join(getters[i].thread, NULL);
