@@ -109,11 +109,11 @@ int catalog_commit(struct catalog *catalog, const char *ns, const char *table,
 }
 
 int catalog_credentials_get(struct catalog *catalog, const char *ns, const char *table,
-                            const char *url, struct catalog_credentials *out, bool *found,
-                            struct error *err)
+                            const char *url, bool anew, struct catalog_credentials *out,
+                            bool *found, struct error *err)
 {
     *found = false;
     if (catalog->ops->credentials == NULL)
         return OK;
-    return catalog->ops->credentials(catalog->impl, ns, table, url, out, found, err);
+    return catalog->ops->credentials(catalog->impl, ns, table, url, anew, out, found, err);
 }

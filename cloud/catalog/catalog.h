@@ -69,7 +69,7 @@ struct catalog_ops {
                   const json_t *requirements, const json_t *updates, struct catalog_table *out,
                   struct error *err);
     /* NULL: this kind lends none. See catalog_credentials_get. */
-    int (*credentials)(void *impl, const char *ns, const char *table, const char *url,
+    int (*credentials)(void *impl, const char *ns, const char *table, const char *url, bool anew,
                        struct catalog_credentials *out, bool *found, struct error *err);
     void (*close)(void *impl);
 };
@@ -87,7 +87,7 @@ struct catalog_rest_options {
     const char *audience;
     const char *resource;
     const char *headers;           /* "Name: value", more of them behind ';' or on lines */
-    const char *access_delegation; /* "vended-credentials": asked for with each table */
+    const char *access_delegation; /* "vended-credentials": for the tables' files */
     const char *signing_name;      /* "glue", "s3tables": AWS's SigV4 instead of a token */
     const char *signing_region;    /* NULL: as AWS's tools find it */
     const char *profile;           /* NULL: credentials as AWS's tools find them */
@@ -96,8 +96,10 @@ struct catalog_rest_options {
 };
 
 struct catalog_options {
-    const char *name;          /* NULL: "bidlake"; what SQL catalogs call catalog_name */
-    struct objstore *store;    /* where client catalogs read and write metadata files */
+    const char *name; /* NULL: "bidlake"; what SQL catalogs call catalog_name */
+    /* Where client catalogs read and write metadata files. It is not used any more when the
+     * catalog is closed: what a server lends for it is the catalog's. */
+    struct objstore *store;
     const struct clock *clock; /* NULL: the system's */
     int64_t busy_timeout_ms;   /* 0: 10,000: how long to wait for a locked file */
     bool must_exist;           /* a catalog that isn't there is ERROR_INPUT, not made */
@@ -127,9 +129,11 @@ int catalog_commit(struct catalog *catalog, const char *ns, const char *table,
                    const json_t *updates, struct catalog_table *out, struct error *err) MUST_USE;
 
 /* For the file `url` of a table, good for five minutes at least: those whose prefix fits it
- * best, asked for anew before they expire. *found false: the server lends none. */
+ * best, asked for before they expire, and with `anew` always. *found false: the server lends
+ * none. A store that takes credentials (objstore_borrows) is given them by the catalog itself,
+ * from a table's first load on. */
 int catalog_credentials_get(struct catalog *catalog, const char *ns, const char *table,
-                            const char *url, struct catalog_credentials *out, bool *found,
-                            struct error *err) MUST_USE;
+                            const char *url, bool anew, struct catalog_credentials *out,
+                            bool *found, struct error *err) MUST_USE;
 
 #endif

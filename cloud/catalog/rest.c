@@ -20,7 +20,6 @@
 #include "lib/json/json.h"
 
 enum { KNOWN_MAX = 64, TIMEOUT_MS = 60000, ETAG_BYTES_MAX = 1024 };
-static const size_t answer_bytes_max = (size_t)METADATA_BYTES_MAX + (1 << 20);
 
 /* ---- what the last loads showed ---- */
 
@@ -80,16 +79,29 @@ static char *etag_copy(const struct http_reply *reply)
     return memory_copy_slice(etag);
 }
 
-/* Of a 200. Some servers tell only where the metadata is. */
-static int answer_read(struct rest *rest, const struct http_reply *reply, struct rest_table *out,
-                       struct error *err)
+/* Some servers tell only where the metadata is. */
+static int metadata_complete(struct rest *rest, struct rest_table *table, struct error *err)
 {
-    int rc = rest_table_decode(out, buf_slice(&reply->body), err);
-    if (rc == OK && out->table.metadata == NULL)
-        rc = client_metadata_read(rest->store, out->table.metadata_location, &out->table.metadata,
-                                  err);
+    if (table->table.metadata != NULL)
+        return OK;
+    return client_metadata_read(rest->store, table->table.metadata_location, &table->table.metadata,
+                                err);
+}
+
+/* Of a 200 that shows a table whole: what it lends is the store's before anything is read. */
+static int table_take(struct rest *rest, const char *ns, const char *name,
+                      const struct http_reply *reply, struct rest_table **out, struct error *err)
+{
+    struct rest_table table = {0};
+    int rc = rest_table_decode(&table, buf_slice(&reply->body), err);
     if (rc != OK)
-        rest_table_free(out);
+        return rc;
+    struct rest_table *known = known_put(rest, ns, name, &table);
+    rc = rest_lend(rest, ns, name, known, err);
+    if (rc == OK)
+        rc = metadata_complete(rest, known, err);
+    if (rc == OK)
+        *out = known;
     return rc;
 }
 
@@ -103,34 +115,33 @@ static bool is_file_lost(const struct http_reply *reply)
     return lost;
 }
 
-int rest_load(struct rest *rest, const char *ns, const char *name, bool anew,
-              struct rest_table **out, struct error *err)
+static int rest_load(struct rest *rest, const char *ns, const char *name, struct rest_table **out,
+                     struct error *err)
 {
     struct rest_table *known = rest_known(rest, ns, name);
     struct http_reply reply = {0};
-    struct rest_table table = {0};
     struct buf path = {0};
     *out = NULL;
     int rc = rest_path_make(&rest->config, ns, name, "?snapshots=all", &path, err);
     struct rest_request request = {.method = "GET",
                                    .path = buf_cstr(&path),
-                                   .etag = known != NULL && !anew ? known->etag : NULL,
-                                   .answer_bytes_max = answer_bytes_max};
+                                   .etag = known != NULL ? known->etag : NULL,
+                                   .table = known,
+                                   .answer_bytes_max = REST_TABLE_BYTES_MAX};
     if (rc == OK)
         rc = rest_call(rest, &request, &reply, err);
     if (rc == OK && reply.status == 304 && request.etag != NULL) {
         *out = known;
     } else if (rc == OK && reply.status == 200) {
-        rc = answer_read(rest, &reply, &table, err);
-        table.etag = rc == OK ? etag_copy(&reply) : NULL;
+        rc = table_take(rest, ns, name, &reply, out, err);
         if (rc == OK)
-            *out = known_put(rest, ns, name, &table);
+            (*out)->etag = etag_copy(&reply);
     } else if (rc == OK && (reply.status != 404 || is_file_lost(&reply))) {
         rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
         if (reply.status == 404)
             rc = err->code = ERROR_CORRUPT;
     }
-    http_reply_free(&reply);
+    rest_reply_wipe(&reply);
     buf_free(&path);
     return rc;
 }
@@ -145,7 +156,7 @@ static int rest_load_table(void *impl, const char *ns, const char *name, struct 
                            bool *found, struct error *err)
 {
     struct rest_table *table = NULL;
-    int rc = rest_load(impl, ns, name, false, &table, err);
+    int rc = rest_load(impl, ns, name, &table, err);
     *found = rc == OK && table != NULL;
     if (*found)
         table_copy(out, table);
@@ -154,29 +165,47 @@ static int rest_load_table(void *impl, const char *ns, const char *name, struct 
 
 /* ---- change ---- */
 
-/* A success whose answer doesn't read is none that anybody can rely on: load, and see. */
-static int post(struct rest *rest, const char *path, const json_t *body, struct catalog_table *out,
-                struct error *err)
+/* What a commit answers: the table without what is lent with a load. */
+static int commit_take(struct rest *rest, const struct http_reply *reply, struct catalog_table *out,
+                       struct error *err)
+{
+    struct rest_table table = {0};
+    int rc = rest_table_decode(&table, buf_slice(&reply->body), err);
+    if (rc == OK)
+        rc = metadata_complete(rest, &table, err);
+    if (rc == OK && out != NULL)
+        table_copy(out, &table);
+    rest_table_free(&table);
+    return rc;
+}
+
+/* A success whose answer doesn't read is none that anybody can rely on: load, and see. `create`:
+ * the table's name, NULL for a commit to it. */
+static int post(struct rest *rest, const char *ns, const char *create, struct rest_table *known,
+                const char *path, const json_t *body, struct catalog_table *out, struct error *err)
 {
     struct http_reply reply = {0};
-    struct rest_table table = {0};
+    struct rest_table *made = NULL;
     struct rest_request request = {.method = "POST",
                                    .path = path,
                                    .body = body,
+                                   .table = known,
                                    .once = true,
-                                   .answer_bytes_max = answer_bytes_max};
+                                   .answer_bytes_max = REST_TABLE_BYTES_MAX};
     int rc = rest_call(rest, &request, &reply, err);
     if (rc == OK && reply.status == 200) {
-        rc = answer_read(rest, &reply, &table, err);
-        if (rc == OK && out != NULL)
-            table_copy(out, &table);
-        if (rc != OK)
+        if (create != NULL)
+            rc = table_take(rest, ns, create, &reply, &made, err);
+        else
+            rc = commit_take(rest, &reply, out, err);
+        if (made != NULL && out != NULL)
+            table_copy(out, made);
+        if (rc != OK && (create == NULL || rc != ERROR_DENIED))
             rc = err->code = ERROR_RETRY;
     } else if (rc == OK) {
         rc = rest_refusal(&reply, true, clock_wall_ms(rest->clock), err);
     }
-    rest_table_free(&table);
-    http_reply_free(&reply);
+    rest_reply_wipe(&reply);
     return rc;
 }
 
@@ -195,7 +224,7 @@ static int rest_create_table(void *impl, const char *ns, const char *name, const
     if (rc == OK && !rest->config.endpoints[REST_TABLE_CREATE])
         rc = error_set(err, ERROR_INPUT, "the catalog makes no tables: make it by hand");
     if (rc == OK)
-        rc = post(rest, buf_cstr(&path), body, out, err);
+        rc = post(rest, ns, name, NULL, buf_cstr(&path), body, out, err);
     json_decref(body);
     free(location);
     buf_free(&path);
@@ -214,7 +243,7 @@ static int rest_commit(void *impl, const char *ns, const char *name,
     if (rc == OK && !rest->config.endpoints[REST_TABLE_COMMIT])
         rc = error_set(err, ERROR_INPUT, "the catalog takes no commits");
     if (rc == OK)
-        rc = post(rest, buf_cstr(&path), body, out, err);
+        rc = post(rest, ns, NULL, rest_known(rest, ns, name), buf_cstr(&path), body, out, err);
     json_decref(body);
     buf_free(&path);
     return rc == OK ? OK : error_wrap(err, "commit %s.%s", ns, name);
@@ -231,6 +260,8 @@ static void rest_close(void *impl)
     }
     for (size_t i = 0; i < rest->field_count; i++)
         free(rest->fields[i]);
+    rest_loans_free(rest);
+    pthread_mutex_destroy(&rest->lend_lock);
     rest_config_free(&rest->config);
     rest_token_free(&rest->token);
     aws_provider_close(rest->provider);
@@ -357,6 +388,7 @@ int catalog_rest_open(struct catalog **out, const char *url, const struct catalo
     rest->store = options->store;
     rest->timeout_ms = given->timeout_ms > 0 ? given->timeout_ms : TIMEOUT_MS;
     rest->tables = memory_alloc(1, sizeof *rest->tables);
+    pthread_mutex_init(&rest->lend_lock, NULL);
     int rc = rest_begin(rest, url, given, err);
     if (rc != OK) {
         rest_close(rest);

@@ -5,6 +5,7 @@
  * rest.c             open, load, create, commit
  * rest_list.c        namespaces and tables by name
  * rest_credentials.c what the server lends for a table's files
+ * rest_lend.c        given to the store that holds them
  * rest_call.c        one request with its sign-in; what a status means
  * rest_token.c       the bearer token: given, or fetched and renewed
  * rest_sign.c        AWS's signature instead of it
@@ -19,10 +20,13 @@
 #ifndef CLOUD_CATALOG_REST_H
 #define CLOUD_CATALOG_REST_H
 
+#include <pthread.h>
+
 #include "cloud/catalog/catalog.h"
 #include "lib/aws/aws.h"
 #include "lib/base/buf.h"
 #include "lib/http_client/http_client.h"
+#include "lib/iceberg/iceberg.h"
 
 enum {
     REST_CONFIG_BYTES_MAX = 1 << 20,
@@ -31,6 +35,7 @@ enum {
     REST_NAMES_MAX = 100000,
     REST_FIELDS_MAX = 32,
 };
+#define REST_TABLE_BYTES_MAX ((size_t)METADATA_BYTES_MAX + (1 << 20))
 
 int catalog_rest_open(struct catalog **out, const char *url, const struct catalog_options *options,
                       struct error *err) MUST_USE;
@@ -113,6 +118,9 @@ struct rest_grant {
 int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_ms,
                       struct error *err) MUST_USE;
 void rest_text_wipe(char **text); /* overwrites, frees, NULL */
+/* What can stand behind "Bearer ". */
+bool rest_bearer_is_fine(const char *bearer);
+void rest_reply_wipe(struct http_reply *reply); /* overwrites, frees */
 
 /* ---- AWS's signature ---- */
 
@@ -143,14 +151,18 @@ struct rest {
     bool delegated; /* one of them asks for credentials */
     int64_t timeout_ms;
     struct rest_tables *tables;
+    pthread_mutex_t lend_lock; /* one of the store's threads at a time: rest_lend.c */
+    size_t loan_count;
+    struct rest_loan **loans;
 };
 
 struct rest_request {
     const char *method;
     const char *path; /* behind the base */
     const json_t *body;
-    const char *etag; /* NULL: none */
-    bool once;        /* it changes something: on a connection of its own */
+    const char *etag;         /* NULL: none */
+    struct rest_table *table; /* whose own token counts; NULL: none. It is dropped when refused */
+    bool once;                /* it changes something: on a connection of its own */
     size_t answer_bytes_max;
 };
 
@@ -175,6 +187,7 @@ int rest_fields_add(struct rest *rest, const char *text, struct error *err) MUST
 struct rest_table {
     struct catalog_table table; /* metadata NULL: only the location was told */
     char *etag;
+    char *bearer;        /* the server's token for this table alone; NULL: none */
     json_t *config;      /* texts; NULL: none */
     json_t *credentials; /* [{prefix, config}], checked; NULL: none */
 };
@@ -207,17 +220,17 @@ int rest_create_namespace(void *impl, const char *ns, struct error *err) MUST_US
 int rest_list_namespaces(void *impl, struct catalog_names *out, struct error *err) MUST_USE;
 int rest_list_tables(void *impl, const char *ns, struct catalog_names *out,
                      struct error *err) MUST_USE;
-int rest_credentials(void *impl, const char *ns, const char *table, const char *url,
+int rest_credentials(void *impl, const char *ns, const char *table, const char *url, bool anew,
                      struct catalog_credentials *out, bool *found, struct error *err) MUST_USE;
+/* Gives the store what was lent with `table`, if it takes any. ERROR_DENIED: nothing was. */
+int rest_lend(struct rest *rest, const char *ns, const char *name, const struct rest_table *table,
+              struct error *err) MUST_USE;
+void rest_loans_free(struct rest *rest);
 
 /* Those of `list` (or of `config`) whose prefix is the longest that `url` begins with. NULL of
  * both: none. */
 bool rest_credentials_pick(const json_t *list, const json_t *config, const char *url,
                            struct catalog_credentials *out);
-/* The table as it is now (rest.c), good until the next load; NULL *out: no such table. `anew`:
- * also when it has not changed. */
-int rest_load(struct rest *rest, const char *ns, const char *table, bool anew,
-              struct rest_table **out, struct error *err) MUST_USE;
 /* As the last load showed it; NULL: it was never loaded. */
 struct rest_table *rest_known(struct rest *rest, const char *ns, const char *table);
 

@@ -79,6 +79,7 @@ void rest_table_free(struct rest_table *table)
 {
     catalog_table_free(&table->table);
     free(table->etag);
+    rest_text_wipe(&table->bearer);
     json_decref(table->config);
     json_decref(table->credentials);
     *table = (struct rest_table){0};
@@ -125,6 +126,10 @@ static int table_take(struct rest_table *out, const json_t *document, struct err
     out->table.metadata = json_is_object(metadata) ? json_incref(metadata) : NULL;
     out->config = json_is_object(config) ? rest_texts_of(config) : NULL;
     out->credentials = credentials_of(json_object_get(document, "storage-credentials"));
+    const char *bearer = json_string_value(json_object_get(out->config, "token"));
+    if (bearer != NULL && !rest_bearer_is_fine(bearer))
+        return error_set(err, ERROR_INPUT, "the table's token is none");
+    out->bearer = bearer != NULL ? memory_copy_cstr(bearer) : NULL;
     return OK;
 }
 
@@ -136,6 +141,8 @@ int rest_table_decode(struct rest_table *out, struct slice bytes, struct error *
     if (rc == OK)
         rc = table_take(out, document, err);
     json_decref(document);
+    if (rc != OK)
+        rest_table_free(out);
     if (rc == ERROR_INPUT)
         rc = err->code = ERROR_CORRUPT;
     return rc == OK ? OK : error_wrap(err, "answer");

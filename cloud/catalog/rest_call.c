@@ -23,6 +23,7 @@ struct sending {
     struct buf url;
     struct buf body;
     struct buf etag;
+    const char *bearer; /* the table's, the catalog's; NULL: none */
     char key[sizeof "Idempotency-Key: " + UUID_TEXT_SIZE];
     struct aws_signed signed_fields;
     struct aws_credentials credentials;
@@ -32,6 +33,9 @@ static void sending_make(struct rest *rest, struct sending *sending)
 {
     const struct rest_request *request = sending->request;
     buf_printf(&sending->url, "%s%s", rest->base, request->path);
+    const struct rest_table *table = request->table;
+    bool own = table != NULL && table->bearer != NULL;
+    sending->bearer = rest->provider != NULL ? NULL : own ? table->bearer : rest->token.bearer;
     if (request->body != NULL)
         json_encode(request->body, &sending->body);
     if (request->etag != NULL)
@@ -71,12 +75,12 @@ static int send_once(struct rest *rest, struct sending *sending, struct http_rep
     fields[count++] = "Accept: application/json";
     if (request->body != NULL)
         fields[count++] = "Content-Type: application/json";
-    if (request->etag != NULL)
+    if (sending->etag.len > 0)
         fields[count++] = buf_cstr(&sending->etag);
     if (sending->key[0] != 0)
         fields[count++] = sending->key;
-    if (rest->token.bearer != NULL)
-        fields[count++] = bearer = memory_printf("Authorization: Bearer %s", rest->token.bearer);
+    if (sending->bearer != NULL)
+        fields[count++] = bearer = memory_printf("Authorization: Bearer %s", sending->bearer);
     struct http_call call = {.method = request->method,
                              .url = buf_cstr(&sending->url),
                              .fields = fields,
@@ -96,13 +100,33 @@ static int send_once(struct rest *rest, struct sending *sending, struct http_rep
         rc = http_client_call(rest->http, &call, reply, err);
     rest_text_wipe(&bearer);
     if (rc == OK) {
-        secret_hide(rest->token.bearer, reply);
+        secret_hide(sending->bearer, reply);
         secret_hide(sending->credentials.token, reply);
     }
     /* Nothing that went wrong on the way back says that it was not applied. */
     if (rc != OK && request->once && reply->sent)
         rc = err->code = ERROR_RETRY;
     return rc;
+}
+
+static bool is_unknown(int status)
+{
+    return status == 401 || status == 419;
+}
+
+/* A table's token that is refused goes; the catalog's own asks for the table, whole, so that
+ * the answer has another one. False: there was none. */
+static bool table_token_drop(struct rest *rest, struct sending *sending)
+{
+    struct rest_table *table = sending->request->table;
+    if (table == NULL || table->bearer == NULL || rest->provider != NULL)
+        return false;
+    rest_text_wipe(&table->bearer);
+    free(table->etag);
+    table->etag = NULL;
+    buf_reset(&sending->etag);
+    sending->bearer = rest->token.bearer;
+    return true;
 }
 
 int rest_call(struct rest *rest, const struct rest_request *request, struct http_reply *reply,
@@ -115,11 +139,14 @@ int rest_call(struct rest *rest, const struct rest_request *request, struct http
         sending_make(rest, &sending);
         rc = send_once(rest, &sending, reply, err);
     }
+    if (rc == OK && is_unknown(reply->status) && table_token_drop(rest, &sending))
+        rc = send_once(rest, &sending, reply, err);
     if (rc == OK && rest->provider != NULL && rest_sign_is_expired(reply)) {
         aws_provider_expire(rest->provider, sending.credentials.access_key);
         again = true;
-    } else if (rc == OK && (reply->status == 401 || reply->status == 419)) {
+    } else if (rc == OK && is_unknown(reply->status)) {
         rc = rest_token_renew(rest, &again, err);
+        sending.bearer = rest->token.bearer;
     }
     if (rc == OK && again)
         rc = send_once(rest, &sending, reply, err);

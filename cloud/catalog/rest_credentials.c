@@ -96,8 +96,10 @@ static int endpoint_ask(struct rest *rest, const char *ns, const char *name,
     struct buf path = {0};
     json_t *list = NULL;
     int rc = rest_path_make(&rest->config, ns, name, "/credentials", &path, err);
-    struct rest_request request = {
-        .method = "GET", .path = buf_cstr(&path), .answer_bytes_max = REST_CONFIG_BYTES_MAX};
+    struct rest_request request = {.method = "GET",
+                                   .path = buf_cstr(&path),
+                                   .table = table,
+                                   .answer_bytes_max = REST_CONFIG_BYTES_MAX};
     if (rc == OK)
         rc = rest_call(rest, &request, &reply, err);
     if (rc == OK && reply.status == 200)
@@ -108,9 +110,38 @@ static int endpoint_ask(struct rest *rest, const char *ns, const char *name,
         json_decref(table->credentials);
         table->credentials = list;
     }
-    if (reply.body.data != NULL)
-        explicit_bzero(reply.body.data, reply.body.cap);
-    http_reply_free(&reply);
+    rest_reply_wipe(&reply);
+    buf_free(&path);
+    return rc;
+}
+
+/* By a load of the table, of which only what it lends is taken: a store waits for it, so nothing
+ * may be read from one. */
+static int load_ask(struct rest *rest, const char *ns, const char *name, struct rest_table *table,
+                    struct error *err)
+{
+    struct http_reply reply = {0};
+    struct rest_table now = {0};
+    struct buf path = {0};
+    int rc = rest_path_make(&rest->config, ns, name, "?snapshots=refs", &path, err);
+    struct rest_request request = {.method = "GET",
+                                   .path = buf_cstr(&path),
+                                   .table = table,
+                                   .answer_bytes_max = REST_TABLE_BYTES_MAX};
+    if (rc == OK)
+        rc = rest_call(rest, &request, &reply, err);
+    if (rc == OK && reply.status == 200)
+        rc = rest_table_decode(&now, buf_slice(&reply.body), err);
+    else if (rc == OK)
+        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+    if (rc == OK) {
+        json_decref(table->config);
+        json_decref(table->credentials);
+        table->config = json_incref(now.config);
+        table->credentials = json_incref(now.credentials);
+    }
+    rest_table_free(&now);
+    rest_reply_wipe(&reply);
     buf_free(&path);
     return rc;
 }
@@ -121,28 +152,30 @@ static bool is_good(const struct rest *rest, const struct catalog_credentials *c
            credentials->expires_ms - clock_wall_ms(rest->clock) > ahead_ms;
 }
 
-int rest_credentials(void *impl, const char *ns, const char *name, const char *url,
+int rest_credentials(void *impl, const char *ns, const char *name, const char *url, bool anew,
                      struct catalog_credentials *out, bool *found, struct error *err)
 {
     struct rest *rest = impl;
+    struct rest_table unknown = {0};
     struct rest_table *table = rest_known(rest, ns, name);
+    bool must_ask = anew || table == NULL;
     int rc = OK;
     *found = false;
     *out = (struct catalog_credentials){0};
     if (!rest->delegated)
         return OK;
-    if (table == NULL)
-        rc = rest_load(rest, ns, name, true, &table, err);
-    if (rc == OK && table != NULL)
+    if (table != NULL)
         *found = rest_credentials_pick(table->credentials, table->config, url, out);
-    if (rc == OK && *found && !is_good(rest, out)) {
+    else
+        table = &unknown;
+    if (must_ask || (*found && !is_good(rest, out))) {
         catalog_credentials_free(out);
-        if (rest->config.endpoints[REST_TABLE_CREDENTIALS])
+        if (rest->config.endpoints[REST_TABLE_CREDENTIALS] && table->credentials != NULL)
             rc = endpoint_ask(rest, ns, name, table, err);
         else
-            rc = rest_load(rest, ns, name, true, &table, err);
-        *found = rc == OK && table != NULL &&
-                 rest_credentials_pick(table->credentials, table->config, url, out);
+            rc = load_ask(rest, ns, name, table, err);
+        *found = rc == OK && rest_credentials_pick(table->credentials, table->config, url, out);
     }
+    rest_table_free(&unknown);
     return rc == OK ? OK : error_wrap(err, "credentials of %s.%s", ns, name);
 }

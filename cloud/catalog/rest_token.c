@@ -38,10 +38,17 @@ static void buf_wipe(struct buf *buf)
     buf_free(buf);
 }
 
+void rest_reply_wipe(struct http_reply *reply)
+{
+    if (reply->body.data != NULL)
+        explicit_bzero(reply->body.data, reply->body.cap);
+    http_reply_free(reply);
+}
+
 /* ---- what is given ---- */
 
 /* What can stand in a header: RFC 6750's b64token and a little more. */
-static bool bearer_is_fine(const char *bearer)
+bool rest_bearer_is_fine(const char *bearer)
 {
     size_t len = strlen(bearer);
     for (size_t i = 0; i < len; i++)
@@ -88,7 +95,7 @@ static int given_read(struct rest_token *token, struct error *err)
     char *text = NULL;
     int rc = secret_read(token->file, &text, err);
     ASSERT(rc != OK || text != NULL);
-    if (rc == OK && !token->by_credential && !bearer_is_fine(text))
+    if (rc == OK && !token->by_credential && !rest_bearer_is_fine(text))
         rc = error_set(err, ERROR_INPUT, "%s: this is no token", token->file);
     if (rc != OK) {
         rest_text_wipe(&text);
@@ -116,7 +123,7 @@ int rest_token_init(struct rest_token *token, const struct catalog_rest_options 
         token->bearer = copy_or_null(options->token);
     token->none = !token->by_credential && token->file == NULL && token->bearer == NULL;
     int rc = OK;
-    if (token->bearer != NULL && !bearer_is_fine(token->bearer))
+    if (token->bearer != NULL && !rest_bearer_is_fine(token->bearer))
         rc = error_set(err, ERROR_INPUT, "the token holds a blank or a foreign character");
     if (rc == OK && options->oauth2_server_uri != NULL && *options->oauth2_server_uri != 0)
         rc = rest_url_check(options->oauth2_server_uri, &text, err);
@@ -149,7 +156,7 @@ void rest_token_free(struct rest_token *token)
 
 int rest_token_take(struct rest_token *token, const char *bearer, struct error *err)
 {
-    if (!bearer_is_fine(bearer))
+    if (!rest_bearer_is_fine(bearer))
         return error_set(err, ERROR_INPUT, "the server's configuration has a token that is none");
     rest_text_wipe(&token->bearer);
     token->bearer = memory_copy_cstr(bearer);
@@ -215,7 +222,7 @@ int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_m
     const char *type = json_string_value(json_object_get(document, "token_type"));
     if (rc == OK && type != NULL && strcasecmp(type, "bearer") != 0 && strcasecmp(type, "n_a") != 0)
         rc = error_set(err, ERROR_INPUT, "the token service gives a token that is no bearer token");
-    if (rc == OK && !bearer_is_fine(bearer))
+    if (rc == OK && !rest_bearer_is_fine(bearer))
         rc = error_set(err, ERROR_INPUT, "the token service's access_token is none");
     if (rc == OK) {
         out->life_ms = grant_life_ms(document, bearer, wall_ms);
@@ -347,9 +354,7 @@ static int token_fetch(struct rest *rest, struct error *err)
         token->expires_at_ms = asked_ms + grant.life_ms;
         token->renew_at_ms = token->expires_at_ms - ahead_ms;
     }
-    if (reply.body.data != NULL)
-        explicit_bzero(reply.body.data, reply.body.cap);
-    http_reply_free(&reply);
+    rest_reply_wipe(&reply);
     return rc == OK ? OK : error_wrap(err, "token");
 }
 

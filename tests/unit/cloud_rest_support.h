@@ -211,4 +211,33 @@ static char *table_answer(const char *more)
     return out;
 }
 
+#define WIRE(test) cmocka_unit_test_setup_teardown(test, bench_setup, bench_teardown)
+
+#define ERROR_BODY(type, message)                                                                  \
+    "{\"error\":{\"message\":\"" message "\",\"type\":\"" type "\",\"code\":0}}"
+
+static int commit(struct rest_bench *b)
+{
+    json_t *list = json_array();
+    int rc = catalog_commit(b->catalog, "db", "t", NULL, list, list, NULL, &b->err);
+    json_decref(list);
+    return rc;
+}
+
+static int ask(struct rest_bench *b, struct catalog_table *out, bool *found)
+{
+    return catalog_load_table(b->catalog, "db", "t", out, found, &b->err);
+}
+
+static void load_well(struct rest_bench *b)
+{
+    struct catalog_table table = {0};
+    bool found = false;
+    if (ask(b, &table, &found) != OK)
+        fail_msg("%s", b->err.text);
+    assert_true(found);
+    assert_string_equal(table.metadata_location, "memory:/db/t/metadata/1.json");
+    catalog_table_free(&table);
+}
+
 #endif

@@ -6,32 +6,6 @@
 
 #define TOKEN(text, seconds)                                                                       \
     "{\"access_token\":\"" text "\",\"token_type\":\"bearer\",\"expires_in\":" seconds "}"
-#define ERROR_BODY(type, message)                                                                  \
-    "{\"error\":{\"message\":\"" message "\",\"type\":\"" type "\",\"code\":0}}"
-
-static int commit(struct rest_bench *b)
-{
-    json_t *list = json_array();
-    int rc = catalog_commit(b->catalog, "db", "t", NULL, list, list, NULL, &b->err);
-    json_decref(list);
-    return rc;
-}
-
-static int ask(struct rest_bench *b, struct catalog_table *out, bool *found)
-{
-    return catalog_load_table(b->catalog, "db", "t", out, found, &b->err);
-}
-
-static void load_well(struct rest_bench *b)
-{
-    struct catalog_table table = {0};
-    bool found = false;
-    if (ask(b, &table, &found) != OK)
-        fail_msg("%s", b->err.text);
-    assert_true(found);
-    assert_string_equal(table.metadata_location, "memory:/db/t/metadata/1.json");
-    catalog_table_free(&table);
-}
 
 /* ---- open ---- */
 
@@ -579,65 +553,6 @@ static void signs_or_signs_in(void **state)
     assert_int_equal(bench_open(b), ERROR_INPUT);
 }
 
-/* ---- what it lends ---- */
-
-#define LENT(key, end)                                                                             \
-    "\"storage-credentials\":[{\"prefix\":\"s3://b/\",\"config\":{\"s3.secret-access-key\":"       \
-    "\"" key "\",\"s3.session-token-expires-at-ms\":\"" end "\"}}]"
-
-static void assert_lent(struct rest_bench *b, const char *key)
-{
-    struct catalog_credentials got = {0};
-    bool found = false;
-    if (catalog_credentials_get(b->catalog, "db", "t", "s3://b/x", &got, &found, &b->err) != OK)
-        fail_msg("%s", b->err.text);
-    assert_true(found);
-    assert_string_equal(json_string_value(json_object_get(got.properties, "s3.secret-access-key")),
-                        key);
-    catalog_credentials_free(&got);
-}
-
-static void lends(void **state)
-{
-    struct rest_bench *b = *state;
-    char *body = table_answer("," LENT("k1", "1790000600000"));
-    b->rest = (struct catalog_rest_options){.access_delegation = "vended-credentials"};
-    answer(b, 200,
-           "{\"overrides\":{},\"endpoints\":[\"GET /v1/{prefix}/namespaces/{namespace}/"
-           "tables/{table}/credentials\"]}");
-    answer(b, 200, body);
-    answer(b, 200, "{" LENT("k2", "1790001200000") "}");
-    bench_open_well(b);
-    assert_lent(b, "k1");
-    assert_lent(b, "k1");
-    b->wall_ms += 301000; /* less than five minutes are left */
-    assert_lent(b, "k2");
-    assert_lent(b, "k2");
-    assert_heard(b, 2, "GET /cat/v1/namespaces/db/tables/t/credentials HTTP");
-    free(body);
-}
-
-static void lends_with_a_load(void **state)
-{
-    struct rest_bench *b = *state;
-    char *body = table_answer("," LENT("k1", "1790000600000"));
-    char *next = table_answer("," LENT("k2", "1790001200000"));
-    b->rest = (struct catalog_rest_options){.access_delegation = "vended-credentials"};
-    answer(b, 200, CONFIG);
-    answer_with(b, 200, "ETag: e1\r\n", body);
-    answer(b, 200, next);
-    bench_open_well(b);
-    load_well(b);
-    assert_lent(b, "k1");
-    b->wall_ms += 301000;
-    assert_lent(b, "k2");
-    assert_not_heard(b, 2, "If-None-Match"); /* a 304 would lend nothing */
-    free(body);
-    free(next);
-}
-
-#define WIRE(test) cmocka_unit_test_setup_teardown(test, bench_setup, bench_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -666,8 +581,6 @@ int main(void)
         WIRE(a_token_that_comes_back_is_not_shown),
         WIRE(signs),
         WIRE(signs_or_signs_in),
-        WIRE(lends),
-        WIRE(lends_with_a_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a REST catalog gives for one table: credentials for its files, and a token.
+ */
+#include "tests/unit/cloud_rest_support.h"
+
+/* ---- what it lends ---- */
+
+#define LENT(key, end)                                                                             \
+    "\"storage-credentials\":[{\"prefix\":\"s3://b/\",\"config\":{\"s3.secret-access-key\":"       \
+    "\"" key "\",\"s3.session-token-expires-at-ms\":\"" end "\"}}]"
+
+static void assert_lent(struct rest_bench *b, const char *key)
+{
+    struct catalog_credentials got = {0};
+    bool found = false;
+    if (catalog_credentials_get(b->catalog, "db", "t", "s3://b/x", false, &got, &found, &b->err) !=
+        OK)
+        fail_msg("%s", b->err.text);
+    assert_true(found);
+    assert_string_equal(json_string_value(json_object_get(got.properties, "s3.secret-access-key")),
+                        key);
+    catalog_credentials_free(&got);
+}
+
+static void lends(void **state)
+{
+    struct rest_bench *b = *state;
+    char *body = table_answer("," LENT("k1", "1790000600000"));
+    b->rest = (struct catalog_rest_options){.access_delegation = "vended-credentials"};
+    answer(b, 200,
+           "{\"overrides\":{},\"endpoints\":[\"GET /v1/{prefix}/namespaces/{namespace}/"
+           "tables/{table}/credentials\"]}");
+    answer(b, 200, body);
+    answer(b, 200, "{" LENT("k2", "1790001200000") "}");
+    bench_open_well(b);
+    load_well(b);
+    assert_lent(b, "k1");
+    assert_lent(b, "k1");
+    b->wall_ms += 301000; /* less than five minutes are left */
+    assert_lent(b, "k2");
+    assert_lent(b, "k2");
+    assert_heard(b, 2, "GET /cat/v1/namespaces/db/tables/t/credentials HTTP");
+    free(body);
+}
+
+static void lends_with_a_load(void **state)
+{
+    struct rest_bench *b = *state;
+    char *body = table_answer("," LENT("k1", "1790000600000"));
+    char *next = table_answer("," LENT("k2", "1790001200000"));
+    b->rest = (struct catalog_rest_options){.access_delegation = "vended-credentials"};
+    answer(b, 200, CONFIG);
+    answer_with(b, 200, "ETag: e1\r\n", body);
+    answer(b, 200, next);
+    bench_open_well(b);
+    load_well(b);
+    assert_lent(b, "k1");
+    b->wall_ms += 301000;
+    assert_lent(b, "k2");
+    assert_not_heard(b, 2, "If-None-Match"); /* a 304 would lend nothing */
+    free(body);
+    free(next);
+}
+
+/* A store that takes credentials, and keeps what it was given. */
+struct borrower {
+    size_t count;
+    struct objstore_loan loans[4];
+    char prefixes[4][40];
+};
+
+static int borrow(void *impl, const struct objstore_loan *loan, struct error *err)
+{
+    struct borrower *borrower = impl;
+    (void)err;
+    assert_true(borrower->count < 4);
+    snprintf(borrower->prefixes[borrower->count], 40, "%s", loan->prefix);
+    borrower->loans[borrower->count++] = *loan;
+    return OK;
+}
+
+static void borrower_close(void *impl)
+{
+    (void)impl;
+}
+
+static void bench_borrow(struct rest_bench *b, struct borrower *borrower)
+{
+    static const struct objstore_ops ops = {
+        .scheme = "memory", .lend = borrow, .close = borrower_close};
+    objstore_close(b->store);
+    b->store = objstore_wrap(&ops, borrower, "memory:");
+    b->rest = (struct catalog_rest_options){.access_delegation = "vended-credentials"};
+}
+
+#define KEYS(prefix, key)                                                                          \
+    "{\"prefix\":\"memory:/" prefix "\",\"config\":{\"s3.access-key-id\":\"" key                   \
+    "\",\"s3.secret-access-key\":\"secret-" key "\",\"s3.session-token\":\"token-" key             \
+    "\",\"s3.session-token-expires-at-ms\":\"1790000600000\"}}"
+
+static void assert_lends(struct rest_bench *b, const struct objstore_loan *loan, const char *key)
+{
+    struct aws_credentials got = {0};
+    if (loan->aws(loan->context, &got, &b->err) != OK)
+        fail_msg("%s", b->err.text);
+    assert_string_equal(got.access_key, key);
+    assert_true(strncmp(got.secret, "secret-", 7) == 0 && strcmp(got.secret + 7, key) == 0);
+    assert_true(strncmp(got.token, "token-", 6) == 0 && strcmp(got.token + 6, key) == 0);
+    assert_int_equal(got.expires_ms, INT64_C(1790000600000));
+    aws_credentials_free(&got);
+}
+
+/* The store has them from a table's first load on: for its place, and for each within it that
+ * has its own. It asks again only for others, and that load needs no store. */
+static void a_store_is_lent_what_a_load_brings(void **state)
+{
+    struct rest_bench *b = *state;
+    struct borrower borrower = {0};
+    char *body = table_answer(",\"storage-credentials\":[" KEYS("", "wide") "," KEYS(
+        "db/t/data/", "data") "," KEYS("db/other/", "other") "]");
+    bench_borrow(b, &borrower);
+    answer(b, 200, CONFIG);
+    answer(b, 200, body);
+    answer(b, 200, body);
+    answer(b, 200,
+           "{\"metadata-location\":\"memory:/db/t/metadata/1.json\","
+           "\"storage-credentials\":[" KEYS("db/t/", "next") "]}");
+    bench_open_well(b);
+    load_well(b);
+    load_well(b);
+    assert_int_equal(borrower.count, 2);
+    assert_string_equal(borrower.prefixes[0], "db/t/");
+    assert_string_equal(borrower.prefixes[1], "db/t/data/");
+    assert_lends(b, &borrower.loans[0], "wide");
+    assert_lends(b, &borrower.loans[1], "data");
+    assert_int_equal(b->server.heard_count, 3);
+    assert_lends(b, &borrower.loans[0], "next");
+    assert_heard(b, 3, "GET /cat/v1/p%7Cq/namespaces/db/tables/t?snapshots=refs HTTP");
+    assert_heard(b, 3, "X-Iceberg-Access-Delegation: vended-credentials");
+    free(body);
+}
+
+/* A person has to know what to change; requests by other credentials would be refused later. */
+static void a_catalog_that_lends_nothing_says_so(void **state)
+{
+    struct rest_bench *b = *state;
+    struct borrower borrower = {0};
+    struct catalog_table table = {0};
+    bool found = false;
+    char *nothing = table_answer(",\"config\":{\"client.region\":\"x\"}");
+    char *remote = table_answer(",\"config\":{\"s3.remote-signing-enabled\":\"true\"}");
+    bench_borrow(b, &borrower);
+    answer(b, 200, CONFIG);
+    answer(b, 200, nothing);
+    answer(b, 200, remote);
+    bench_open_well(b);
+    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    assert_string_equal(b->err.text,
+                        "load db.t: the catalog lends no S3 credentials for memory:/db/t/: let it "
+                        "vend them to this principal, or take catalog.access_delegation out and "
+                        "give the service rights of its own");
+    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    assert_non_null(strstr(b->err.text, "s3.remote-signing-enabled), which isn't supported; let"));
+    assert_int_equal(borrower.count, 0);
+    free(nothing);
+    free(remote);
+}
+
+/* ---- a token for one table ---- */
+
+/* It counts for that table alone; refused it goes, and the catalog's own brings the next one. */
+static void a_table_may_have_its_own_token(void **state)
+{
+    struct rest_bench *b = *state;
+    char *first = table_answer(",\"config\":{\"token\":\"for-t\"}");
+    char *second = table_answer(",\"config\":{\"token\":\"for-t-again\"}");
+    struct catalog_table table = {0};
+    bool found;
+    b->rest = (struct catalog_rest_options){.token = "mine"};
+    answer(b, 200, CONFIG);
+    answer_with(b, 200, "ETag: e1\r\n", first);
+    answer(b, 404, "");
+    answer(b, 409, "");
+    answer(b, 401, ERROR_BODY("NotAuthorizedException", "for-t is too old"));
+    answer_with(b, 200, "ETag: e2\r\n", second);
+    answer(b, 409, "");
+    bench_open_well(b);
+    load_well(b);
+    assert_int_equal(catalog_load_table(b->catalog, "db", "u", &table, &found, &b->err), OK);
+    assert_int_equal(commit(b), ERROR_CONFLICT);
+    load_well(b);
+    assert_int_equal(commit(b), ERROR_CONFLICT);
+    assert_heard(b, 1, "Authorization: Bearer mine\r\n");
+    assert_heard(b, 2, "Authorization: Bearer mine\r\n");
+    assert_heard(b, 3, "Authorization: Bearer for-t\r\n");
+    assert_heard(b, 4, "Authorization: Bearer for-t\r\n");
+    assert_heard(b, 4, "If-None-Match: e1");
+    assert_heard(b, 5, "Authorization: Bearer mine\r\n");
+    assert_not_heard(b, 5, "If-None-Match"); /* a 304 would bring no token */
+    assert_heard(b, 6, "Authorization: Bearer for-t-again\r\n");
+    free(first);
+    free(second);
+}
+
+static void a_table_s_token_has_to_be_one(void **state)
+{
+    struct rest_bench *b = *state;
+    char *body = table_answer(",\"config\":{\"token\":\"a\\r\\nb\"}");
+    struct catalog_table table = {0};
+    bool found = false;
+    answer(b, 200, CONFIG);
+    answer(b, 200, body);
+    bench_open_well(b);
+    assert_int_equal(ask(b, &table, &found), ERROR_CORRUPT);
+    free(body);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WIRE(lends),
+        WIRE(lends_with_a_load),
+        WIRE(a_store_is_lent_what_a_load_brings),
+        WIRE(a_catalog_that_lends_nothing_says_so),
+        WIRE(a_table_may_have_its_own_token),
+        WIRE(a_table_s_token_has_to_be_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
