@@ -58,7 +58,7 @@ struct s3_request {
     const char *right; /* NULL: as the name */
     const char *method;
     const char *key;   /* below the prefix; NULL: the bucket itself */
-    const char *scope; /* where the key is NULL: the prefix of keys that it is about, or NULL */
+    const char *scope; /* where the key is NULL: a key or prefix that it is about, or NULL */
     const char *query; /* as it goes out; NULL: none */
     const char *fields[S3_REQUEST_FIELDS_MAX];
     size_t field_count;
@@ -92,6 +92,10 @@ enum { S3_CRC_FIELD_SIZE = 40 };
 void s3_crc_field(uint32_t crc32c, char out[S3_CRC_FIELD_SIZE]);
 /* Of an answer, for the whole object; false: none, or one that is made of parts'. */
 bool s3_crc_read(struct slice text, uint32_t *out);
+
+/* Whose credentials a request about this key goes by: those of the longest prefix that was lent
+ * for, else the store's own. NULL: about no key. */
+struct aws_provider *s3_provider_find(struct s3_store *store, const char *key);
 
 /* How the store is to encrypt what is written. */
 void s3_sse_fields(const struct s3_store *store, struct s3_request *request);

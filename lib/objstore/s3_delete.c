@@ -43,6 +43,16 @@ static int stays_judge(const struct s3_store *store, const struct s3_answer *ans
                      store->place.bucket, stays.key, stays.problem.code, stays.problem.message);
 }
 
+/* Do all of them go by the same credentials? */
+static bool is_of_one(struct s3_store *store, const char *const *keys, size_t count)
+{
+    const struct aws_provider *first = s3_provider_find(store, keys[0]);
+    for (size_t i = 1; i < count; i++)
+        if (s3_provider_find(store, keys[i]) != first)
+            return false;
+    return true;
+}
+
 int s3_remove_many(struct s3_store *store, const char *const *keys, size_t count, bool *known,
                    struct error *err)
 {
@@ -51,7 +61,10 @@ int s3_remove_many(struct s3_store *store, const char *const *keys, size_t count
     struct buf sum = {0};
     uint8_t digest[MD5_SIZE];
     char crc[S3_CRC_FIELD_SIZE];
-    ASSERT(count <= OBJSTORE_REMOVE_MAX);
+    ASSERT(count > 0 && count <= OBJSTORE_REMOVE_MAX);
+    *known = is_of_one(store, keys, count);
+    if (!*known)
+        return OK;
     keys_put(store, keys, count, &body);
     md5(buf_slice(&body), digest);
     buf_put_cstr(&sum, "Content-MD5: ");
@@ -60,6 +73,7 @@ int s3_remove_many(struct s3_store *store, const char *const *keys, size_t count
     struct s3_request request = {.name = "DeleteObjects",
                                  .right = "s3:DeleteObject",
                                  .method = "POST",
+                                 .scope = keys[0],
                                  .query = "delete=",
                                  .fields = {"Content-Type: application/xml", crc, buf_cstr(&sum)},
                                  .field_count = 3,

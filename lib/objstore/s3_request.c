@@ -100,10 +100,8 @@ static int region_find(struct s3_store *store, char out[AWS_REGION_SIZE], int64_
     return OK;
 }
 
-/* The longest prefix that was lent for, else the store's own. */
-static struct aws_provider *provider_find(struct s3_store *store, const struct s3_request *request)
+struct aws_provider *s3_provider_find(struct s3_store *store, const char *key)
 {
-    const char *key = request->key != NULL ? request->key : request->scope;
     struct aws_provider *found = store->provider;
     size_t found_len = 0;
     pthread_mutex_lock(&store->lock);
@@ -123,7 +121,8 @@ static int sending_make(struct s3_store *store, const struct s3_request *request
 {
     char hash[2 * SHA256_SIZE + 1];
     int64_t offset_ms = 0;
-    *out = (struct sending){.provider = provider_find(store, request)};
+    const char *scope = request->key != NULL ? request->key : request->scope;
+    *out = (struct sending){.provider = s3_provider_find(store, scope)};
     int rc = region_find(store, out->region, &offset_ms, err);
     if (rc == OK)
         rc = s3_endpoint_make(&out->endpoint, store->endpoint_url, out->region, &store->place,
