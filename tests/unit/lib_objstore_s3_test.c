@@ -291,6 +291,23 @@ static void odd_answers_to_get_are_found_out(void **state)
     buf_free(&bytes);
 }
 
+/* The harm: on MinIO an empty object, of which an end is asked for, is tried again for ever. */
+static void the_end_of_an_empty_object_is_empty(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{GET_A, "206 OK", "Content-Range: bytes 0--1/0\r\n", ""},
+                                    {GET_A, "206 OK", "Content-Range: bytes 0--1/0\r\n", "h"}}};
+    struct objstore_info info;
+    struct buf bytes = {0};
+    bench_open(&bench);
+    assert_int_equal(objstore_get_range(bench.store, "a", -5, 0, &bytes, &info, &bench.err), OK);
+    assert_true(info.found && info.size == 0 && bytes.len == 0);
+    assert_int_equal(objstore_get_range(bench.store, "a", -5, 0, &bytes, &info, &bench.err),
+                     ERROR_RETRY);
+    bench_close(&bench);
+    buf_free(&bytes);
+}
+
 /* The harm: a connection that ends early is an announcement that doesn't decode, and is refused. */
 static void an_answer_says_where_it_ends(void **state)
 {
@@ -727,6 +744,7 @@ int main(void)
         cmocka_unit_test(absence_is_only_what_says_so),
         cmocka_unit_test(without_a_checksum_the_object_is_summed),
         cmocka_unit_test(odd_answers_to_get_are_found_out),
+        cmocka_unit_test(the_end_of_an_empty_object_is_empty),
         cmocka_unit_test(an_answer_says_where_it_ends),
         cmocka_unit_test(trouble_is_no_size),
         cmocka_unit_test(large_bodies_go_in_parts),
