@@ -5,18 +5,20 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 
-from lake import PATIENCE, ROOT, duck, end  # noqa: E402
+from lake import PATIENCE, ROOT, duck, end, until  # noqa: E402
 
 PEERS = os.environ.get("BIDLAKE_PEERS", os.path.join(ROOT, ".cache", "peers"))
 
@@ -91,10 +93,16 @@ class Peer:
 
 
 class IcebergRest(Peer):
-    """Apache's; its own catalog file and the tables' metadata lie in `folder`."""
+    """Apache's; its own catalog file lies in `folder`, the tables' metadata in the warehouse, which
+    may be in the S3 store `store`."""
 
-    def __init__(self, folder, warehouse, properties=(), **how):
+    def __init__(self, folder, warehouse, properties=(), store=None, **how):
         self.port = free_port()
+        if store is not None:
+            properties = [*properties, "io-impl=org.apache.iceberg.aws.s3.S3FileIO",
+                          f"s3.endpoint={store.url}", "s3.path-style-access=true",
+                          "s3.access-key-id=bidlake", "s3.secret-access-key=bidlake-secret",
+                          "client.region=us-east-1"]
         self.url = f"http://127.0.0.1:{self.port}"
         super().__init__("iceberg_rest.sh",
                          [self.port, f"warehouse={warehouse}",
@@ -102,11 +110,62 @@ class IcebergRest(Peer):
                          f"{self.url}/v1/config", f"{folder}/iceberg_rest.log", **how)
 
 
-class Versitygw(Peer):
-    """An S3 store; `buckets` are folders below `folder`. With `tls` a certificate of its own,
+class S3Peer(Peer):
+    """What the tests know of every S3 store: the key "bidlake" may do all."""
+
+    def ask(self, method, path, body=b""):
+        """Its answer, which must be a good one."""
+        ran = subprocess.run(
+            ["curl", "-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
+             "bidlake:bidlake-secret", "-H", "x-amz-content-sha256: " +
+             hashlib.sha256(body).hexdigest(), "-X", method, "--data-binary", "@-",
+             f"{self.url}/{path}"], input=body, capture_output=True)
+        if ran.returncode != 0:
+            raise AssertionError(f"{method} {path}: {(ran.stdout + ran.stderr).decode()}")
+        return ran.stdout.decode()
+
+    def uploads(self, prefix=""):
+        """Keys of the uploads in parts that nobody has ended."""
+        prefix = urllib.parse.quote(prefix, safe="")
+        return re.findall("<Upload>.*?<Key>(.*?)</Key>",
+                          self.ask("GET", f"lake?prefix={prefix}&uploads="), re.DOTALL)
+
+    def environment(self, **other):
+        """For programs: as AWS's own take it."""
+        return {"AWS_ACCESS_KEY_ID": "bidlake", "AWS_SECRET_ACCESS_KEY": "bidlake-secret",
+                "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": self.url,
+                "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **other}
+
+    def for_pyiceberg(self):
+        return {"s3.endpoint": self.url, "s3.access-key-id": "bidlake",
+                "s3.secret-access-key": "bidlake-secret", "s3.region": "us-east-1",
+                "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
+
+
+class Minio(S3Peer):
+    """Another S3 store, with one bucket "lake"; its objects are no files that one could list."""
+
+    def __init__(self, folder, port=None):
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__("minio.sh", [self.port, os.path.join(folder, "minio")], self.port,
+                         os.path.join(folder, "minio.log"))
+        until(self.is_ready, "MinIO is ready")
+        if not os.path.isdir(os.path.join(folder, "minio", "lake")):
+            self.ask("PUT", "lake")
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"{self.url}/minio/health/ready", timeout=2):
+                return True
+        except OSError:
+            return False
+
+
+class Versitygw(S3Peer):
+    """A strict S3 store; `buckets` are folders below `folder`. With `tls` a certificate of its own,
     which is its own authority too (`ca_file`); with `by_host` buckets may be in the host's name.
-    The key "bidlake" may do all; each of `users` (its secret: NAME-secret) what set_policy()
-    allows."""
+    Each of `users` (its secret: NAME-secret) may do what set_policy() allows."""
 
     def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None, users=()):
         self.port = port or free_port()
@@ -138,28 +197,8 @@ class Versitygw(Peer):
         for bucket in buckets if users else []:  # with an owner, which a folder has not
             self.ask("PUT", bucket)
 
-    def ask(self, method, path, body=b""):
-        ran = subprocess.run(
-            ["curl", "-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
-             "bidlake:bidlake-secret", "-H", "x-amz-content-sha256: " +
-             hashlib.sha256(body).hexdigest(), "-X", method, "--data-binary", "@-",
-             f"{self.url}/{path}"], input=body, capture_output=True)
-        if ran.returncode != 0:
-            raise AssertionError(f"{method} {path}: {(ran.stdout + ran.stderr).decode()}")
-
     def set_policy(self, bucket, policy):
         self.ask("PUT", f"{bucket}?policy=", json.dumps(policy).encode())
-
-    def environment(self, **other):
-        """For programs: as AWS's own take it."""
-        return {"AWS_ACCESS_KEY_ID": "bidlake", "AWS_SECRET_ACCESS_KEY": "bidlake-secret",
-                "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": self.url,
-                "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **other}
-
-    def for_pyiceberg(self):
-        return {"s3.endpoint": self.url, "s3.access-key-id": "bidlake",
-                "s3.secret-access-key": "bidlake-secret", "s3.region": "us-east-1",
-                "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
 
 
 class Nessie(Peer):

@@ -57,10 +57,7 @@ class Example(unittest.TestCase):
         run("commit", "bidlake-table", "check", "--deep", "db.clicks")
 
     def test_s3_rest(self):
-        peer = IcebergRest(self.lake.directory, "s3://lake/bidlake", [
-            "io-impl=org.apache.iceberg.aws.s3.S3FileIO", f"s3.endpoint={self.store.url}",
-            "s3.path-style-access=true", "s3.access-key-id=bidlake",
-            "s3.secret-access-key=bidlake-secret", "client.region=us-east-1"])
+        peer = IcebergRest(self.lake.directory, "s3://lake/bidlake", store=self.store)
         self.addCleanup(peer.close)
         self.goes_the_whole_way("s3-rest", peer.url, "lake")
 
