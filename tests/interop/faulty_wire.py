@@ -16,6 +16,7 @@ import collections
 import contextlib
 import http.client
 import http.server
+import random
 import select
 import socket
 import threading
@@ -33,6 +34,23 @@ FATES = [("pass",), ("before", 500), ("before", 502), ("before", 503), ("before"
 def is_commit(method, path):
     """POST .../namespaces/N/tables/T"""
     return method == "POST" and "/tables/" in path
+
+
+def name_of(fate):
+    """With its status, if it gives one."""
+    return " ".join(map(str, fate[:2])) if fate[0] in ("before", "after") else fate[0]
+
+
+class Deck:
+    """Deals fates in any order, each before one comes again: so many draws meet them all."""
+
+    def __init__(self, fates, seed=0):
+        self.fates, self.draw, self.left = list(fates), random.Random(seed), []
+
+    def deal(self):
+        if not self.left:
+            self.left = self.draw.sample(self.fates, len(self.fates))
+        return self.left.pop()
 
 
 def fields_to_send(request):
@@ -74,7 +92,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.meet(request, *self.server.wire.fate_of(request))
 
     def meet(self, request, fate, *more):
-        forward = self.server.wire.forward
+        def forward(request):
+            return self.server.wire.forward(request, name_of((fate, *more)))
         if fate == "before":
             self.give(more[0], [], b"<html>no</html>")
         elif fate == "after":
@@ -117,12 +136,13 @@ class Wire:
         self.target = target
         self.lock = threading.Lock()
         # under the lock
+        self.deck = Deck(FATES)
         self.commits = collections.deque()
         self.loads = collections.deque()
         self.kept = []
         self.under_way = 0
-        self.met = collections.Counter()  # fates that commits have had
-        self.statuses = collections.Counter()  # what the catalog answered to commits
+        self.met = collections.Counter()  # names of the fates that commits have had
+        self.outcomes = collections.Counter()  # of commits: (name, what the catalog answered)
         self.server = Server(("127.0.0.1", 0), self.handler)
         self.server.wire = self
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -152,22 +172,22 @@ class Wire:
         with self.lock:
             if is_commit(request.method, request.path):
                 fate = self.commits.popleft() if self.commits else ("pass",)
-                self.met[fate[0]] += 1
+                self.met[name_of(fate)] += 1
                 return fate
             if request.method == "GET" and "/tables/" in request.path and self.loads:
                 return self.loads.popleft()
             return ("pass",)
 
-    def forward(self, request):
-        connection = http.client.HTTPConnection("127.0.0.1", self.target, timeout=60)
+    def forward(self, request, name="pass"):
         fields = fields_to_send(request)
-        connection.request(request.method, request.path, request.body or None, fields)
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.target,
+                                                           timeout=60)) as connection:
+            connection.request(request.method, request.path, request.body or None, fields)
+            answer = connection.getresponse()
+            body = answer.read()
         if is_commit(request.method, request.path):
             with self.lock:
-                self.statuses[answer.status] += 1
+                self.outcomes[name, answer.status] += 1
         return answer.status, answer.getheaders(), body
 
     def keep(self, request):
@@ -178,4 +198,12 @@ class Wire:
         """What was late arrives now, in any order; returns the catalog's answers."""
         with self.lock:
             kept, self.kept = self.kept, []
-        return [self.forward(request)[0] for request in reversed(kept)]
+        return [self.forward(request, "late")[0] for request in reversed(kept)]
+
+
+def unmet(outcomes, statuses=(500, 502, 503, 504)):
+    """What a run of schedules must have met on the way to a catalog, and has not. An answer that
+    is lost counts where the commit was applied, a late request where it comes too late."""
+    wanted = [("cut_after", 200), ("slow", 200), ("late", 409), ("twice_first", 200),
+              ("twice_first", 409), ("twice_second", 409), *((f"after {n}", 200) for n in statuses)]
+    return [pair for pair in wanted if outcomes[pair] == 0]

@@ -70,7 +70,9 @@ class Readers(Case):
 
 class Schedules(Case):
     def test_schedules(self):
-        """A server that accepts a stale sequence number: the requirement on main alone holds."""
+        """A server by others, with snapshot ids of its own. That our requirement on main is what
+        holds is not shown here: a build that sends none passes, Nessie finds the stale one of two
+        commits by itself."""
         wire = Wire(self.peer.port)
         self.addCleanup(wire.close)
         schedules(self, wire, lambda namespace: self.lake(namespace, f"{wire.url}/iceberg"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Schedules of faults over a real S3 store: two agents at work, committers two at a time, a wire
-with faults between them and the store, and SIGKILL for each of them. See Schedules.run."""
+"""Schedules of faults over a real S3 store and a real REST catalog: two agents at work, committers
+two at a time, a wire with faults between them and each server, and SIGKILL for each of them. See
+Schedules.run."""
 import base64
 import collections
 import contextlib
@@ -15,14 +16,15 @@ import threading
 import time
 
 from peer import PATIENCE, die_with_parent
+from random_wire import CatalogWire
+from rest_lake import RestLake
 from s3_wire import S3Wire
-from test_s3 import S3Lake
 
 import lake as programs
 import pyarrow.parquet as pq
 from lake import DONE, FAILED, end, until
 
-PER_TABLE = 13  # schedules after which a lane begins a new table
+PER_TABLE = 12  # schedules after which a lane begins a new table
 BIG_POSTS, BIG_LINES, BIG_BYTES = 5, 40, 67500  # together more than two parts, however packed
 
 
@@ -42,7 +44,7 @@ class Agent:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
-                preexec_fn=die_with_parent, env=dict(os.environ, **self.lake.environment()))
+                preexec_fn=die_with_parent, env=dict(os.environ, **self.lake.faulty_environment()))
         until(self.is_ready, f"{self.name} is ready")
         log = self.log()
         self.port = int(re.search(r"kind=http address=\S+:(\d+)", log)[1])
@@ -99,24 +101,38 @@ class Agent:
             raise AssertionError(f"{error}; last: {said[0]}") from error
 
 
-class FaultLake(S3Lake):
-    """A lake of which the programs go by the wire, and judges do not."""
+class FaultLake(RestLake):
+    """A lake of which the agents and `faulty_commit_flags` go by the wires, and judges do not."""
+    FLAGS = ["--s3-part-bytes", "5MiB", "--s3-concurrency", "2"]
 
-    def __init__(self, peer, prefix, wire):
-        super().__init__(peer, prefix, ["--s3-part-bytes", "5MiB", "--s3-concurrency", "2"])
-        self.wire, self.sums = wire, {}
+    def __init__(self, servers, namespace, store_wire, catalog_wire):
+        store, catalog = servers
+        super().__init__(catalog.url, os.path.join(store.folder, "lake", namespace), namespace,
+                         warehouse=f"s3://lake/{namespace}", store=store)
+        self.store_wire, self.catalog_wire, self.sums = store_wire, catalog_wire, {}
+        self.name = f"{namespace}.clicks"
 
-    def environment(self):
-        return self.peer.environment(AWS_ENDPOINT_URL_S3=self.wire.url)
+    def agent_flags(self, spool=None, agent_id="edge-1"):
+        return [*super().agent_flags(spool, agent_id), *self.FLAGS]
+
+    def commit_flags(self):
+        """The last of a flag counts."""
+        return [*super().commit_flags(), "--catalog-timeout", "20s", *self.FLAGS]
+
+    def faulty_commit_flags(self):
+        return [*self.commit_flags(), "--catalog", f"rest:{self.catalog_wire.url}",
+                "--catalog-timeout", "1s"]
+
+    def faulty_environment(self):
+        return self.store.environment(AWS_ENDPOINT_URL_S3=self.store_wire.url)
 
     def ids(self, table="clicks", column="click_id"):
         """From the gateway's folder: a file once read is not read again."""
-        listed = json.loads(self.table("files", f"db.{table}", "--json").out)
         found = collections.Counter()
-        for row in listed:
+        for row in self.table_json("files", self.name):
             path = row["path"]
             if path not in self.sums:
-                local = os.path.join(self.peer.folder, path.removeprefix("s3://"))
+                local = os.path.join(self.store.folder, path.removeprefix("s3://"))
                 read = pq.ParquetFile(local, page_checksum_verification=True).read([column])
                 self.sums[path] = collections.Counter(read[column].to_pylist())
             found += self.sums[path]
@@ -126,14 +142,16 @@ class FaultLake(S3Lake):
 class Schedules:
     """One lane: schedules one after the other, over a table that goes on for PER_TABLE of them."""
 
-    def __init__(self, peer, lane):
-        self.peer, self.lane = peer, lane
-        self.wire = S3Wire(peer.port)
+    def __init__(self, servers, lane, decks):
+        self.servers, self.lane = servers, lane
+        store, catalog = servers
+        self.store, self.catalog = S3Wire(store.port, decks), CatalogWire(catalog.port, decks)
+        self.wires = [self.store, self.catalog]
         self.lake, self.agents, self.expected = None, [], collections.Counter()
         self.done = collections.Counter()
 
     def open(self, number):
-        self.lake = FaultLake(self.peer, f"lane-{self.lane}-{number}", self.wire)
+        self.lake = FaultLake(self.servers, f"lane_{self.lane}_{number}", *self.wires)
         self.expected = collections.Counter()
         self.lake.init()
         self.agents = [Agent(self.lake, name) for name in ("edge-1", "edge-2")]
@@ -144,7 +162,7 @@ class Schedules:
         """All that was late comes, and changes nothing; a foreign reader sees the same."""
         if self.lake is None:
             return
-        self.wire.release()
+        self.release()
         self.take()
         self.judge()
         scan = self.lake.load().scan(selected_fields=("click_id",)).to_arrow()
@@ -160,9 +178,23 @@ class Schedules:
         self.lake, self.agents = None, []
 
     def close(self):
-        self.wire.calm()
+        self.calm()
         self.drop_table()
-        self.wire.close()
+        for wire in self.wires:
+            wire.close()
+
+    @property
+    def seen(self):
+        """Requests so far."""
+        return sum(wire.seen for wire in self.wires)
+
+    def calm(self):
+        for wire in self.wires:
+            wire.calm()
+
+    def release(self):
+        for wire in self.wires:
+            wire.release()
 
     # -- what happens ------------------------------------------------------------------------
 
@@ -191,25 +223,25 @@ class Schedules:
         """Kills an agent after so many requests, again and again, as long as `others` are at work.
         In the lane's own thread: what a thread started dies with it (die_with_parent)."""
         while any(thread.is_alive() for thread in others):
-            at = self.wire.seen + rng.randint(3, 60)
-            until(lambda: self.wire.seen >= at or  # noqa: B023
+            at = self.seen + rng.randint(3, 60)
+            until(lambda: self.seen >= at or  # noqa: B023
                   not any(thread.is_alive() for thread in others), "requests", 60)
-            if self.wire.seen >= at:
+            if self.seen >= at:
                 self.done["agents killed"] += 1
                 rng.choice(self.agents).kill()
 
     def commit_by_two(self, rng):
         """Two at once; each may be killed after so many requests."""
         command = [os.path.join(programs.BUILD, "bidlake-commit"), "once",
-                   *self.lake.commit_flags()]
-        both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                 preexec_fn=die_with_parent,
-                                 env=dict(os.environ, **self.lake.environment()))
+                   *self.lake.faulty_commit_flags(), "--commit-announcements"]
+        both = [subprocess.Popen([*command, rng.choice(["1", "1000"])], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, preexec_fn=die_with_parent,
+                                 env=dict(os.environ, **self.lake.faulty_environment()))
                 for _ in range(2)]
         for process in both:
             if rng.random() < 0.4:
-                at = self.wire.seen + rng.randint(0, 30)
-                until(lambda: self.wire.seen >= at or process.poll() is not None,  # noqa: B023
+                at = self.seen + rng.randint(0, 30)
+                until(lambda: self.seen >= at or process.poll() is not None,  # noqa: B023
                       "requests of a committer")
                 self.done["committers killed"] += process.poll() is None
                 process.kill()
@@ -244,7 +276,7 @@ class Schedules:
     # -- what must hold ----------------------------------------------------------------------
 
     def count(self):
-        return int(self.lake.table("count", "db.clicks").out)
+        return int(self.lake.table("count", self.lake.name).out)
 
     def take(self):
         """Faults are over: all gets to the table."""
@@ -259,7 +291,7 @@ class Schedules:
             assert time.monotonic() < deadline, f"{self.count()} events of {wanted} are there"
 
     def judge(self):
-        self.lake.table("check", "db.clicks")
+        self.lake.table("check", self.lake.name)
         found = self.lake.ids()
         assert found == self.expected, (
             f"missing {list((self.expected - found).items())[:5]}, "
@@ -267,20 +299,24 @@ class Schedules:
 
     def schedule(self, seed):
         rng = random.Random(seed)
-        self.wire.begin(seed, rng.choice([0.02, 0.08, 0.2]))
+        for wire in self.wires:
+            wire.begin(seed, rng.choice([0.02, 0.08, 0.2]))
+        met = [wire.met.total() for wire in self.wires]
         self.wild(seed, rng)
-        self.wire.calm()
+        self.calm()
+        self.done["both wires faulty"] += all(wire.met.total() > before
+                                              for wire, before in zip(self.wires, met))
         if rng.random() < 0.3:
             rng.choice(self.agents).kill()
         if rng.random() < 0.5:  # else it arrives in a schedule to come
-            self.wire.release()
+            self.release()
         self.take()
         self.judge()
         self.done["schedules"] += 1
 
     def run(self, seeds):
         """Of each: events to both agents, which are killed now and then, two to four pairs of
-        committers, faults between all of them and the store. Then the faults end, all that was
+        committers, faults between all of them and both servers. Then the faults end, all that was
         answered is taken, and it is in the table, once; ledger, manifests and files agree."""
         for number, seed in enumerate(seeds):
             try:
@@ -289,9 +325,9 @@ class Schedules:
                     self.open(number // PER_TABLE)
                 self.schedule(seed)
             except Exception as error:
-                self.wire.calm()
+                self.calm()
                 logs = "\n".join(f"{agent.name}: {agent.log()[-3000:]}" for agent in self.agents)
-                wire = "\n".join(self.wire.said)
+                said = "\n".join(line for wire in self.wires for line in wire.said)
                 raise AssertionError(f"seed {seed} (INTEROP_SEED={seed} INTEROP_SCHEDULES=1): "
-                                     f"{error}\n{wire}\n{logs}") from error
+                                     f"{error}\n{said}\n{logs}") from error
         self.close_table()
