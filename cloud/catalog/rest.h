@@ -132,6 +132,8 @@ int rest_sign(struct rest *rest, const struct http_call *call, struct aws_signed
               struct aws_credentials *used, struct error *err) MUST_USE;
 /* Are the credentials refused because they have expired? */
 bool rest_sign_is_expired(const struct http_reply *reply);
+/* Was it refused while our clock was far from the server's? Then that one counts from now on. */
+bool rest_sign_learn_clock(struct rest *rest, const struct http_reply *reply);
 
 /* ---- a request ---- */
 
@@ -146,7 +148,8 @@ struct rest {
     struct rest_token token;
     struct aws_provider *provider; /* NULL: requests aren't signed */
     char *signing_name;
-    size_t field_count; /* of the user and the configuration: "Name: value" */
+    int64_t clock_offset_ms; /* the server's clock against ours, once it was seen to matter */
+    size_t field_count;      /* of the user and the configuration: "Name: value" */
     char *fields[REST_FIELDS_MAX];
     bool delegated; /* one of them asks for credentials */
     int64_t timeout_ms;

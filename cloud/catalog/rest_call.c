@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One request to the server. It is sent again in one case alone: its token (401, 419) or the
- * credentials of its signature were refused, so nothing was done, and there are others now.
+ * One request to the server. It is sent again in one case alone: its token (401, 419) or its
+ * signature was refused, so nothing was done, and there is another one now: a token, credentials,
+ * or the server's time.
  *
  * What changes something goes on a connection of its own, because libcurl would send it again,
  * unseen, on a dead one. When its answer does not come, or comes from somebody in between (5xx),
@@ -143,6 +144,8 @@ int rest_call(struct rest *rest, const struct rest_request *request, struct http
         rc = send_once(rest, &sending, reply, err);
     if (rc == OK && rest->provider != NULL && rest_sign_is_expired(reply)) {
         aws_provider_expire(rest->provider, sending.credentials.access_key);
+        again = true;
+    } else if (rc == OK && rest->provider != NULL && rest_sign_learn_clock(rest, reply)) {
         again = true;
     } else if (rc == OK && is_unknown(reply->status)) {
         rc = rest_token_renew(rest, &again, err);

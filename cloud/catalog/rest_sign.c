@@ -8,7 +8,12 @@
 
 #include "cloud/catalog/rest.h"
 #include "lib/base/digest.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
+
+/* Five minutes are let pass; a clock that is off by more than a year is no clock. */
+static const int64_t skew_ms = 240000;
+static const int64_t offset_ms_max = 400 * 86400 * INT64_C(1000);
 
 static const char *or_null(const char *text)
 {
@@ -77,7 +82,7 @@ int rest_sign(struct rest *rest, const struct http_call *call, struct aws_signed
                                   .payload_hash = hash,
                                   .service = rest->signing_name,
                                   .region = region,
-                                  .now_ms = clock_wall_ms(rest->clock),
+                                  .now_ms = clock_wall_ms(rest->clock) + rest->clock_offset_ms,
                                   .send_payload_hash = true,
                                   .credentials = used};
     aws_sign(out, &request);
@@ -86,12 +91,33 @@ int rest_sign(struct rest *rest, const struct http_call *call, struct aws_signed
     return OK;
 }
 
+/* Of an answer that may be about the signature. */
+static bool is_refused(const struct http_reply *reply)
+{
+    return reply->status == 400 || reply->status == 401 || reply->status == 403;
+}
+
+bool rest_sign_learn_clock(struct rest *rest, const struct http_reply *reply)
+{
+    int64_t server_ms = http_reply_date_ms(reply);
+    int64_t offset_ms = server_ms - clock_wall_ms(rest->clock);
+    int64_t change_ms = offset_ms - rest->clock_offset_ms;
+    if (!is_refused(reply) || server_ms <= 0 || offset_ms > offset_ms_max ||
+        offset_ms < -offset_ms_max || (change_ms < skew_ms && change_ms > -skew_ms))
+        return false;
+    rest->clock_offset_ms = offset_ms;
+    log_event(LOG_LEVEL_WARN, "catalog",
+              "this machine's clock is off: requests are signed by the catalog's", "offset_ms=%lld",
+              (long long)offset_ms);
+    return true;
+}
+
 /* Gateways of AWS say it in words alone: "The security token included in the request is expired".
  */
 bool rest_sign_is_expired(const struct http_reply *reply)
 {
     struct buf text = {0};
-    if (reply->status != 403 && reply->status != 401 && reply->status != 400)
+    if (!is_refused(reply))
         return false;
     rest_error_put(buf_slice(&reply->body), &text);
     const char *said = buf_cstr(&text);

@@ -546,6 +546,32 @@ static void signs(void **state)
     assert_int_equal(b->server.heard_count, 4);
 }
 
+/* AWS refuses a signature that is five minutes old: a machine without time synchronisation would
+ * never commit. */
+static void signs_by_the_server_s_clock(void **state)
+{
+    struct rest_bench *b = *state;
+    int64_t ours_ms = b->wall_ms; /* 2026-09-21T14:13:20Z */
+    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
+    b->rest =
+        (struct catalog_rest_options){.signing_name = "s3tables", .signing_region = "eu-west-1"};
+    answer_with(b, 403, "Date: Mon, 21 Sep 2026 15:13:20 GMT\r\n",
+                "{\"message\":\"Signature expired: 20260921T141320Z is now earlier than\"}");
+    answer(b, 200, CONFIG);
+    answer_with(b, 403, "Date: Mon, 21 Sep 2026 15:13:25 GMT\r\n", "{\"message\":\"no right\"}");
+    bench_open_well(b);
+    assert_int_equal(commit(b), ERROR_DENIED);
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+    assert_signed(b, 0, "GET", "/cat/v1/config", NULL, "");
+    b->wall_ms = ours_ms + 3600000;
+    assert_signed(b, 1, "GET", "/cat/v1/config", NULL, "");
+    assert_signed(b, 2, "POST", "/cat/v1/p%7Cq/namespaces/db/tables/t", NULL,
+                  "{\"requirements\":[],\"updates\":[]}");
+    assert_int_equal(b->server.heard_count, 3);
+}
+
 static void signs_or_signs_in(void **state)
 {
     struct rest_bench *b = *state;
@@ -580,6 +606,7 @@ int main(void)
         WIRE(credential_file_is_read_again),
         WIRE(a_token_that_comes_back_is_not_shown),
         WIRE(signs),
+        WIRE(signs_by_the_server_s_clock),
         WIRE(signs_or_signs_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
