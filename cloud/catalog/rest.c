@@ -137,7 +137,7 @@ static int rest_load(struct rest *rest, const char *ns, const char *name, struct
         if (rc == OK)
             (*out)->etag = etag_copy(&reply);
     } else if (rc == OK && (reply.status != 404 || is_file_lost(&reply))) {
-        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+        rc = rest_refusal(rest, &reply, false, err);
         if (reply.status == 404)
             rc = err->code = ERROR_CORRUPT;
     }
@@ -203,7 +203,7 @@ static int post(struct rest *rest, const char *ns, const char *create, struct re
         if (rc != OK && (create == NULL || rc != ERROR_DENIED))
             rc = err->code = ERROR_RETRY;
     } else if (rc == OK) {
-        rc = rest_refusal(&reply, true, clock_wall_ms(rest->clock), err);
+        rc = rest_refusal(rest, &reply, true, err);
     }
     rest_reply_wipe(&reply);
     return rc;
@@ -315,7 +315,7 @@ static int config_get(struct rest *rest, const char *warehouse, struct error *er
     if (rc == OK && reply.status == 200)
         rc = rest_config_decode(&rest->config, client, buf_slice(&reply.body), err);
     else if (rc == OK)
-        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+        rc = rest_refusal(rest, &reply, false, err);
     json_decref(client);
     http_reply_free(&reply);
     buf_free(&path);

@@ -176,8 +176,10 @@ int rest_call(struct rest *rest, const struct rest_request *request, struct http
 
 /* The error that a status stands for which the caller has no use for: never OK. A request that
  * changes something (`once`) is only refused where the server must have said so itself. */
-int rest_refusal(const struct http_reply *reply, bool once, int64_t wall_ms,
+int rest_refusal(const struct rest *rest, const struct http_reply *reply, bool once,
                  struct error *err) MUST_USE;
+/* Who asks, for messages: "client \"ID\"", "the token in FILE". */
+void rest_principal_put(const struct rest *rest, struct buf *out);
 
 /* The later one of a name wins. ERROR_INPUT: it is no field, or one that we set. */
 int rest_field_put(struct rest *rest, struct slice name, struct slice value,

@@ -190,31 +190,69 @@ static enum error_code code_of(int status, bool once)
     return once ? ERROR_RETRY : ERROR_CORRUPT; /* a success that is none of the protocol's */
 }
 
-static const char *advice_of(int status)
+void rest_principal_put(const struct rest *rest, struct buf *out)
 {
-    if (status == 401 || status == 419)
-        return "; the token is refused: check catalog.credential_file or catalog.token_file";
-    if (status == 403)
-        return "; the catalog doesn't allow it to this principal";
-    if (status == 405 || status == 406 || status == 501)
-        return "; the catalog doesn't offer this";
-    if (status >= 300 && status < 400)
-        return "; the catalog is elsewhere: set catalog.uri";
-    return "";
+    const struct rest_token *token = &rest->token;
+    if (rest->provider != NULL) {
+        char kind[AWS_KIND_SIZE];
+        aws_provider_kind(rest->provider, kind);
+        buf_printf(out, "%s, signed for %s", kind, rest->signing_name);
+    } else if (token->by_credential && strchr(token->credential, ':') != NULL) {
+        buf_put_cstr(out, "client \"");
+        rest_text_put(slice_of(token->credential, strcspn(token->credential, ":")), 60, out);
+        buf_put_cstr(out, "\"");
+    } else if (token->by_credential) {
+        buf_put_cstr(out, "a secret without an ID");
+    } else if (token->file != NULL) {
+        buf_printf(out, "the token in %.100s", token->file);
+    } else {
+        buf_put_cstr(out, token->none ? "nobody" : "the given token");
+    }
 }
 
-int rest_refusal(const struct http_reply *reply, bool once, int64_t wall_ms, struct error *err)
+/* What a person looks at, behind "; ". */
+static void advice_put(const struct rest *rest, int status, struct buf *out)
+{
+    const char *check = rest->provider != NULL ? "its keys, catalog.signing_name and signing_region"
+                        : rest->token.by_credential ? "catalog.credential_file and catalog.scope"
+                                                    : "catalog.token_file";
+    if ((status == 401 || status == 403 || status == 419) && rest->token.none &&
+        rest->provider == NULL) {
+        buf_put_cstr(out, "; nobody was named: set catalog.credential_file, catalog.token_file or "
+                          "catalog.signing_name");
+    } else if (status == 401 || status == 419) {
+        buf_put_cstr(out, "; it does not take ");
+        rest_principal_put(rest, out);
+        buf_printf(out, ": check %s", check);
+    } else if (status == 403) {
+        buf_put_cstr(out, "; it does not allow this to ");
+        rest_principal_put(rest, out);
+        buf_put_cstr(out, ": check the rights there");
+        if (rest->provider != NULL)
+            buf_printf(out, ", and %s", check);
+    } else if (status == 405 || status == 406 || status == 501) {
+        buf_put_cstr(out, "; the catalog doesn't offer this");
+    } else if (status >= 300 && status < 400) {
+        buf_put_cstr(out, "; the catalog is elsewhere: set catalog.uri");
+    }
+}
+
+int rest_refusal(const struct rest *rest, const struct http_reply *reply, bool once,
+                 struct error *err)
 {
     struct buf text = {0};
     rest_error_put(buf_slice(&reply->body), &text);
+    struct buf advice = {0};
+    advice_put(rest, reply->status, &advice);
     enum error_code code = code_of(reply->status, once);
     int rc = error_set(err, code, "the catalog answers %d%s%s%s", reply->status,
-                       text.len > 0 ? " " : "", buf_cstr(&text), advice_of(reply->status));
+                       text.len > 0 ? " " : "", buf_cstr(&text), buf_cstr(&advice));
     err->cause = reply->status;
     if (code == ERROR_RETRY) {
-        int64_t after_ms = http_reply_retry_after_ms(reply, wall_ms);
+        int64_t after_ms = http_reply_retry_after_ms(reply, clock_wall_ms(rest->clock));
         err->retry_after_ms = after_ms > 0 ? after_ms : 0;
     }
     buf_free(&text);
+    buf_free(&advice);
     return rc;
 }

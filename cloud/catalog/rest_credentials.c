@@ -105,7 +105,7 @@ static int endpoint_ask(struct rest *rest, const char *ns, const char *name,
     if (rc == OK && reply.status == 200)
         rc = rest_credentials_decode(&list, buf_slice(&reply.body), err);
     else if (rc == OK)
-        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+        rc = rest_refusal(rest, &reply, false, err);
     if (rc == OK && list != NULL) {
         json_decref(table->credentials);
         table->credentials = list;
@@ -133,7 +133,7 @@ static int load_ask(struct rest *rest, const char *ns, const char *name, struct 
     if (rc == OK && reply.status == 200)
         rc = rest_table_decode(&now, buf_slice(&reply.body), err);
     else if (rc == OK)
-        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+        rc = rest_refusal(rest, &reply, false, err);
     if (rc == OK) {
         json_decref(table->config);
         json_decref(table->credentials);

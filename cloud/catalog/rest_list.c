@@ -25,7 +25,7 @@ static int page_get(struct rest *rest, const char *path, enum rest_list what,
     if (rc == OK && reply.status == 200)
         rc = rest_page_decode(what, buf_slice(&reply.body), out, token, err);
     else if (rc == OK && *found)
-        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+        rc = rest_refusal(rest, &reply, false, err);
     http_reply_free(&reply);
     return rc;
 }
@@ -148,7 +148,7 @@ static int level_look(struct rest *rest, const char *ns, bool *exists, bool *kno
     *exists = rc == OK && (reply.status == 200 || reply.status == 204);
     *known = *exists || (rc == OK && reply.status == 404);
     if (rc == OK && !*known && !without)
-        rc = rest_refusal(&reply, false, clock_wall_ms(rest->clock), err);
+        rc = rest_refusal(rest, &reply, false, err);
     http_reply_free(&reply);
     buf_free(&path);
     return rc;
@@ -183,7 +183,7 @@ static int level_make(struct rest *rest, const char *ns, struct error *err)
         rc = rest_call(rest, &request, &reply, err);
     /* 409: it is there already, or somebody was faster. */
     if (rc == OK && reply.status != 200 && reply.status != 204 && reply.status != 409)
-        rc = rest_refusal(&reply, true, clock_wall_ms(rest->clock), err);
+        rc = rest_refusal(rest, &reply, true, err);
     json_decref(body);
     http_reply_free(&reply);
     buf_free(&path);

@@ -306,22 +306,36 @@ static void service_word(struct slice body, char out[41])
     json_decref(document);
 }
 
+static const char *word_advice(const char *word)
+{
+    if (strcmp(word, "invalid_scope") == 0)
+        return "check catalog.scope";
+    if (strcmp(word, "unauthorized_client") == 0 || strcmp(word, "unsupported_grant_type") == 0)
+        return "it has to allow client_credentials to this client";
+    if (strcmp(word, "invalid_target") == 0)
+        return "check catalog.audience and catalog.resource";
+    return "check catalog.credential_file and catalog.oauth2_server_uri";
+}
+
 static int service_refusal(const struct rest *rest, const struct http_reply *reply,
                            const char *word, struct error *err)
 {
     int64_t now_ms = clock_wall_ms(rest->clock);
     int rc;
     if (reply->status == 429 || reply->status == 408 || reply->status >= 500) {
-        rc = error_set(err, ERROR_RETRY, "the token service answers %d", reply->status);
+        rc = error_set(err, ERROR_RETRY, "%.160s answers %d", rest->token.url, reply->status);
         int64_t after_ms = http_reply_retry_after_ms(reply, now_ms);
         err->retry_after_ms = after_ms > 0 ? after_ms : 0;
     } else if (*word != 0 || reply->status == 401 || reply->status == 403) {
-        rc = error_set(err, ERROR_DENIED,
-                       "the token service refuses the credential or its scope: %s (%d)",
-                       *word != 0 ? word : "no reason", reply->status);
+        struct buf who = {0};
+        rest_principal_put(rest, &who);
+        rc = error_set(err, ERROR_DENIED, "%.160s answers %d %s; it refuses %s: %s",
+                       rest->token.url, reply->status, *word != 0 ? word : "without a reason",
+                       buf_cstr(&who), word_advice(word));
+        buf_free(&who);
     } else {
-        rc = error_set(err, ERROR_INPUT,
-                       "the token service answers %d: is oauth2_server_uri right?", reply->status);
+        rc = error_set(err, ERROR_INPUT, "%.160s answers %d: is catalog.oauth2_server_uri right?",
+                       rest->token.url, reply->status);
     }
     err->cause = reply->status;
     return rc;
