@@ -24,6 +24,7 @@ enum {
     ANSWER_BYTES = 1 << 20,
     RETRY_AFTER_MS_MAX = 3600000,
 };
+static const int64_t date_s_max = INT64_C(253402300799); /* the last second of the year 9999 */
 
 struct http_client {
     char *user_agent;
@@ -322,6 +323,9 @@ static int call_failed(CURLcode code, const struct call *call, const char *detai
     else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
         what = ERROR_DENIED;
     const char *text = detail[0] != 0 ? detail : curl_easy_strerror(code);
+    /* There libcurl repeats the proxy's URL, which may hold a password. */
+    if (strncmp(detail, "Unsupported proxy", 17) == 0)
+        text = "the proxy's URL is none";
     (void)error_set(err, what, "%s %.*s: %s", call->asked->method, url_len(call->asked->url),
                     call->asked->url, text);
     err->cause = (int)code;
@@ -402,7 +406,7 @@ struct slice http_reply_field(const struct http_reply *reply, const char *name)
     return slice_of(NULL, 0);
 }
 
-/* curl_getdate knows the three forms of RFC 9110 5.6.7. */
+/* curl_getdate knows the three forms of RFC 9110 5.6.7, and years that they have no room for. */
 static int64_t date_ms(struct slice text)
 {
     if (text.data == NULL || text.len > 64)
@@ -410,7 +414,7 @@ static int64_t date_ms(struct slice text)
     char *copy = memory_copy_slice(text);
     time_t seconds = curl_getdate(copy, NULL);
     free(copy);
-    return seconds > 0 ? (int64_t)seconds * 1000 : 0;
+    return seconds > 0 && seconds <= date_s_max ? (int64_t)seconds * 1000 : 0;
 }
 
 int64_t http_reply_time_ms(const struct http_reply *reply, const char *name)

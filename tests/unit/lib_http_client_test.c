@@ -415,6 +415,48 @@ static void retry_after_is_bounded(void **state)
     }
 }
 
+/* Years that no date has: a sum with them would overflow, and a signature has no room for them. */
+static void a_date_is_one_of_four_digits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } cases[] = {
+        {"Fri, 31 Dec 9999 23:59:59 GMT", INT64_C(253402300799000)},
+        {"Sat, 01 Jan 10000 00:00:00 GMT", 0},
+        {"Sat, 01 Jan 2147483647 00:00:00 GMT", 0},
+        {"Thu, 01 Jan 1970 00:00:00 GMT", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct http_reply reply = {0};
+        buf_printf(&reply.head, "date: %s\n", cases[i].text);
+        assert_int_equal(http_reply_date_ms(&reply), cases[i].ms);
+        http_reply_free(&reply);
+    }
+}
+
+/* A proxy's password must not get into a log by a slip in its URL. */
+static void a_proxy_is_not_repeated(void **state)
+{
+    (void)state;
+    static const char *const proxies[] = {"http://user:verysecret@127.0.0.1:99999",
+                                          "nothing://user:verysecret@127.0.0.1:9"};
+    for (size_t i = 0; i < 2; i++) {
+        struct http_client_options options = {.proxy = proxies[i]};
+        struct http_call call = {.method = "GET", .url = "http://127.0.0.1:9/"};
+        struct http_client *client = NULL;
+        struct http_reply reply = {0};
+        struct error err = {0};
+        assert_int_equal(http_client_open(&client, &options, &err), OK);
+        assert_int_not_equal(http_client_call(client, &call, &reply, &err), OK);
+        assert_non_null(strstr(err.text, "the proxy's URL is none"));
+        assert_null(strstr(err.text, "verysecret"));
+        http_client_close(client);
+        http_reply_free(&reply);
+    }
+}
+
 static void only_what_is_unreserved_stays_plain(void **state)
 {
     (void)state;
@@ -441,6 +483,8 @@ int main(void)
         cmocka_unit_test(an_answer_that_trickles_is_left),
         cmocka_unit_test(a_body_is_read_from_where_it_lies),
         cmocka_unit_test(retry_after_is_bounded),
+        cmocka_unit_test(a_date_is_one_of_four_digits),
+        cmocka_unit_test(a_proxy_is_not_repeated),
         cmocka_unit_test(only_what_is_unreserved_stays_plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
