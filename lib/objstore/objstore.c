@@ -485,9 +485,10 @@ int objstore_tidy(struct objstore *store, const char *prefix, int64_t age_ms, st
 int objstore_probe(struct objstore *store, const char *key, struct error *err)
 {
     struct slice bytes = slice_cstr("bidlake probe\n");
-    /* A conflict at once is a probe that could not be removed: it proves as much. */
+    /* A conflict at once is a probe that could not be removed, or this one, its answer lost: only
+     * one whose name was taken before proves anything, and only if the store says so itself. */
     int rc = objstore_put_bytes(store, key, bytes, PUT_IF_ABSENT, err);
-    if (rc == OK) {
+    if (rc == OK || rc == ERROR_CONFLICT) {
         rc = objstore_put_bytes(store, key, bytes, PUT_IF_ABSENT, err);
         if (rc == OK) {
             rc = objstore_remove(store, key, err);
@@ -498,6 +499,8 @@ int objstore_probe(struct objstore *store, const char *key, struct error *err)
                              store->url);
         }
     }
+    if (rc == ERROR_CONFLICT && err->cause == ETIMEDOUT)
+        rc = err->code = ERROR_RETRY;
     if (rc != ERROR_CONFLICT)
         return rc;
     /* An agent need not have the right to delete. */

@@ -11,7 +11,8 @@
  *             a reader never sees half an object. One that was put with
  *             PUT_UNSYNCED does so once an objstore_sync behind it returned OK.
  * Errors      ERROR_RETRY: transient or unknown: a put may have been applied.
- *             ERROR_CONFLICT: PUT_IF_ABSENT and the key exists.
+ *             ERROR_CONFLICT: PUT_IF_ABSENT and the key exists. With the cause ETIMEDOUT
+ *             no answer came, and the key exists now: by this very put, maybe.
  *             ERROR_DENIED, ERROR_INPUT, ERROR_IO, ERROR_LIMIT as in error.h.
  *             "Not found" is no error: info.found says it.
  *             No call retries by itself: the loop that decides does, not before

@@ -194,7 +194,9 @@ static int taken_decide(const struct put *put, struct error *err)
     if (err->code != ERROR_RETRY || s3_head(put->store, put->key, &info, &ignored) != OK ||
         !info.found)
         return (int)err->code;
-    return error_set(err, ERROR_CONFLICT, "no answer came, and the object exists");
+    (void)error_set(err, ERROR_CONFLICT, "no answer came, and the object exists");
+    err->cause = ETIMEDOUT;
+    return ERROR_CONFLICT;
 }
 
 static int put_single(struct put *put, struct error *err)

@@ -510,6 +510,24 @@ static void a_store_that_ignores_the_condition_is_refused(void **state)
     bench_close(&bench);
 }
 
+/* The harm: a lost answer makes such a store look like one that keeps the condition. */
+static void a_probe_without_an_answer_proves_nothing(void **state)
+{
+    (void)state;
+    static const struct step exists = {HEAD_A, "200 OK", "Content-Length: 14\r\n", NULL};
+    struct bench bench = {.steps = {{PUT_A, NULL, NULL, NULL},
+                                    exists,
+                                    {PUT_A, "200 OK", NULL, ""},
+                                    {"DELETE /lake/wh/a ", "204 Gone", NULL, NULL},
+                                    {PUT_A, "200 OK", NULL, ""},
+                                    {PUT_A, NULL, NULL, NULL},
+                                    exists}};
+    bench_open(&bench);
+    assert_int_equal(objstore_probe(bench.store, "a", &bench.err), ERROR_INPUT);
+    assert_int_equal(objstore_probe(bench.store, "a", &bench.err), ERROR_RETRY);
+    bench_close(&bench);
+}
+
 static void settings_that_can_not_be_are_refused(void **state)
 {
     (void)state;
@@ -567,6 +585,7 @@ int main(void)
         cmocka_unit_test(copies_ask_before_and_know_stores_without_the_condition),
         cmocka_unit_test(what_is_too_large_for_one_copy_goes_in_parts),
         cmocka_unit_test(a_store_that_ignores_the_condition_is_refused),
+        cmocka_unit_test(a_probe_without_an_answer_proves_nothing),
         cmocka_unit_test(settings_that_can_not_be_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
