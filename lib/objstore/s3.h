@@ -41,7 +41,7 @@ struct s3_store {
     struct http_client *http;
     struct aws_provider *provider; /* of the store's own */
     atomic_bool copies_unasked;    /* the store knows no condition of a copy */
-    atomic_bool swept;             /* s3_sweep was done */
+    atomic_llong sweep_at_ms;      /* monotonic: the next s3_sweep */
 
     pthread_mutex_t lock;
     /* guarded by lock */

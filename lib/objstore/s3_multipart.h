@@ -11,8 +11,9 @@
 int s3_abort(struct s3_store *store, const char *key, const char *upload,
              struct error *err) MUST_USE;
 
-/* Aborts, once for each opening of the store, what crashed puts of our data files left more than
- * a day ago. What fails is left to the next one, or to a lifecycle rule of the bucket. */
+/* Aborts, once a day, what puts of our data files left more than a day ago: they crashed, or the
+ * store could not be reached for an abort. What fails is left to the next one, or to a lifecycle
+ * rule of the bucket. */
 void s3_sweep(struct s3_store *store);
 
 /* Whether a put of ours could have begun it: "<32 hex digits>-...-<n>.parquet". */

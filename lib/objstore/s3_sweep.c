@@ -85,7 +85,10 @@ void s3_sweep(struct s3_store *store)
     struct error err;
     bool more = true;
     int rc = OK;
-    if (atomic_exchange(&store->swept, true))
+    int64_t now_ms = clock_mono_ms(store->clock);
+    long long due_ms = atomic_load(&store->sweep_at_ms);
+    if (now_ms < due_ms ||
+        !atomic_compare_exchange_strong(&store->sweep_at_ms, &due_ms, now_ms + age_ms))
         return;
     for (int i = 0; rc == OK && more && i < PAGES_MAX; i++)
         rc = page_sweep(store, &marker, &more, &err);

@@ -171,6 +171,40 @@ static void only_old_uploads_of_our_files_are_swept(void **state)
     bench_close(&bench);
 }
 
+static int64_t day_wall_us(void *context)
+{
+    (void)context;
+    return INT64_C(1790000000) * 1000000;
+}
+
+static int64_t day_mono_ms(void *context)
+{
+    return *(int64_t *)context;
+}
+
+static void day_sleep_ms(void *context, int64_t ms)
+{
+    *(int64_t *)context += ms;
+}
+
+/* The harm: an agent that runs for a year pays for what a lost network kept it from aborting. */
+static void uploads_are_swept_once_a_day(void **state)
+{
+    (void)state;
+    int64_t mono_ms = 0;
+    const struct clock clock = {day_wall_us, day_mono_ms, day_sleep_ms, &mono_ms};
+    struct bench bench = {.clock = &clock,
+                          .steps = {NO_UPLOADS, CREATED, PARTS, COMPLETED, CREATED, PARTS,
+                                    COMPLETED, NO_UPLOADS, CREATED, PARTS, COMPLETED}};
+    bench_open(&bench);
+    assert_int_equal(put_large(&bench, PUT_ALWAYS), OK);
+    mono_ms += 24 * 3600 * 1000 - 1;
+    assert_int_equal(put_large(&bench, PUT_ALWAYS), OK);
+    mono_ms += 1;
+    assert_int_equal(put_large(&bench, PUT_ALWAYS), OK);
+    bench_close(&bench);
+}
+
 static void plans_keep_the_limits(void **state)
 {
     (void)state;
@@ -196,6 +230,7 @@ int main(void)
         cmocka_unit_test(bytes_that_were_not_announced_get_no_name),
         cmocka_unit_test(the_end_of_an_upload_is_heard_or_found_out),
         cmocka_unit_test(only_old_uploads_of_our_files_are_swept),
+        cmocka_unit_test(uploads_are_swept_once_a_day),
         cmocka_unit_test(plans_keep_the_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
