@@ -238,12 +238,18 @@ static int rest_commit(void *impl, const char *ns, const char *name,
     (void)base; /* the requirements are of it */
     struct rest *rest = impl;
     struct buf path = {0};
+    struct rest_table *known = rest_known(rest, ns, name);
     json_t *body = json_pack("{s:O,s:O}", "requirements", requirements, "updates", updates);
     int rc = rest_path_make(&rest->config, ns, name, NULL, &path, err);
     if (rc == OK && !rest->config.endpoints[REST_TABLE_COMMIT])
         rc = error_set(err, ERROR_INPUT, "the catalog takes no commits");
     if (rc == OK)
-        rc = post(rest, ns, NULL, rest_known(rest, ns, name), buf_cstr(&path), body, out, err);
+        rc = post(rest, ns, NULL, known, buf_cstr(&path), body, out, err);
+    /* Whatever came of it: the next load is not to be told that nothing has changed. */
+    if (known != NULL) {
+        free(known->etag);
+        known->etag = NULL;
+    }
     json_decref(body);
     buf_free(&path);
     return rc == OK ? OK : error_wrap(err, "commit %s.%s", ns, name);

@@ -67,9 +67,9 @@ static void *server_run(void *context)
         size_t i = server->heard_count;
         if (server_hear(fd, &server->heard[i])) {
             const char *answer = server->answers[i];
+            server->heard_count++; /* before the client can look */
             ssize_t sent = send(fd, answer, strlen(answer), MSG_NOSIGNAL);
             (void)sent; /* the client sees what is missing */
-            server->heard_count++;
         }
         close(fd);
     }

@@ -181,6 +181,32 @@ static void load_by_etag(void **state)
     free(body);
 }
 
+/* The harm: somebody in between says 304 of the table as it was before the commit, at each attempt.
+ */
+static void load_after_a_commit_asks_for_all(void **state)
+{
+    struct rest_bench *b = *state;
+    char *body = table_answer("");
+    answer(b, 200, CONFIG);
+    for (int i = 0; i < 2; i++) {
+        answer_with(b, 200, "ETag: \"e1\"\r\n", body);
+        answer(b, i == 0 ? 409 : 0, "");
+    }
+    answer_with(b, 200, "ETag: \"e1\"\r\n", body);
+    answer(b, 304, "");
+    bench_open_well(b);
+    load_well(b);
+    assert_int_equal(commit(b), ERROR_CONFLICT);
+    load_well(b);
+    assert_int_equal(commit(b), ERROR_RETRY);
+    load_well(b);
+    load_well(b);
+    assert_not_heard(b, 3, "If-None-Match");
+    assert_not_heard(b, 5, "If-None-Match");
+    assert_heard(b, 6, "If-None-Match: \"e1\"\r\n");
+    free(body);
+}
+
 /* Some servers tell only where the metadata is. */
 static void load_by_location(void **state)
 {
@@ -592,6 +618,7 @@ int main(void)
         WIRE(commits),
         WIRE(obeys_endpoints),
         WIRE(load_by_etag),
+        WIRE(load_after_a_commit_asks_for_all),
         WIRE(load_by_location),
         WIRE(creates),
         WIRE(namespaces_made),
