@@ -363,21 +363,30 @@ static int contract_put(struct init *init, struct error *err)
 
 /* ---- all of it ---- */
 
+static int load_and_bind(struct init *init, bool *again, struct error *err)
+{
+    table_state_free(&init->state);
+    int rc = table_state_load(init->committer, &init->table, &init->contract, true, &init->state,
+                              init->report, err);
+    return rc == OK ? ids_bind(init, again, err) : rc;
+}
+
 static int step(struct init *init, struct error *err)
 {
-    bool again = true;
+    bool again = false;
     int rc = contract_state_read(init->committer, init->table.full, &init->contract, err);
     if (rc == OK)
         rc = table_create(init, err);
     if (rc == OK)
         rc = fault_point("init.table_made", err);
-    while (rc == OK && again) {
-        table_state_free(&init->state);
-        rc = table_state_load(init->committer, &init->table, &init->contract, true, &init->state,
-                              init->report, err);
-        if (rc == OK)
-            rc = ids_bind(init, &again, err);
-    }
+    if (rc == OK)
+        rc = load_and_bind(init, &again, err);
+    if (rc == OK && again)
+        rc = load_and_bind(init, &again, err);
+    /* A load that is behind, or a server that gives back another one: not for ever. */
+    if (rc == OK && again)
+        rc = error_set(err, ERROR_RETRY,
+                       "the table doesn't show the partition spec or sort order that was added");
     if (rc == OK)
         rc = fault_point("init.ids_bound", err);
     if (rc == OK)

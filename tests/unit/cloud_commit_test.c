@@ -483,6 +483,82 @@ static void frozen_attempt_begins_anew(void **state)
     objstore_close(store);
 }
 
+/* ---- init ---- */
+
+/* A catalog that takes all changes and shows none of them, nor a sort order at the creation. */
+struct deaf {
+    struct catalog *catalog;
+    unsigned commits;
+};
+
+static int deaf_namespace(void *impl, const char *ns, struct error *err)
+{
+    return catalog_create_namespace(((struct deaf *)impl)->catalog, ns, err);
+}
+
+static int deaf_load(void *impl, const char *ns, const char *table, struct catalog_table *out,
+                     bool *found, struct error *err)
+{
+    return catalog_load_table(((struct deaf *)impl)->catalog, ns, table, out, found, err);
+}
+
+static int deaf_create(void *impl, const char *ns, const char *table, const json_t *request,
+                       struct catalog_table *out, struct error *err)
+{
+    json_t *plain = json_copy((json_t *)(uintptr_t)request);
+    json_object_del(plain, "write-order");
+    int rc = catalog_create_table(((struct deaf *)impl)->catalog, ns, table, plain, out, err);
+    json_decref(plain);
+    return rc;
+}
+
+static int deaf_commit(void *impl, const char *ns, const char *table,
+                       const struct catalog_table *base, const json_t *requirements,
+                       const json_t *updates, struct catalog_table *out, struct error *err)
+{
+    struct deaf *deaf = impl;
+    (void)ns;
+    (void)table;
+    (void)base;
+    (void)requirements;
+    (void)updates;
+    assert_null(out);
+    deaf->commits++;
+    if (deaf->commits < 100)
+        return OK;
+    return error_set(err, ERROR_INPUT, "it never ends");
+}
+
+static void deaf_close(void *impl)
+{
+    (void)impl;
+}
+
+/* The harm: init commits to a table for ever, as fast as the catalog answers. */
+static void init_leaves_a_catalog_that_shows_no_change(void **state)
+{
+    static const struct catalog_ops ops = {.type = "deaf",
+                                           .create_namespace = deaf_namespace,
+                                           .load_table = deaf_load,
+                                           .create_table = deaf_create,
+                                           .commit = deaf_commit,
+                                           .close = deaf_close};
+    struct fixture *f = *state;
+    struct deaf deaf = {.catalog = f->catalog};
+    struct commit_report report = {0};
+    struct error err;
+    struct committer committer = f->committer;
+    committer.catalog = catalog_wrap(&ops, &deaf);
+    int64_t begun_ms = f->mono_ms;
+    assert_int_equal(commit_init_table(&committer, "other", &f->mapping, &report, &err),
+                     ERROR_RETRY);
+    assert_non_null(strstr(err.text, "doesn't show"));
+    assert_in_range(deaf.commits, 1, 20);
+    assert_true(f->mono_ms > begun_ms); /* and not at once */
+    catalog_close(committer.catalog);
+    commit_report_free(&report);
+}
+
 /* ---- alarms ---- */
 
 static void alarmed_and_untouched(struct fixture *f)
@@ -649,6 +725,7 @@ int main(void)
         T(damaged_announcement_is_refused),
         T(old_file_is_copied),
         T(frozen_attempt_begins_anew),
+        T(init_leaves_a_catalog_that_shows_no_change),
         T(missing_property_is_an_alarm),
         T(gone_ledger_is_an_alarm),
         T(ledger_of_another_table_is_an_alarm),
