@@ -40,7 +40,8 @@ struct server {
     struct service service;
     bool opened;
     bool opened_once;
-    unsigned open_failures;
+    unsigned open_failures; /* since it was open last */
+    int64_t open_at_ms;     /* monotonic: no try before it, after a failure */
     size_t count;
     struct served *tables;
     sigset_t signals;
@@ -127,6 +128,7 @@ static int server_open(struct server *server, struct error *err)
     if (rc == ERROR_INPUT && !server->opened_once)
         return rc;
     server->open_failures++;
+    server->open_at_ms = clock_mono_ms(&clock_system) + pause_of(server, server->open_failures);
     log_event(LOG_LEVEL_ERROR, "commit", "cannot open store or catalog", "tries=%u text=\"%s\"",
               server->open_failures, err->text);
     return OK;
@@ -206,9 +208,12 @@ static void turn_run(struct server *server)
         server_close(server);
 }
 
+/* Notices don't hasten what failed: everybody may send one. */
 static int64_t next_due_ms(const struct server *server)
 {
     int64_t due_ms = INT64_MAX;
+    if (server->open_failures > 0)
+        return server->open_at_ms;
     for (size_t i = 0; i < server->count; i++)
         if (server->tables[i].due_ms < due_ms)
             due_ms = server->tables[i].due_ms;
@@ -223,11 +228,10 @@ static int server_run(struct server *server, struct error *err)
     log_event(LOG_LEVEL_INFO, "commit", "serving", "tables=%zu interval_ms=%" PRId64, server->count,
               server->config->interval_ms);
     for (;;) {
-        int64_t pause_ms = server->opened ? next_due_ms(server) - clock_mono_ms(&clock_system)
-                                          : pause_of(server, server->open_failures);
+        int64_t pause_ms = next_due_ms(server) - clock_mono_ms(&clock_system);
         if (wait_is_over(server, pause_ms > 0 ? pause_ms : 0))
             break;
-        if (!server->opened)
+        if (!server->opened && next_due_ms(server) <= clock_mono_ms(&clock_system))
             rc = server_open(server, err);
         if (rc != OK)
             return rc;

@@ -305,12 +305,7 @@ void door_close(struct door *door)
         return;
     pthread_mutex_lock(&door->lock);
     door->closing = true;
-    for (struct door_wait *wait = door->waiting; wait != NULL; wait = wait->next) {
-        wait->failed = true;
-        if (!wait->resumed)
-            http_resume(wait->request);
-        wait->resumed = true;
-    }
+    waiting_fail(door);
     pthread_mutex_unlock(&door->lock);
     http_close(door->server);
     pthread_mutex_destroy(&door->lock);

@@ -229,11 +229,24 @@ void door_turn_end(struct door *door, size_t table, const struct door_turn *turn
     pthread_mutex_unlock(&door->lock);
 }
 
+void waiting_fail(struct door *door)
+{
+    for (struct door_wait *wait = door->waiting; wait != NULL; wait = wait->next) {
+        if (wait->resumed)
+            continue;
+        wait->failed = true;
+        wait->resumed = true;
+        http_resume(wait->request);
+    }
+}
+
 void door_closed(struct door *door, const char *error)
 {
     if (door == NULL)
         return;
     pthread_mutex_lock(&door->lock);
     keep_text(door->error, error);
+    if (error != NULL)
+        waiting_fail(door);
     pthread_mutex_unlock(&door->lock);
 }

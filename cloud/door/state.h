@@ -58,6 +58,9 @@ void metrics_write(struct door *door, struct buf *out);
 unsigned health_write(struct door *door, struct buf *out);
 unsigned readiness_write(struct door *door, struct buf *out);
 
+/* Under the lock: no turn will come for those that wait. */
+void waiting_fail(struct door *door);
+
 /* Marks in wanted[] the tables that the body speaks of. ERROR_INPUT, ERROR_LIMIT: it is no notice.
  */
 int door_read_notice(struct door *door, struct slice body, bool *wanted,

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commit service's HTTP port: probes, metrics, and notices that bring a turn before its time."""
 import http.client
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
+import threading
 import unittest
 
 from lake import BUILD, DONE, USAGE, Lake, end, until
@@ -16,6 +18,19 @@ INBOX = "_bidlake/inbox/db.clicks/x/1.json"
 def s3_event(bucket, key):
     return json.dumps({"Records": [{"eventName": "ObjectCreated:Put",
                                     "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]})
+
+
+class CatalogAway(http.server.BaseHTTPRequestHandler):
+    """A catalog that is down, and counts who asks."""
+
+    def do_GET(self):
+        self.server.asked += 1
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        pass
 
 
 class PortCase(unittest.TestCase):
@@ -82,6 +97,22 @@ class Port(PortCase):
         self.assertEqual(self.ask("/healthz")[0], 200)  # a restart would not help
         os.rename(self.lake.catalog_path + ".away", self.lake.catalog_path)
         until(lambda: self.ask("/readyz")[0] == 200, "ready again", seconds=90)
+
+    def test_notices_do_not_hasten_a_catalog_that_is_away(self):
+        """Two thousand agents' notices must not become two thousand sign-ins."""
+        server = http.server.HTTPServer(("127.0.0.1", 0), CatalogAway)
+        server.asked = 0
+        threading.Thread(target=server.serve_forever).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        self.serve("--warehouse", "s3://lake/wh",
+                   "--catalog", f"rest:http://127.0.0.1:{server.server_port}")
+        until(lambda: server.asked > 0, "it asks")
+        # Who waits for a turn hears that none comes.
+        self.assertEqual(self.ask("/v1/notify?wait=1", s3_event("lake", "wh/" + INBOX))[0], 503)
+        for _ in range(200):
+            self.assertEqual(self.ask("/v1/notify", s3_event("lake", "wh/" + INBOX))[0], 202)
+        self.assertLess(server.asked, 20)
 
     def test_what_is_no_notice(self):
         self.serve()

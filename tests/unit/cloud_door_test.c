@@ -164,12 +164,18 @@ static void who_waits_is_answered_after_a_turn_that_began_later(void **state)
     turn(fixture, 0, "no catalog");
     assert_int_equal(answer(fd, 10000), 503);
 
+    fd = ask(fixture, "/v1/notify?wait=1", clicks);
+    wait_until_woken(fixture, 3);
+    door_closed(fixture->door, "no catalog"); /* no turn comes soon */
+    assert_int_equal(answer(fd, 10000), 503);
+    door_closed(fixture->door, NULL);
+
     /* One that hung up is forgotten, one that still waits at the end is told. */
     close(ask(fixture, "/v1/notify?wait=1", clicks));
-    wait_until_woken(fixture, 3);
+    wait_until_woken(fixture, 4);
     turn(fixture, 0, NULL);
     fd = ask(fixture, "/v1/notify?wait=1", clicks);
-    wait_until_woken(fixture, 4);
+    wait_until_woken(fixture, 5);
     door_close(fixture->door);
     fixture->door = NULL;
     assert_int_equal(answer(fd, 10000), 503);
