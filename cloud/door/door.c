@@ -85,7 +85,8 @@ int door_read_notice(struct door *door, struct slice body, bool *wanted, struct 
     }
     if (notice.confirm_url != NULL)
         log_event(LOG_LEVEL_WARN, "door",
-                  "SNS asks whether it may send notices: who wants that opens the address",
+                  "SNS asks, it says, whether it may send notices: who wants that opens the "
+                  "address if it is AWS's own",
                   "url=\"%.300s\"", notice.confirm_url);
     door->notices[any ? NOTICE_TAKEN : NOTICE_IGNORED]++;
     notice_free(&notice);

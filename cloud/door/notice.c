@@ -89,12 +89,22 @@ static int read_records(struct notice *out, const json_t *records, unsigned dept
     return rc;
 }
 
+/* It goes to a log, and a person may open it. */
+static bool is_url(const char *text)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                "-._~:/?#[]@!$&'()*+,;=%";
+    bool known = strncmp(text, "https://", 8) == 0 || strncmp(text, "http://", 7) == 0;
+    return known && text[strspn(text, plain)] == 0;
+}
+
 static int read_sns(struct notice *out, const json_t *document, const char *type, unsigned depth,
                     struct error *err)
 {
     const char *message = text_of(document, "Message");
     const char *url = text_of(document, "SubscribeURL");
-    if (strcmp(type, "SubscriptionConfirmation") == 0 && url != NULL && out->confirm_url == NULL) {
+    if (strcmp(type, "SubscriptionConfirmation") == 0 && url != NULL && is_url(url) &&
+        out->confirm_url == NULL) {
         out->confirm_url = memory_copy_cstr(url);
         return OK;
     }

@@ -90,6 +90,10 @@ static void what_is_no_notice_is_refused(void **state)
         "{\"Type\":\"Notification\"}",
         "{\"Type\":\"Notification\",\"Message\":\"hello\"}",
         "{\"data\":{\"bucket\":\"b\",\"name\":\"n\"}}",
+        /* Each would be more than an address in the log. */
+        "{\"Type\":\"SubscriptionConfirmation\",\"SubscribeURL\":\"https://x\\\" level=error\"}",
+        "{\"Type\":\"SubscriptionConfirmation\",\"SubscribeURL\":\"https://x\\n\"}",
+        "{\"Type\":\"SubscriptionConfirmation\",\"SubscribeURL\":\"javascript:alert(1)\"}",
     };
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         struct notice notice;
