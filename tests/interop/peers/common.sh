@@ -32,6 +32,32 @@ mark_installed() {
     printf '%s\n' "$1" >"$place/pins"
 }
 
+# GROUP:ARTIFACT:VERSION[:TYPE[:CLASSIFIER]]: that one file from Maven's repository, into $place.
+maven_copy() {
+    need mvn "install maven"
+    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -Dartifact="$1" \
+        -DoutputDirectory="$place" -Dmdep.useBaseVersion=true
+}
+
+# PIN...: Python packages for the interpreter that the tests run by, into $place/python.
+python_copy() {
+    "$root/.cache/venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps \
+        --target "$place/python" "$@"
+}
+
+# MAJOR: a java of that age or later. JAVA21 names one where no search finds it.
+find_java() {
+    for java in "${JAVA21:-}" /usr/lib/jvm/*-2[1-9]*/bin/java java; do
+        [ -n "$java" ] && said=$("$java" -version 2>&1) || continue
+        major=$(echo "$said" | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+        if [ "${major:-0}" -ge "$1" ]; then
+            echo "$java"
+            return 0
+        fi
+    done
+    fail "no Java of $1 or later: set JAVA21 to one"
+}
+
 # One installation at a time.
 lock() {
     mkdir -p "$place"

@@ -8,33 +8,17 @@
 place=$peers/nessie
 version=0.99.0
 
-# Class files of Java 21. JAVA21 names a java of that age where no search finds one.
-find_java() {
-    for java in "${JAVA21:-}" /usr/lib/jvm/*-2[1-9]*/bin/java java; do
-        [ -n "$java" ] && said=$("$java" -version 2>&1) || continue
-        major=$(echo "$said" | sed -n 's/.* version "\([0-9]*\).*/\1/p')
-        if [ "${major:-0}" -ge 21 ]; then
-            echo "$java"
-            return 0
-        fi
-    done
-    fail "no Java of 21 or later: set JAVA21 to one"
-}
-
 do_install() {
     lock
     is_installed "$version" && return 0
-    need mvn "install maven"
-    find_java >/dev/null
-    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
-        -Dartifact="org.projectnessie.nessie:nessie-quarkus:$version:jar:runner" \
-        -DoutputDirectory="$place" -Dmdep.useBaseVersion=true
+    find_java 21 >/dev/null
+    maven_copy "org.projectnessie.nessie:nessie-quarkus:$version:jar:runner"
     mark_installed "$version"
 }
 
 do_run() {
     port=$1 warehouse=$2 s3_port=$3
-    java=$(find_java)
+    java=$(find_java 21)
     s3=-Dnessie.catalog.service.s3.default-options
     AWS_REGION=us-east-1 exec "$java" -Xmx768m -XX:+UseSerialGC \
         -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="$port" \
