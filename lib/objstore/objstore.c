@@ -15,6 +15,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/digest.h"
 #include "lib/base/memory.h"
+#include "lib/base/random.h"
 #include "lib/objstore/store.h"
 
 struct objstore {
@@ -22,9 +23,11 @@ struct objstore {
     void *impl;
     char *url; /* without a trailing slash */
     unsigned parallel;
+    const struct clock *clock; /* NULL: what fails is not tried again by objstore_each */
 };
 
 enum { PARALLEL_MAX = 64, PARALLEL_S3 = 32 };
+enum { TRIES_MAX = 4, WAIT_MS = 200, AFTER_MS_MAX = 2000 };
 
 static bool segment_is_dots(const char *at, size_t len)
 {
@@ -167,6 +170,7 @@ int objstore_open(struct objstore **out, const char *url, const struct objstore_
         if (opened != OK)
             return error_wrap(err, "warehouse %.200s", url);
         parallel_set(*out, options, PARALLEL_S3);
+        (*out)->clock = clock;
         return OK;
     }
     const char *path = local_path(url);
@@ -353,6 +357,7 @@ struct each {
     objstore_one *one;
     void *context;
     size_t count;
+    const struct clock *clock; /* NULL: one try */
     atomic_size_t next;
     pthread_mutex_t lock;
 
@@ -361,6 +366,25 @@ struct each {
     struct error error;
 };
 
+/* Of a store in a cloud one request in some thousands fails for a moment, and with it all of
+ * them would. One that names a longer time is left to the loop that decides. */
+static int each_try(const struct each *each, size_t at, struct error *err)
+{
+    int rc = each->one(each->context, at, err);
+    for (int tries = 1; each->clock != NULL && rc == ERROR_RETRY && tries < TRIES_MAX &&
+                        err->retry_after_ms <= AFTER_MS_MAX;
+         tries++) {
+        struct random random;
+        uint64_t seed;
+        random_system(&seed, sizeof seed);
+        random_seed(&random, seed);
+        clock_sleep_ms(each->clock, err->retry_after_ms +
+                                        (int64_t)random_below(&random, (uint64_t)WAIT_MS << tries));
+        rc = each->one(each->context, at, err);
+    }
+    return rc;
+}
+
 /* Takes indices until none is left; after a failure none is. */
 static void *each_work(void *argument)
 {
@@ -368,7 +392,7 @@ static void *each_work(void *argument)
     size_t at;
     while ((at = atomic_fetch_add(&each->next, 1)) < each->count) {
         struct error err;
-        if (each->one(each->context, at, &err) == OK)
+        if (each_try(each, at, &err) == OK)
             continue;
         atomic_store(&each->next, each->count);
         pthread_mutex_lock(&each->lock);
@@ -381,34 +405,42 @@ static void *each_work(void *argument)
     return NULL;
 }
 
-int objstore_run(size_t count, unsigned parallel, objstore_one *one, void *context,
-                 struct error *err)
+static int run(struct each *each, unsigned parallel, struct error *err)
 {
-    struct each each = {.one = one, .context = context, .count = count, .failed_at = count};
+    size_t count = each->count;
     pthread_t threads[PARALLEL_MAX];
     size_t started = 0;
     size_t wanted = parallel < count ? parallel : count;
     wanted = wanted < PARALLEL_MAX ? wanted : PARALLEL_MAX;
-    pthread_mutex_init(&each.lock, NULL);
+    pthread_mutex_init(&each->lock, NULL);
     /* The calling thread is one of them; it does all alone if no other can be started. */
-    while (started + 1 < wanted && pthread_create(&threads[started], NULL, each_work, &each) == 0) {
+    while (started + 1 < wanted && pthread_create(&threads[started], NULL, each_work, each) == 0) {
         pthread_setname_np(threads[started], "store");
         started++;
     }
-    each_work(&each);
+    each_work(each);
     for (size_t i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
-    pthread_mutex_destroy(&each.lock);
-    if (each.failed_at == count)
+    pthread_mutex_destroy(&each->lock);
+    if (each->failed_at == count)
         return OK;
-    *err = each.error;
+    *err = each->error;
     return (int)err->code;
+}
+
+int objstore_run(size_t count, unsigned parallel, objstore_one *one, void *context,
+                 struct error *err)
+{
+    struct each each = {.one = one, .context = context, .count = count, .failed_at = count};
+    return run(&each, parallel, err);
 }
 
 int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
                   struct error *err)
 {
-    return objstore_run(count, store->parallel, one, context, err);
+    struct each each = {
+        .one = one, .context = context, .count = count, .clock = store->clock, .failed_at = count};
+    return run(&each, store->parallel, err);
 }
 
 struct removing {

@@ -15,8 +15,8 @@
  *             no answer came, and the key exists now: by this very put, maybe.
  *             ERROR_DENIED, ERROR_INPUT, ERROR_IO, ERROR_LIMIT as in error.h.
  *             "Not found" is no error: info.found says it.
- *             No call retries by itself: the loop that decides does, not before
- *             err->retry_after_ms have passed.
+ *             No call but objstore_each retries by itself: the loop that decides does,
+ *             not before err->retry_after_ms have passed.
  * Threads     any number of threads may use one store.
  */
 #ifndef LIB_OBJSTORE_OBJSTORE_H
@@ -185,8 +185,9 @@ int objstore_remove_many(struct objstore *store, const char *const *keys, size_t
 /* Calls one(context, i) for each i below count, as many at a time as the store was opened for,
  * to keep requests under way where each takes long: `one` works on the store and on what is
  * i's alone. Returns when all are done. The first that fails ends it (others may have been
- * done by then): its error is returned. Over a store of the caller's own: in order, by the
- * calling thread. */
+ * done by then): its error is returned. Over a store in a cloud one that fails by ERROR_RETRY is
+ * called up to three times more, after a second or two, so it must bear that. Over a store of the
+ * caller's own: in order, by the calling thread. */
 typedef int objstore_one(void *context, size_t index, struct error *err);
 int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
                   struct error *err) MUST_USE;

@@ -171,28 +171,12 @@ static void only_old_uploads_of_our_files_are_swept(void **state)
     bench_close(&bench);
 }
 
-static int64_t day_wall_us(void *context)
-{
-    (void)context;
-    return INT64_C(1790000000) * 1000000;
-}
-
-static int64_t day_mono_ms(void *context)
-{
-    return *(int64_t *)context;
-}
-
-static void day_sleep_ms(void *context, int64_t ms)
-{
-    *(int64_t *)context += ms;
-}
-
 /* The harm: an agent that runs for a year pays for what a lost network kept it from aborting. */
 static void uploads_are_swept_once_a_day(void **state)
 {
     (void)state;
     int64_t mono_ms = 0;
-    const struct clock clock = {day_wall_us, day_mono_ms, day_sleep_ms, &mono_ms};
+    const struct clock clock = {stub_wall_us, stub_mono_ms, stub_sleep_ms, &mono_ms};
     struct bench bench = {.clock = &clock,
                           .steps = {NO_UPLOADS, CREATED, PARTS, COMPLETED, CREATED, PARTS,
                                     COMPLETED, NO_UPLOADS, CREATED, PARTS, COMPLETED}};

@@ -510,6 +510,39 @@ static void a_store_that_ignores_the_condition_is_refused(void **state)
     bench_close(&bench);
 }
 
+static int remove_one(void *context, size_t index, struct error *err)
+{
+    struct bench *bench = context;
+    return objstore_remove(bench->store, index == 0 ? "a" : "b", err);
+}
+
+/* The harm: of 10,000 requests one is told to slow down, and all of them begin anew, for ever. */
+static void each_of_many_is_tried_again(void **state)
+{
+    (void)state;
+    static const struct step a_slow = {"DELETE /lake/wh/a ", "503 No", NULL, XML_ERROR("SlowDown")};
+    static const struct step b_slow = {"DELETE /lake/wh/b ", "503 No", NULL, XML_ERROR("SlowDown")};
+    int64_t mono_ms = 0;
+    const struct clock clock = {stub_wall_us, stub_mono_ms, stub_sleep_ms, &mono_ms};
+    struct bench bench = {
+        .clock = &clock,
+        .steps = {a_slow,
+                  {"DELETE /lake/wh/a ", "204 Gone", NULL, NULL},
+                  b_slow,
+                  b_slow,
+                  b_slow,
+                  b_slow,
+                  {"DELETE /lake/wh/a ", "403 No", NULL, XML_ERROR("AccessDenied")},
+                  {"DELETE /lake/wh/a ", "503 No", "Retry-After: 60\r\n", XML_ERROR("SlowDown")}}};
+    bench_open(&bench);
+    assert_int_equal(objstore_each(bench.store, 2, remove_one, &bench, &bench.err), ERROR_RETRY);
+    assert_in_range(mono_ms, 1, 4000);
+    assert_int_equal(objstore_each(bench.store, 1, remove_one, &bench, &bench.err), ERROR_DENIED);
+    assert_int_equal(objstore_each(bench.store, 1, remove_one, &bench, &bench.err), ERROR_RETRY);
+    assert_int_equal(bench.err.retry_after_ms, 60000);
+    bench_close(&bench);
+}
+
 /* The harm: a lost answer makes such a store look like one that keeps the condition. */
 static void a_probe_without_an_answer_proves_nothing(void **state)
 {
@@ -585,6 +618,7 @@ int main(void)
         cmocka_unit_test(copies_ask_before_and_know_stores_without_the_condition),
         cmocka_unit_test(what_is_too_large_for_one_copy_goes_in_parts),
         cmocka_unit_test(a_store_that_ignores_the_condition_is_refused),
+        cmocka_unit_test(each_of_many_is_tried_again),
         cmocka_unit_test(a_probe_without_an_answer_proves_nothing),
         cmocka_unit_test(settings_that_can_not_be_are_refused),
     };
