@@ -62,11 +62,14 @@ int64_t serve_pause_ms(unsigned failures, int64_t interval_ms, uint64_t random)
     return (int64_t)(random % (uint64_t)ceiling);
 }
 
-static int64_t pause_of(const struct server *server, unsigned failures)
+/* `err` NULL: nothing failed. Who was asked may have named a time (Retry-After): to all who
+ * ask, so they come spread behind it. */
+static int64_t pause_of(const struct server *server, unsigned failures, const struct error *err)
 {
     uint64_t random;
     random_system(&random, sizeof random);
-    return serve_pause_ms(failures, server->config->interval_ms, random);
+    return serve_pause_ms(failures, server->config->interval_ms, random) +
+           (err != NULL ? err->retry_after_ms : 0);
 }
 
 /* By the door's thread. */
@@ -128,9 +131,11 @@ static int server_open(struct server *server, struct error *err)
     if (rc == ERROR_INPUT && !server->opened_once)
         return rc;
     server->open_failures++;
-    server->open_at_ms = clock_mono_ms(&clock_system) + pause_of(server, server->open_failures);
-    log_event(LOG_LEVEL_ERROR, "commit", "cannot open store or catalog", "tries=%u text=\"%s\"",
-              server->open_failures, err->text);
+    int64_t pause_ms = pause_of(server, server->open_failures, err);
+    server->open_at_ms = clock_mono_ms(&clock_system) + pause_ms;
+    log_event(LOG_LEVEL_ERROR, "commit", "cannot open store or catalog",
+              "tries=%u wait_ms=%" PRId64 " text=\"%s\"", server->open_failures, pause_ms,
+              err->text);
     return OK;
 }
 
@@ -172,8 +177,8 @@ static int table_run(struct server *server, size_t table, int64_t start_ms,
     served->begun_ms = clock_mono_ms(&clock_system);
     int rc = commit_turn(&server->service.committer, &served->table, 1, report, err);
     served->failures = rc == OK ? 0 : served->failures + 1;
-    served->due_ms =
-        (rc == OK ? start_ms : clock_mono_ms(&clock_system)) + pause_of(server, served->failures);
+    served->due_ms = (rc == OK ? start_ms : clock_mono_ms(&clock_system)) +
+                     pause_of(server, served->failures, rc == OK ? NULL : err);
     struct door_turn turn = turn_of(&before, report, rc == OK ? NULL : err->text);
     door_turn_end(server->door, table, &turn);
     return rc;

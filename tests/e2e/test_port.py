@@ -26,6 +26,8 @@ class CatalogAway(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked += 1
         self.send_response(503)
+        if self.server.after:
+            self.send_header("Retry-After", self.server.after)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -98,16 +100,30 @@ class Port(PortCase):
         os.rename(self.lake.catalog_path + ".away", self.lake.catalog_path)
         until(lambda: self.ask("/readyz")[0] == 200, "ready again", seconds=90)
 
-    def test_notices_do_not_hasten_a_catalog_that_is_away(self):
-        """Two thousand agents' notices must not become two thousand sign-ins."""
+    def serve_without_catalog(self, after=None):
         server = http.server.HTTPServer(("127.0.0.1", 0), CatalogAway)
-        server.asked = 0
+        server.asked, server.after = 0, after
         threading.Thread(target=server.serve_forever).start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         self.serve("--warehouse", "s3://lake/wh",
                    "--catalog", f"rest:http://127.0.0.1:{server.server_port}")
         until(lambda: server.asked > 0, "it asks")
+        return server
+
+    def test_a_catalog_that_names_a_time_is_let_alone(self):
+        """Who asks for quiet and gets requests each second stays down."""
+        self.serve_without_catalog(after="600")
+
+        def waits():
+            with open(self.lake.path("log"), encoding="utf-8") as file:
+                found = re.search(r"cannot open.* wait_ms=(\d+)", file.read())
+            return int(found.group(1)) if found else None
+        self.assertGreaterEqual(until(waits, "it says how long"), 600000)
+
+    def test_notices_do_not_hasten_a_catalog_that_is_away(self):
+        """Two thousand agents' notices must not become two thousand sign-ins."""
+        server = self.serve_without_catalog()
         # Who waits for a turn hears that none comes.
         self.assertEqual(self.ask("/v1/notify?wait=1", s3_event("lake", "wh/" + INBOX))[0], 503)
         for _ in range(200):
