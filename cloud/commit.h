@@ -44,8 +44,8 @@ struct committer {
     int64_t ledger_keep_ms;     /* 7 days: unreferenced ledgers go after it */
     int64_t refused_keep_ms;    /* 30 days */
     int64_t clock_skew_ms;      /* 30 s: no commit when the store's clock is further off */
-    size_t announcements_max;   /* 1,000 a snapshot */
-    size_t bytes_max;           /* 64 MiB of announcements a snapshot (one is always taken) */
+    size_t announcements_max;   /* 10,000 a snapshot, and no more */
+    size_t bytes_max;           /* 32 MiB of announcements a snapshot (one is always taken) */
     unsigned attempts_max;      /* 10 loads a snapshot, then ERROR_RETRY */
     size_t merge_count;         /* 100 small manifests of a spec become one */
     size_t snapshots_keep;      /* 1,000 of our own */

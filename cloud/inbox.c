@@ -7,7 +7,8 @@
 
 #include "lib/base/memory.h"
 
-enum { PAGE_MAX = 1000, FROM_DIGITS = 20 };
+/* Of a page: a small snapshot looks at more than it may take. */
+enum { PAGE_MIN = 1000, PAGE_MAX = 10000, FROM_DIGITS = 20 };
 
 /* ---- streams by hash ---- */
 
@@ -98,6 +99,13 @@ static void page_take(struct inbox_page *out, const struct objstore_list *list, 
         out->last_key = memory_copy_cstr(list->entries[list->count - 1].key);
 }
 
+/* Where the inbox piled up, a page is what one snapshot may take: fewer of them are made. */
+static size_t page_size(const struct committer *committer)
+{
+    size_t wanted = committer->announcements_max > 0 ? committer->announcements_max : PAGE_MAX;
+    return wanted < PAGE_MIN ? PAGE_MIN : wanted < PAGE_MAX ? wanted : PAGE_MAX;
+}
+
 int inbox_list(const struct committer *committer, const char *table, const char *after,
                struct inbox_page *out, struct commit_report *report, struct error *err)
 {
@@ -105,7 +113,8 @@ int inbox_list(const struct committer *committer, const char *table, const char 
     struct objstore_list list = {0};
     *out = (struct inbox_page){0};
     key_of_inbox(table, &prefix);
-    int rc = objstore_list(committer->store, buf_cstr(&prefix), after, PAGE_MAX, &list, err);
+    int rc =
+        objstore_list(committer->store, buf_cstr(&prefix), after, page_size(committer), &list, err);
     if (rc == OK)
         page_take(out, &list, table, prefix.len, report);
     objstore_list_free(&list);
@@ -145,7 +154,7 @@ int inbox_lowest(const struct committer *committer, const char *table, const cha
     size_t prefix_len = prefix.len;
     buf_printf(&prefix, "%s/", hash);
     *found = false;
-    int rc = objstore_list(committer->store, buf_cstr(&prefix), NULL, PAGE_MAX, &list, err);
+    int rc = objstore_list(committer->store, buf_cstr(&prefix), NULL, PAGE_MIN, &list, err);
     for (size_t i = 0; rc == OK && i < list.count && !*found; i++)
         *found = key_parse(list.entries[i].key + prefix_len, listed, from);
     if (rc == OK)

@@ -9,6 +9,7 @@
  * with a fresh load. Nothing but the ledger in that load says what is committed.
  */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,9 +20,9 @@
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 
-enum { DEFAULT_ANNOUNCEMENTS = 1000, DEFAULT_ATTEMPTS = 10, DEFAULT_PRUNE_EVERY = 64 };
+enum { DEFAULT_ANNOUNCEMENTS = 10000, DEFAULT_ATTEMPTS = 10, DEFAULT_PRUNE_EVERY = 64 };
 enum { GAPS_MAX = 1000 };
-static const size_t default_bytes = 64u << 20;
+static const size_t default_bytes = 32u << 20; /* in memory three times that */
 static const size_t large_bytes = 1u << 20;
 static const int64_t default_attempt_ms = 3600LL * 1000;
 static const int64_t day_ms = 24LL * 3600 * 1000;
@@ -53,6 +54,9 @@ struct turn {
     int64_t first_head_ms; /* monotonic */
     size_t gap_count;
     struct gap *gaps;
+    pthread_mutex_t schema_lock;
+    /* guarded by schema_lock */
+    json_t *schema; /* of the announcement fetched last */
 };
 
 static int64_t limit_ms(int64_t given, int64_t otherwise)
@@ -182,10 +186,32 @@ static void batch_add(struct batch *batch, struct inbox_entry *entry)
     batch->entries[batch->count++] = entry;
 }
 
+/* They all have mostly the same, ten times as large as the rest of them. */
+static void schema_share(struct turn *turn, struct announcement *announcement)
+{
+    pthread_mutex_lock(&turn->schema_lock);
+    json_t *other = json_incref(turn->schema);
+    pthread_mutex_unlock(&turn->schema_lock);
+    if (other != NULL && json_equal(other, announcement->schema)) {
+        json_decref(announcement->schema);
+        announcement->schema = other;
+        return;
+    }
+    pthread_mutex_lock(&turn->schema_lock);
+    json_decref(other);
+    json_decref(turn->schema);
+    turn->schema = json_incref(announcement->schema);
+    pthread_mutex_unlock(&turn->schema_lock);
+}
+
 static int fetch_one(void *context, size_t index, struct error *err)
 {
     const struct batch *batch = context;
-    return inbox_fetch(batch->turn->committer, batch->entries[index], err);
+    struct inbox_entry *entry = batch->entries[index];
+    int rc = inbox_fetch(batch->turn->committer, entry, err);
+    if (rc == OK && entry->fetched)
+        schema_share(batch->turn, &entry->announcement);
+    return rc;
 }
 
 /* Those of one stream that page_decide will look into if the pieces fit together: a guess,
@@ -630,6 +656,7 @@ int commit_turn_table(const struct committer *committer, const char *table,
                         .report = report,
                         .begun_ms = clock_wall_ms(committer_clock(committer)),
                         .copies_synced = report->copied};
+    pthread_mutex_init(&turn.schema_lock, NULL);
     int rc = table_name_parse(&turn.table, table, err);
     if (rc == OK)
         rc = contract_state_read(committer, table, &turn.contract, err);
@@ -642,6 +669,8 @@ int commit_turn_table(const struct committer *committer, const char *table,
     if (rc == OK)
         rc = prune(&turn, err);
     inbox_page_free(&turn.page);
+    json_decref(turn.schema);
+    pthread_mutex_destroy(&turn.schema_lock);
     stream_index_free(&turn.index);
     table_check_free(&turn.check);
     table_state_free(&turn.state);

@@ -198,8 +198,13 @@ $(BUILD)/bench/slow_sync.so: tests/bench/slow_sync.c
 	@mkdir -p $(@D)
 	$(COMPILE) -shared -fPIC -o $@ $<
 
-bench-commit: all $(BUILD)/bench/slow_sync.so ## a turn over 10 to 1,000 announcements; BENCH_RUNS=3; build/bench-commit.json
-	@python3 tests/bench/commit_turn.py --build $(BUILD) --json build/bench-commit.json
+bench-commit: all $(BUILD)/bench/slow_sync.so ## a turn over 10 to 1,000 announcements, in a folder and over S3 and REST; BENCH_RUNS=3; build/bench-commit.json
+	@packaging/install-dependencies.sh build test python
+	@$(PYTHON) -B tests/bench/commit_turn.py --build $(BUILD) --cloud 100,1000 --json build/bench-commit.json
+
+bench-outage: all ## 100,800 announcements that piled up in a day, over S3 and REST; build/bench-outage.json
+	@packaging/install-dependencies.sh build test python
+	@$(PYTHON) -B tests/bench/outage.py --build $(BUILD) --json build/bench-outage.json
 
 $(BUILD)/bench/s3_upload: $(BUILD)/tests/bench/s3_upload.o $(call archives,lib/objstore)
 	@mkdir -p $(@D)
@@ -246,4 +251,4 @@ format: ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
 .PHONY: check readers scenarios simulation soak e2e kills crash test unit corpus golden fuzz lint demo bench bench-spool \
-	bench-commit bench-s3 bench-shred bench-run format
+	bench-commit bench-outage bench-s3 bench-shred bench-run format

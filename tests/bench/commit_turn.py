@@ -9,14 +9,14 @@ where each takes 10 ms (slow_sync.c). The files are real: our agent wrote ten, t
 hard links to them under the names that their streams give them.
 
 usage: commit_turn.py [--build DIR] [--dir DIR] [--runs N] [--json FILE] [--announcements 10,100,1000]
-                      [--behind 0,100,1000] [--sync-ms 0,10] [--keep]
+                      [--behind 0,100,1000] [--sync-ms 0,10] [--keep] [--cloud 100,1000] [--parallel 1,0]
 Prints a line a case: median seconds and CPU seconds of the turn, its peak memory, its syncs.
+
+--cloud: after it the same over so many announcements with Apache's REST server and Versity's S3
+gateway, for each store.parallel of --parallel (0: the default).
 Exit: 0 done, 1 a turn didn't take all that was announced.
 """
 import argparse
-import copy
-import glob
-import hashlib
 import json
 import os
 import shutil
@@ -26,14 +26,10 @@ import sys
 import tempfile
 import time
 
-TABLE = "db.bid_requests"
-COUNTRIES = ("USA", "DEU", "FRA", "GBR", "ITA", "ESP", "POL", "NLD", "BRA", "IND")
-ROWS = 200  # a file
+from measure import Failed
+from pile import COUNTRIES, ROWS, Pile, write_events
+
 SHORT_NOTE = ("announcements", "files", "behind", "sync ms", "seconds", "CPU s", "peak MB", "syncs")
-
-
-class Failed(Exception):
-    pass
 
 
 class Bench:
@@ -41,7 +37,7 @@ class Bench:
         self.build, self.directory = build, directory
         self.live = os.path.join(directory, "live")
         self.warehouse = os.path.join(self.live, "warehouse")
-        self.template, self.sources = None, []
+        self.pile = Pile(self.warehouse, os.path.join(directory, "files"))
 
     def flags(self):
         return ["--warehouse", f"file://{self.warehouse}", "--tables", "openrtb/bid_requests"]
@@ -73,52 +69,14 @@ class Bench:
     def make_template(self):
         """An announcement of ten files and the files, by our own agent."""
         path = os.path.join(self.directory, "events.ndjson")
-        with open(path, "w", encoding="utf-8") as file:
-            for number in range(ROWS * len(COUNTRIES)):
-                file.write(json.dumps({
-                    "id": f"request-{number}", "ext": {"ts": 1767225600000 + number},
-                    "imp": [{"id": "1", "banner": {"w": 300, "h": 250}, "bidfloor": 0.5}],
-                    "site": {"id": f"s{number % 40}", "domain": f"site{number % 40}.example",
-                             "cat": ["IAB1"], "publisher": {"id": "p1"}},
-                    "device": {"devicetype": 2, "os": "Android",
-                               "geo": {"country": COUNTRIES[number % len(COUNTRIES)]}},
-                    "user": {"id": f"u{number}"}, "at": 1, "tmax": 120, "cur": ["USD"]}) + "\n")
+        write_events(path, COUNTRIES)
         os.makedirs(self.warehouse)
         self.commit("init")
         self.run("bidlake-agent", "ingest", *self.flags(), "--spool",
                  os.path.join(self.directory, "spool"), "--agent-id", "edge",
                  "--roll-partition-bytes", "0", "--quiet", "bid_requests", path)
-        (inbox,) = glob.glob(f"{self.warehouse}/_bidlake/inbox/{TABLE}/*/*.json")
-        with open(inbox, "rb") as file:
-            self.template = json.load(file)
-        if len(self.template["files"]) != len(COUNTRIES):
-            raise Failed(f"{len(self.template['files'])} files, wanted {len(COUNTRIES)}")
-        os.makedirs(os.path.join(self.directory, "files"))
-        for number, entry in enumerate(self.template["files"]):
-            source = os.path.join(self.directory, "files", f"{number}.parquet")
-            shutil.copy(f"{self.warehouse}/db/bid_requests/{entry['path']}", source)
-            self.sources.append(source)
+        self.pile.take_template(len(COUNTRIES))
         shutil.rmtree(self.live)
-
-    def announce(self, number, turn):
-        """The `turn`-th segment of the `number`-th stream."""
-        stream = f"edge-{number}/01900000-0000-7000-8000-{number:012x}/{TABLE}"
-        name = hashlib.sha256(stream.encode()).hexdigest()[:32]
-        size = self.template["to"] - self.template["from"]
-        first = turn * size
-        document = copy.copy(self.template)
-        document.update({"stream": stream, "from": first, "to": first + size, "table_uuid": None})
-        document["files"] = []
-        for entry, source in zip(self.template["files"], self.sources):
-            folder = os.path.dirname(entry["path"])
-            path = f"{folder}/{name}-{first}-{first + size}-0.parquet"
-            document["files"].append(dict(entry, path=path))
-            os.makedirs(f"{self.warehouse}/db/bid_requests/{folder}", exist_ok=True)
-            os.link(source, f"{self.warehouse}/db/bid_requests/{path}")
-        folder = f"{self.warehouse}/_bidlake/inbox/{TABLE}/{name}"
-        os.makedirs(folder, exist_ok=True)
-        with open(f"{folder}/{first:020}.json", "w", encoding="utf-8") as file:
-            json.dump(document, file, separators=(",", ":"))
 
     # -- cases -----------------------------------------------------------------------------
 
@@ -128,7 +86,7 @@ class Bench:
         os.makedirs(self.warehouse)
         self.commit("init")
         for number in range(behind):
-            self.announce(number % 100, number // 100)
+            self.pile.announce(number % 100, number // 100)
             self.commit("once")
         base = os.path.join(self.directory, f"base-{behind}")
         os.rename(self.live, base)
@@ -144,7 +102,7 @@ class Bench:
     def case(self, base, announcements, sync_ms):
         self.restore(base)
         for number in range(announcements):
-            self.announce(1000 + number, 0)
+            self.pile.announce(1000 + number, 0)
         count = os.path.join(self.directory, "syncs")
         measured = self.commit("once", env={
             "LD_PRELOAD": os.path.abspath(os.path.join(self.build, "bench", "slow_sync.so")),
@@ -159,7 +117,7 @@ class Bench:
 
 
 def numbers(text):
-    return [int(part) for part in text.split(",")]
+    return [int(part) for part in text.split(",") if part]
 
 
 def measure(bench, options):
@@ -181,6 +139,41 @@ def measure(bench, options):
                   for key in ("seconds", "cpu_seconds", "peak_bytes", "syncs")}}
 
 
+def measure_cloud(options, directory):
+    from cloud_turn import Cloud  # wants readers and peers, which the cases above don't
+    cloud = Cloud(options.build, directory)
+    runs = {}
+    try:
+        for _ in range(options.runs):
+            for announcements in options.cloud:
+                for parallel in options.parallel:
+                    table = cloud.new_table(len(COUNTRIES))
+                    for number in range(announcements):
+                        table.pile.announce(number, 0)
+                    measured = table.turn("--store-parallel", str(parallel))
+                    table.remove()
+                    report = measured.pop("report")
+                    if report["taken"] != announcements or report["snapshots"] != 1:
+                        raise Failed(f"taken {report['taken']} of {announcements}, "
+                                     f"{report['snapshots']} snapshots: {report['notes'][:3]}")
+                    runs.setdefault((announcements, parallel), []).append(measured)
+    finally:
+        cloud.close()
+    for (announcements, parallel), measured in sorted(runs.items()):
+        yield {"announcements": announcements, "files": announcements * len(COUNTRIES),
+               "parallel": parallel,
+               **{key: statistics.median(one[key] for one in measured) for key in measured[0]}}
+
+
+def print_cloud(cases):
+    names = ("announcements", "files", "parallel", "seconds", "CPU s", "peak MB")
+    print("".join(f"{name:>14}" for name in names))
+    for case in cases:
+        print(f"{case['announcements']:14}{case['files']:14}{case['parallel'] or 'default':>14}"
+              f"{case['seconds']:14.3f}{case['cpu_seconds']:14.3f}"
+              f"{case['peak_rss_bytes'] / 1e6:14.1f}")
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__.partition("usage: ")[2])
     parser.add_argument("--build", default="build/release")
@@ -191,10 +184,14 @@ def main():
     parser.add_argument("--behind", type=numbers, default=[0, 100, 1000])
     parser.add_argument("--sync-ms", type=numbers, default=[0, 10])
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--cloud", type=numbers, default=[])
+    parser.add_argument("--parallel", type=numbers, default=[1, 0])
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="bidlake-turn-", dir=options.dir)
     try:
-        cases = list(measure(Bench(options.build, directory), options))
+        cases = list(measure(Bench(options.build, directory), options)) \
+            if options.announcements else []
+        cloud = list(measure_cloud(options, directory)) if options.cloud else []
     except Failed as failure:
         print(f"bench-commit: {failure}", file=sys.stderr)
         return 1
@@ -203,14 +200,18 @@ def main():
             print(f"kept: {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
-    print("".join(f"{name:>14}" for name in SHORT_NOTE))
+    if cases:
+        print("".join(f"{name:>14}" for name in SHORT_NOTE))
     for case in cases:
         print(f"{case['announcements']:14}{case['files']:14}{case['behind']:14}"
               f"{case['sync_ms']:14}{case['seconds']:14.3f}{case['cpu_seconds']:14.3f}"
               f"{case['peak_bytes'] / 1e6:14.1f}{case['syncs']:14.0f}")
+    if cloud:
+        print_cloud(cloud)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"cases": cases, "runs": options.runs, "rows_per_file": ROWS}, file, indent=1)
+            json.dump({"cases": cases, "cloud": cloud, "runs": options.runs,
+                       "rows_per_file": ROWS}, file, indent=1)
     return 0
 
 

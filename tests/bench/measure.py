@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 
 SEED = 20260131
@@ -50,6 +51,45 @@ def anonymous_bytes(pid):
     except OSError:
         pass
     return 0
+
+
+def memory_line(pid, name):
+    """VmHWM, RssAnon: bytes; what wait4 says begins with the parent's."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(name)), 0)
+    except (OSError, ValueError):
+        return 0
+
+
+def run_watched(command, environment, log):
+    """Seconds, CPU seconds, resident and anonymous peak, output of a process that must succeed."""
+    begin = time.monotonic()
+    with open(log, "w+b") as said, open(log + ".out", "w+b") as out:
+        process = subprocess.Popen(command, env=dict(os.environ, **environment), stdout=out,
+                                   stderr=said)
+        peak, over = {"VmHWM": 0, "RssAnon": 0}, threading.Event()
+
+        def sample():
+            while not over.wait(0.02):
+                for name, before in peak.items():
+                    peak[name] = max(before, memory_line(process.pid, name))
+
+        sampler = threading.Thread(target=sample)
+        sampler.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        over.set()
+        sampler.join()
+        if process.returncode != 0:
+            said.seek(0)
+            raise Failed(f"{' '.join(command)}: exit {process.returncode}\n"
+                         f"{said.read()[-2000:].decode(errors='replace')}")
+        out.seek(0)
+        text = out.read().decode()
+    return {"text": text, "seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            "peak_rss_bytes": peak["VmHWM"], "peak_anonymous_bytes": peak["RssAnon"]}
 
 
 def make_input(build, folder, count):

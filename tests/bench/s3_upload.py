@@ -19,66 +19,23 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "interop"), HERE]
 
+from measure import Failed, run_watched  # noqa: E402
 from peer import Versitygw, install  # noqa: E402
 
 MIB = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Failed(Exception):
-    pass
-
-
 def cpu_seconds(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def memory(pid, name):
-    """VmHWM, RssAnon: bytes; what wait4 says begins with the parent's."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii") as file:
-            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(name)), 0)
-    except (OSError, ValueError):
-        return 0
-
-
-def run(command, environment, log):
-    """Seconds, CPU seconds, resident and anonymous peak of a process that must succeed."""
-    begin = time.monotonic()
-    with open(log, "w+b") as said:
-        process = subprocess.Popen(command, env=dict(os.environ, **environment), stdout=said,
-                                   stderr=said)
-        peak, over = {"VmHWM": 0, "RssAnon": 0}, threading.Event()
-
-        def sample():
-            while not over.wait(0.02):
-                for name, before in peak.items():
-                    peak[name] = max(before, memory(process.pid, name))
-
-        sampler = threading.Thread(target=sample)
-        sampler.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        over.set()
-        sampler.join()
-        if process.returncode != 0:
-            said.seek(0)
-            raise Failed(f"{' '.join(command)}: exit {process.returncode}\n"
-                         f"{said.read()[-2000:].decode(errors='replace')}")
-    return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "peak_rss_bytes": peak["VmHWM"], "peak_anonymous_bytes": peak["RssAnon"]}
 
 
 class Way:
@@ -103,7 +60,8 @@ class Way:
             command = [install("awscli.sh"), "run", "s3", "cp", "--only-show-errors", source,
                        "s3://lake/object", "--endpoint-url", self.peer.url]
         before = cpu_seconds(self.peer.process.pid)
-        measured = run(command, self.environment, os.path.join(self.folder, who))
+        measured = run_watched(command, self.environment, os.path.join(self.folder, who))
+        measured.pop("text")
         measured["store_cpu_seconds"] = cpu_seconds(self.peer.process.pid) - before
         arrived = os.path.join(self.peer.folder, "lake", "object")
         if who not in self.checked and not filecmp.cmp(source, arrived, shallow=False):
