@@ -5,6 +5,7 @@
  * it (x86-64 with SHA, 1.5 GB/s) these are used; elsewhere mbedTLS is.
  */
 #include <mbedtls/md.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,17 +39,27 @@ static const uint32_t constants[64] = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
+static bool has_it;
+static pthread_once_t looked = PTHREAD_ONCE_INIT;
+
 /* CPUID 7: EBX bit 29 is SHA; 1: ECX bits 9 and 19 are SSSE3 and SSE4.1. GCC 12 has no name for
  * SHA in __builtin_cpu_supports. */
-static bool processor_has_it(void)
+static void look(void)
 {
     unsigned a = 0;
     unsigned b = 0;
     unsigned c = 0;
     unsigned d = 0;
     if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c >> 9 & 1) == 0 || (c >> 19 & 1) == 0)
-        return false;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b >> 29 & 1) != 0;
+        return;
+    has_it = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b >> 29 & 1) != 0;
+}
+
+/* Once: in a virtual machine the question takes as long as many blocks. */
+static bool processor_has_it(void)
+{
+    pthread_once(&looked, look);
+    return has_it;
 }
 
 /* The instructions want the state as ABEF and CDGH, highest word first, and do two rounds each.
