@@ -22,7 +22,7 @@ class Cloud:
     def __init__(self, build, folder, store_url=None):
         self.build, self.folder = build, folder
         self.rest = None
-        self.store = Versitygw(folder)
+        self.store = Versitygw(folder, keep_alive=True)
         try:
             self.rest = IcebergRest(folder, "s3://lake/catalog", [
                 "io-impl=org.apache.iceberg.aws.s3.S3FileIO", f"s3.endpoint={self.store.url}",

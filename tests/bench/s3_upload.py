@@ -45,7 +45,7 @@ class Way:
         self.folder = os.path.join(folder, scheme)
         os.makedirs(self.folder)
         self.scheme, self.build = scheme, build
-        self.peer = Versitygw(self.folder, tls=scheme == "https")
+        self.peer = Versitygw(self.folder, tls=scheme == "https", keep_alive=True)
         self.environment = self.peer.environment()
         if scheme == "https":
             self.environment["AWS_CA_BUNDLE"] = self.peer.ca_file

@@ -167,7 +167,8 @@ class Versitygw(S3Peer):
     which is its own authority too (`ca_file`); with `by_host` buckets may be in the host's name.
     Each of `users` (its secret: NAME-secret) may do what set_policy() allows."""
 
-    def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None, users=()):
+    def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None, users=(),
+                 keep_alive=False):
         self.port = port or free_port()
         self.folder = os.path.join(folder, "s3")
         # mbedTLS, in static programs, takes no certificate of an address.
@@ -178,6 +179,8 @@ class Versitygw(S3Peer):
         for bucket in [] if users else buckets:
             os.makedirs(os.path.join(folder, "s3", bucket), exist_ok=True)
         arguments = ["--virtual-domain", f"localhost:{self.port}"] if by_host else []
+        if keep_alive:  # as Amazon does; it closes each connection of its own accord
+            arguments.append("--keep-alive")
         if tls:
             key = os.path.join(folder, "tls.key")
             subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
