@@ -10,7 +10,8 @@
 #include "lib/base/bytes.h"
 #include "lib/base/memory.h"
 
-enum { PIECE_SIZE = 16384, ALIGNMENT = 16 };
+/* Of a piece: thousands of small arenas may live at once. */
+enum { SIZE_MIN = 1024, SIZE_MAX_USUAL = 16384, ALIGNMENT = 16 };
 
 struct arena_piece {
     struct arena_piece *next;
@@ -47,6 +48,13 @@ void arena_reset(struct arena *arena)
     arena->used = 0;
 }
 
+/* Twice the last one's. */
+static size_t next_size(const struct arena *arena)
+{
+    size_t size = arena->pieces != NULL ? arena->pieces->size : 0;
+    return size < SIZE_MIN / 2 ? SIZE_MIN : size < SIZE_MAX_USUAL / 2 ? size * 2 : SIZE_MAX_USUAL;
+}
+
 static void *arena_take(struct arena *arena, size_t bytes)
 {
     size_t need = 0;
@@ -54,7 +62,8 @@ static void *arena_take(struct arena *arena, size_t bytes)
     ASSERT(fits);
     need &= ~(size_t)(ALIGNMENT - 1);
     if (arena->pieces == NULL || arena->pieces->size - arena->used < need) {
-        size_t size = need > PIECE_SIZE ? need : PIECE_SIZE;
+        size_t usual = next_size(arena);
+        size_t size = need > usual ? need : usual;
         struct arena_piece *piece = memory_alloc_raw(1, sizeof *piece + size);
         piece->size = size;
         piece->next = arena->pieces;
