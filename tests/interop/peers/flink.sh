@@ -18,7 +18,7 @@ do_install() {
     lock
     pins="$python_pins $jars $(cksum <"$here/FlinkPeer.java")"
     is_installed "$pins" && return 0
-    need javac "install a JDK, 17 or later"
+    need javac
     rm -rf "$place/python" "$place/classes" "$place"/*.jar
     for jar in $jars; do
         maven_copy "$jar"

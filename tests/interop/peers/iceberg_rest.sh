@@ -52,8 +52,8 @@ do_install() {
     lock
     pins="$libraries $(cksum <"$here/RestPeer.java")"
     is_installed "$pins" && return 0
-    need mvn "install maven"
-    need javac "install a JDK, 17 or later"
+    need mvn
+    need javac
     rm -rf "$place/libs" "$place/classes"
     write_pom >"$place/pom.xml"
     mvn -q -B -f "$place/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \

@@ -10,7 +10,7 @@ pins=oidc-provider@9.13.3
 do_install() {
     lock
     is_installed "$pins" && return 0
-    need npm "Debian: npm, or another one of this year"
+    need npm
     rm -rf "$place"
     mkdir -p "$place"
     npm install --prefix "$place" --silent --no-audit --no-fund --no-save "$pins"

@@ -12,7 +12,7 @@ org.apache.iceberg:iceberg-aws-bundle:$iceberg"
 do_install() {
     lock
     is_installed "$python_pins $jars" && return 0
-    need java "install a JDK, 17 or later"
+    need java
     rm -rf "$place/python" "$place"/*.jar
     for jar in $jars; do
         maven_copy "$jar"

@@ -11,7 +11,7 @@ pins=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 do_install() {
     lock
     is_installed "$pins" && return 0
-    need go "Debian: golang-go, or another one of this year"
+    need go
     rm -rf "$place/bin"
     mkdir -p "$place/bin"
     GOBIN=$place/bin CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' "$pins"
