@@ -56,12 +56,16 @@ class EngineLake:
                 "s3.path-style-access=true", "s3.access-key-id=bidlake",
                 "s3.secret-access-key=bidlake-secret", "client.region=us-east-1"])
             stack.callback(self.rest.close)
-            self.lake = RestLake(self.rest.url, self.home.path("s3", "lake", "wh"), namespace,
-                                 warehouse="s3://lake/wh", store=self.store)
+            self.lake = self.beside(namespace)
             self.lake.tables = ",".join(f"openrtb/{table}" for table in TABLES)
             stack.callback(self.lake.__exit__)
             self.lake.init()
             self.close = stack.pop_all().close
+
+    def beside(self, namespace):
+        """Another lake, with a spool of its own, in the same store and catalog."""
+        return RestLake(self.rest.url, self.home.path("s3", "lake", "wh"), namespace,
+                        warehouse="s3://lake/wh", store=self.store)
 
     def fill(self):
         """Returns rows by table, as dictionaries; `self.earlier` counts those before the last

@@ -132,6 +132,7 @@ class Spark:
                 "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
             "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
             "spark.sql.catalog.lake.type": "rest",
+            "spark.sql.catalog.lake.cache-enabled": "false",  # what others commit is seen at once
         }
         for key, value in java_catalog(rest, store).items():
             settings[f"spark.sql.catalog.lake.{key}"] = value
