@@ -22,6 +22,7 @@ enum {
     ANSWER_MS = 900000,
     HEAD_BYTES_MAX = 64 << 10,
     ANSWER_BYTES = 1 << 20,
+    REFUSAL_BYTES_MAX = 256 << 10,
     RETRY_AFTER_MS_MAX = 3600000,
 };
 static const int64_t date_s_max = INT64_C(253402300799); /* the last second of the year 9999 */
@@ -50,7 +51,9 @@ struct call {
     uint64_t offset;
     int64_t answer_at_ms; /* monotonic, of the first byte behind our last one; 0: none yet */
     int64_t answer_bytes;
-    int rc; /* of a callback */
+    int status; /* of the head that came last */
+    bool cut;   /* the body, since it is long and no success's */
+    int rc;     /* of a callback */
     struct error *err;
 };
 
@@ -179,14 +182,34 @@ static bool is_too_slow(struct call *call, size_t len)
 static size_t on_body(char *bytes, size_t size, size_t count, void *context)
 {
     struct call *call = context;
-    if (is_too_slow(call, size * count))
+    struct buf *body = &call->reply->body;
+    size_t len = size * count;
+    if (is_too_slow(call, len))
         return 0;
-    buf_put(&call->reply->body, bytes, size * count);
-    if (!buf_failed(&call->reply->body))
-        return size * count;
+    if (call->status >= 300 && len > REFUSAL_BYTES_MAX - body->len) {
+        len = REFUSAL_BYTES_MAX - body->len;
+        call->cut = true;
+    }
+    buf_put(body, bytes, len);
+    if (!buf_failed(body))
+        return call->cut ? 0 : len;
+    call->cut = false;
     call->rc = error_set(call->err, ERROR_LIMIT, "the answer is longer than %zu bytes",
                          call->reply->body.max);
     return 0;
+}
+
+/* Of "HTTP/1.1 200 OK"; 0: it is none. */
+static int status_read(const char *line, size_t len)
+{
+    const char *at = memchr(line, ' ', len);
+    int status = 0;
+    for (int i = 1; at != NULL && i <= 3; i++) {
+        if ((size_t)(at - line) + (size_t)i >= len || !isdigit((unsigned char)at[i]))
+            return 0;
+        status = status * 10 + (at[i] - '0');
+    }
+    return status;
 }
 
 /* A line of the head. A status line begins a new one: 100 Continue and a proxy's answer to
@@ -202,6 +225,7 @@ static size_t on_head(char *bytes, size_t size, size_t count, void *context)
         return 0;
     if (len >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
         buf_reset(head);
+        call->status = status_read(bytes, len);
         return len;
     }
     const char *colon = memchr(bytes, ':', len);
@@ -349,6 +373,8 @@ static int call_perform(const struct http_client *client, CURL *easy, struct cal
     curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &request_bytes);
     call->reply->sent |= request_bytes > 0;
     call->reply->status = (int)status;
+    if (call->cut)
+        return OK;
     if (call->rc != OK)
         return error_wrap(call->err, "%s %.*s", call->asked->method, url_len(call->asked->url),
                           call->asked->url);

@@ -57,8 +57,10 @@ struct http_call {
     size_t field_count;
     struct slice body;                       /* of POST and PUT, or */
     const struct http_client_source *source; /* this, if not NULL */
-    size_t answer_bytes_max;                 /* of its body; 0: 1 MiB */
-    int64_t timeout_ms;                      /* of the whole call; 0: none but the client's two */
+    /* Of its body; 0: 1 MiB. Of a status from 300 on no more than 256 KiB are taken, the rest is
+     * left: a page that has no end is not to fill a memory that waits for a large table. */
+    size_t answer_bytes_max;
+    int64_t timeout_ms; /* of the whole call; 0: none but the client's two */
     /* On a connection of its own. libcurl sends a request again, unseen, when a connection that
      * was used before turns out dead: where that would be wrong, this must be set. */
     bool fresh;

@@ -279,6 +279,35 @@ static void an_answer_longer_than_asked_for_is_an_error(void **state)
 
 /* The harm: a server's endless field ends the process, or its answer is taken for an object that
  * is too large: announcements of that kind are refused. */
+/* The harm: somebody's page without an end fills the memory that waits for a large table, and it
+ * isn't heard what it says. */
+static void a_refusal_is_heard_without_its_end(void **state)
+{
+    (void)state;
+    char *page = memory_alloc((64 << 10) + 1, 1);
+    memset(page, 'x', 64 << 10);
+    struct server server = {.steps = {{"HTTP/1.1 100 Continue\r\n\r\n"
+                                       "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n",
+                                       TRICKLE, page},
+                                      {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", CLOSE}},
+                            .step_count = 2};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "GET", .url = server.url, .answer_bytes_max = 8 << 20};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+    assert_int_equal(reply.status, 503);
+    assert_int_equal(reply.body.len, 256 << 10);
+    assert_int_equal(http_reply_retry_after_ms(&reply, 0), 7000);
+    assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+    assert_int_equal(reply.status, 200); /* not the rest of the page */
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+    free(page);
+}
+
 static void a_head_without_end_is_left(void **state)
 {
     (void)state;
@@ -478,6 +507,7 @@ int main(void)
         cmocka_unit_test(what_is_fresh_is_not_sent_again),
         cmocka_unit_test(an_error_says_whether_anything_was_sent),
         cmocka_unit_test(an_answer_longer_than_asked_for_is_an_error),
+        cmocka_unit_test(a_refusal_is_heard_without_its_end),
         cmocka_unit_test(a_head_without_end_is_left),
         cmocka_unit_test(a_silent_server_is_left),
         cmocka_unit_test(an_answer_that_trickles_is_left),
