@@ -130,7 +130,8 @@ static int rest_load(struct rest *rest, const char *ns, const char *name, struct
                                    .answer_bytes_max = REST_TABLE_BYTES_MAX};
     if (rc == OK)
         rc = rest_call(rest, &request, &reply, err);
-    if (rc == OK && reply.status == 304 && request.etag != NULL) {
+    /* A table's token that was refused took the ETag with it. */
+    if (rc == OK && reply.status == 304 && known != NULL && known->etag != NULL) {
         *out = known;
     } else if (rc == OK && reply.status == 200) {
         rc = table_take(rest, ns, name, &reply, out, err);

@@ -201,6 +201,27 @@ static void a_table_may_have_its_own_token(void **state)
     free(second);
 }
 
+/* The harm: what nobody asked about counts for the table as it is now. */
+static void a_304_to_no_question_is_none(void **state)
+{
+    struct rest_bench *b = *state;
+    char *body = table_answer(",\"config\":{\"token\":\"for-t\"}");
+    struct catalog_table table = {0};
+    bool found = false;
+    b->rest = (struct catalog_rest_options){.token = "mine"};
+    answer(b, 200, CONFIG);
+    answer_with(b, 200, "ETag: e1\r\n", body);
+    answer(b, 401, "");
+    answer(b, 304, "");
+    bench_open_well(b);
+    load_well(b);
+    assert_int_equal(catalog_load_table(b->catalog, "db", "t", &table, &found, &b->err),
+                     ERROR_INPUT);
+    assert_heard(b, 2, "If-None-Match: e1");
+    assert_not_heard(b, 3, "If-None-Match");
+    free(body);
+}
+
 static void a_table_s_token_has_to_be_one(void **state)
 {
     struct rest_bench *b = *state;
@@ -222,6 +243,7 @@ int main(void)
         WIRE(a_store_is_lent_what_a_load_brings),
         WIRE(a_catalog_that_lends_nothing_says_so),
         WIRE(a_table_may_have_its_own_token),
+        WIRE(a_304_to_no_question_is_none),
         WIRE(a_table_s_token_has_to_be_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
