@@ -92,6 +92,11 @@ $(BUILD)/interop/objstore_conformance: $(BUILD)/tests/interop/objstore_conforman
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
 
+# What environment and shared files mean to us, for tests/interop/test_botocore.py.
+$(BUILD)/interop/aws_find: $(BUILD)/tests/interop/aws_find.o $(call archives,lib/aws)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $^ $(LDFLAGS) $(LIBS)
+
 # One file through committer and sqlite catalog, for tests/interop/catalog_readers.py.
 $(BUILD)/interop/catalog_make: $(BUILD)/tests/interop/catalog_make.o $(call archives,cloud)
 	@mkdir -p $(@D)
@@ -104,7 +109,8 @@ unit: $(PICKED) ## unit tests alone; T=<part of a name> picks some
 # The Python that has pyarrow, DuckDB and PyIceberg, by packaging/install-dependencies.sh.
 VENV ?= .cache/venv
 PYTHON := $(VENV)/bin/python
-INTEROP := $(addprefix $(BUILD)/interop/,parquet_make iceberg_make catalog_make objstore_conformance)
+INTEROP := $(addprefix $(BUILD)/interop/,parquet_make iceberg_make catalog_make objstore_conformance \
+	aws_find)
 
 check: unit corpus ## unit tests, golden files, corpora: no network, no root, under a minute
 

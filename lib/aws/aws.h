@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/error.h"
 
@@ -123,5 +124,24 @@ void aws_provider_kind(struct aws_provider *provider, char out[AWS_KIND_SIZE]);
 /* The option, AWS_REGION, AWS_DEFAULT_REGION, the profile's, the instance's. */
 int aws_provider_region(struct aws_provider *provider, char out[AWS_REGION_SIZE],
                         struct error *err) MUST_USE;
+
+/* ---- where services are ---- */
+
+struct aws_endpoint {
+    char *url; /* as it was configured; NULL: Amazon's own */
+    bool fips;
+    bool dual_stack;
+};
+void aws_endpoint_free(struct aws_endpoint *endpoint);
+
+/* Of "s3", "sts": AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, then the profile's, as its `services`
+ * has it or for all; AWS_USE_FIPS_ENDPOINT and so on, which count
+ * where there is no url. `out` is freed first. ERROR_INPUT: the
+ * files don't read, or say what can't be. */
+int aws_provider_endpoint(const struct aws_provider *provider, const char *service,
+                          struct aws_endpoint *out, struct error *err) MUST_USE;
+/* Appends the name of Amazon's own; `url` is not looked at. ERROR_INPUT: there is none such. */
+int aws_host(const char *service, const char *region, const struct aws_endpoint *endpoint,
+             struct buf *out, struct error *err) MUST_USE;
 
 #endif

@@ -71,12 +71,27 @@ static int decode_key(struct ini *ini, struct slice line, struct slice section, 
     return add(ini, entry, err);
 }
 
+/* A line below `parent`. */
+static int decode_inner(struct ini *ini, struct slice line, struct slice section,
+                        struct slice parent, struct error *err)
+{
+    const uint8_t *equals = memchr(line.data, '=', line.len);
+    size_t len = equals != NULL ? (size_t)(equals - line.data) : 0;
+    struct ini_entry entry = {
+        .section = section, .parent = parent, .key = trim(slice_of(line.data, len))};
+    if (entry.key.len == 0)
+        return OK;
+    entry.value = trim(without_comment(slice_of(equals + 1, line.len - len - 1)));
+    return add(ini, entry, err);
+}
+
 int ini_decode(struct ini *out, struct slice text, struct error *err)
 {
     ini_free(out);
     if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
         text = slice_of(text.data + 3, text.len - 3);
     struct slice section = {0};
+    struct slice parent = {0};
     size_t key_indent = SIZE_MAX; /* of the latest key; none yet in this section */
     size_t number = 0;
     int rc = OK;
@@ -97,6 +112,10 @@ int ini_decode(struct ini *out, struct slice text, struct error *err)
         } else if (indent <= key_indent) {
             rc = decode_key(out, line, section, err);
             key_indent = indent;
+            if (rc == OK)
+                parent = out->entries[out->count - 1].key;
+        } else {
+            rc = decode_inner(out, line, section, parent, err);
         }
     }
     if (rc == OK)

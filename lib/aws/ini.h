@@ -2,9 +2,9 @@
  *
  * ini.h: the shared files' form: [section], key = value, comments from '#' or ';' on.
  *
- * Lines that are indented deeper than the key before them belong to it and are skipped: tables
- * of settings for single services. A key or section that comes twice: the last one counts, key by
- * key.
+ * Lines that are indented deeper than the key before them belong to it, settings for single
+ * services: those that are keys are kept with their `parent`, others are skipped. A key or section
+ * that comes twice: the last one counts, key by key.
  */
 #ifndef LIB_AWS_INI_H
 #define LIB_AWS_INI_H
@@ -20,6 +20,7 @@ enum { INI_ENTRIES_MAX = 20000 };
 /* All are slices of the text. A section itself has an entry without a key. */
 struct ini_entry {
     struct slice section;
+    struct slice parent; /* len 0: the key is the section's own */
     struct slice key;
     struct slice value;
 };

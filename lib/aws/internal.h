@@ -97,8 +97,16 @@ int sources_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE],
 /* The profile's; out "": none. */
 int shared_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE],
                   struct error *err) MUST_USE;
-int instance_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE],
+int instance_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE], bool *unanswered,
                     struct error *err) MUST_USE;
+
+/* See aws_provider_endpoint. */
+int sources_endpoint(const struct aws_sources *sources, const char *service,
+                     struct aws_endpoint *out, struct error *err) MUST_USE;
+/* A key of the profile, or of what its `services` has for one. *out NULL: not set; no file, or
+ * none that may be read, sets anything. */
+int shared_setting(const struct aws_sources *sources, const char *service, const char *key,
+                   char **out, struct error *err) MUST_USE;
 
 /* Of a profile: what the command line prints, as JSON. */
 int process_fetch(const struct aws_sources *sources, const char *command,

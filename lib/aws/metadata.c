@@ -292,7 +292,8 @@ int instance_fetch(const struct aws_sources *sources, struct fetched *out, struc
     return rc;
 }
 
-int instance_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE], struct error *err)
+int instance_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE], bool *unanswered,
+                    struct error *err)
 {
     char *token = NULL;
     char *region = NULL;
@@ -309,6 +310,7 @@ int instance_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE]
     else if (rc == OK)
         rc = error_set(err, ERROR_DENIED, "%s",
                        token == NULL ? none.absent : "instance metadata: no region");
+    *unanswered = none.unanswered;
     http_reply_free(&reply);
     token_free(token);
     free(region);

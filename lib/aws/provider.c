@@ -23,6 +23,7 @@ enum {
     AGAIN_MUST_MS = 5000,
     LOG_MS = 300000,
     PROCESS_MS = 60000,
+    SILENCE_MS = 60000, /* a machine that starts may be sooner up than its metadata */
 };
 
 /* In this order; with a profile by name, shared_fetch alone. */
@@ -49,6 +50,7 @@ struct aws_provider {
     struct error flight_err;
     int64_t again_ms;  /* monotonic: no try before it while the old ones last */
     int64_t logged_ms; /* monotonic; 0: never */
+    int64_t silent_ms; /* monotonic: since when nobody has answered for the instance; 0: never */
     char region[AWS_REGION_SIZE];
 };
 
@@ -137,6 +139,18 @@ static int fetch_fixed(struct aws_provider *provider, struct fetched *out)
     return OK;
 }
 
+/* That metadata does not answer is final only after a while. */
+static enum error_code silence_code(struct aws_provider *provider, bool unanswered)
+{
+    int64_t now_ms = clock_mono_ms(provider->sources.clock);
+    pthread_mutex_lock(&provider->lock);
+    if (unanswered && provider->silent_ms == 0)
+        provider->silent_ms = now_ms > 0 ? now_ms : 1;
+    bool waits = unanswered && now_ms < provider->silent_ms + SILENCE_MS;
+    pthread_mutex_unlock(&provider->lock);
+    return waits ? ERROR_RETRY : ERROR_DENIED;
+}
+
 /* The first member that has any; it is kept to. */
 static int fetch_chain(struct aws_provider *provider, aws_member **member, struct fetched *out,
                        struct error *err)
@@ -153,9 +167,10 @@ static int fetch_chain(struct aws_provider *provider, aws_member **member, struc
         }
         buf_printf(&tried, "%s%s", tried.len > 0 ? ", " : "", out->absent);
     }
-    (void)error_set(err, ERROR_DENIED, "no AWS credentials: %s", buf_cstr(&tried));
+    int rc = error_set(err, silence_code(provider, out->unanswered), "no AWS credentials: %s",
+                       buf_cstr(&tried));
     buf_free(&tried);
-    return err->code;
+    return rc;
 }
 
 static int fetch(struct aws_provider *provider, aws_member **member, struct fetched *out,
@@ -302,7 +317,13 @@ void aws_provider_kind(struct aws_provider *provider, char out[AWS_KIND_SIZE])
     pthread_mutex_unlock(&provider->lock);
 }
 
-/* ---- region ---- */
+/* ---- region and endpoint ---- */
+
+int aws_provider_endpoint(const struct aws_provider *provider, const char *service,
+                          struct aws_endpoint *out, struct error *err)
+{
+    return sources_endpoint(&provider->sources, service, out, err);
+}
 
 int sources_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE], struct error *err)
 {
@@ -317,14 +338,17 @@ int sources_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE],
     return OK;
 }
 
-static int find_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE],
-                       struct error *err)
+static int find_region(struct aws_provider *provider, char out[AWS_REGION_SIZE], struct error *err)
 {
+    const struct aws_sources *sources = &provider->sources;
+    bool unanswered = false;
     int rc = sources_region(sources, out, err);
     if (rc == OK && out[0] == 0)
         rc = shared_region(sources, out, err);
     if (rc == OK && out[0] == 0) {
-        rc = instance_region(sources, out, err);
+        rc = instance_region(sources, out, &unanswered, err);
+        if (unanswered)
+            rc = err->code = silence_code(provider, true);
         if (rc != OK)
             (void)error_wrap(err, "no AWS region: AWS_REGION is not set, the profile has none");
     }
@@ -342,7 +366,7 @@ int aws_provider_region(struct aws_provider *provider, char out[AWS_REGION_SIZE]
     pthread_mutex_unlock(&provider->lock);
     if (out[0] != 0)
         return OK;
-    int rc = find_region(&provider->sources, out, err);
+    int rc = find_region(provider, out, err);
     if (rc != OK)
         return rc;
     pthread_mutex_lock(&provider->lock);

@@ -83,14 +83,10 @@ static int shared_read(struct shared *shared, const struct aws_sources *sources,
     return rc;
 }
 
-/* [name] in credentials; [default], [profile name] in config, the name quoted
- * or not. */
-static bool is_profile(struct slice section, size_t file, const char *name)
+/* "word name", the name quoted or not. */
+static bool is_named(struct slice section, const char *word, const char *name)
 {
-    static const char word[] = "profile";
-    size_t len = sizeof word - 1;
-    if (file == CREDENTIALS || slice_is(section, "default"))
-        return slice_is(section, name);
+    size_t len = strlen(word);
     if (section.len <= len || memcmp(section.data, word, len) != 0 ||
         (section.data[len] != ' ' && section.data[len] != '\t'))
         return false;
@@ -103,6 +99,14 @@ static bool is_profile(struct slice section, size_t file, const char *name)
     return slice_is(rest, name);
 }
 
+/* [name] in credentials; [default], [profile name] in config. */
+static bool is_profile(struct slice section, size_t file, const char *name)
+{
+    if (file == CREDENTIALS || slice_is(section, "default"))
+        return slice_is(section, name);
+    return is_named(section, "profile", name);
+}
+
 /* The last of that name, credentials before config; data NULL: none. An empty one is none. `key`
  * NULL asks for the profile itself. */
 static struct slice find(const struct shared *shared, const char *profile, const char *key)
@@ -111,7 +115,7 @@ static struct slice find(const struct shared *shared, const char *profile, const
         const struct ini *ini = &shared->files[file];
         for (size_t i = ini->count; i > 0; i--) {
             const struct ini_entry *entry = &ini->entries[i - 1];
-            if (!is_profile(entry->section, file, profile))
+            if (entry->parent.len > 0 || !is_profile(entry->section, file, profile))
                 continue;
             if (key == NULL)
                 return entry->section;
@@ -368,6 +372,50 @@ int shared_fetch(const struct aws_sources *sources, struct fetched *out, struct 
         snprintf(out->absent, sizeof out->absent, "profile %s: no credentials", name);
     shared_free(&shared);
     return rc == OK ? OK : error_wrap(err, "profile %s", name);
+}
+
+/* Of [services NAME]: what it has for one. *known false: there is no such section. */
+static struct slice find_service(const struct shared *shared, const char *services,
+                                 const char *service, const char *key, bool *known)
+{
+    const struct ini *ini = &shared->files[CONFIG];
+    *known = false;
+    for (size_t i = ini->count; i > 0; i--) {
+        const struct ini_entry *entry = &ini->entries[i - 1];
+        if (!is_named(entry->section, "services", services))
+            continue;
+        *known = true;
+        if (slice_is_word(entry->parent, service) && slice_is_word(entry->key, key) &&
+            entry->value.len > 0)
+            return entry->value;
+    }
+    return slice_of(NULL, 0);
+}
+
+int shared_setting(const struct aws_sources *sources, const char *service, const char *key,
+                   char **out, struct error *err)
+{
+    struct shared shared;
+    bool is_asked;
+    bool known = true;
+    const char *name = profile_name(sources, &is_asked);
+    struct slice found = {0};
+    *out = NULL;
+    int rc = shared_read(&shared, sources, err);
+    char *services = rc == OK && service != NULL ? copy(&shared, name, "services") : NULL;
+    if (rc == OK && service == NULL)
+        found = find(&shared, name, key);
+    else if (services != NULL)
+        found = find_service(&shared, services, service, key, &known);
+    if (found.data != NULL)
+        *out = memory_copy_slice(found);
+    if (!known)
+        rc = error_set(err, ERROR_INPUT, "profile %s: no section [services %s]", name, services);
+    if (rc != OK && rc != ERROR_INPUT && rc != ERROR_LIMIT)
+        rc = OK;
+    free(services);
+    shared_free(&shared);
+    return rc;
 }
 
 int shared_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE], struct error *err)

@@ -124,23 +124,27 @@ int sts_decode(struct aws_credentials *out, const struct http_reply *reply, int6
 /* ---- requests ---- */
 
 /* The endpoint's URL, without a slash at its end. */
-static char *endpoint(const struct aws_sources *sources, const char *region)
+static int endpoint(const struct aws_sources *sources, const char *region, char **out,
+                    struct error *err)
 {
-    const char *url = sources->sts_url;
-    if (url == NULL)
-        url = sources_env(sources, "AWS_ENDPOINT_URL_STS");
-    if (url == NULL)
-        url = sources_env(sources, "AWS_ENDPOINT_URL");
-    if (url != NULL) {
+    struct aws_endpoint found = {0};
+    struct buf host = {0};
+    int rc = sources->sts_url == NULL ? sources_endpoint(sources, "sts", &found, err) : OK;
+    const char *url = sources->sts_url != NULL ? sources->sts_url : found.url;
+    if (rc == OK && url != NULL) {
         size_t len = strlen(url);
         while (len > 0 && url[len - 1] == '/')
             len--;
-        return memory_copy_slice(slice_of(url, len));
+        *out = memory_copy_slice(slice_of(url, len));
+    } else if (rc == OK && region[0] == 0) {
+        *out = memory_copy_cstr("https://sts.amazonaws.com");
+    } else if (rc == OK) {
+        rc = aws_host("sts", region, &found, &host, err);
+        *out = memory_printf("https://%s", buf_cstr(&host));
     }
-    if (region[0] == 0)
-        return memory_copy_cstr("https://sts.amazonaws.com");
-    return memory_printf("https://sts.%s.amazonaws.com%s", region,
-                         strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
+    aws_endpoint_free(&found);
+    buf_free(&host);
+    return rc;
 }
 
 static void put_pair(struct buf *form, const char *name, const char *value)
@@ -194,12 +198,11 @@ static void sign(const char *url, const char *region, struct slice form, int64_t
 }
 
 /* One call; `by` NULL: not signed. */
-static int call_once(const struct aws_sources *sources, const char *region, struct slice form,
-                     int64_t now_ms, const struct aws_credentials *by, struct http_reply *reply,
-                     struct error *err)
+static int call_once(const struct aws_sources *sources, const char *base, const char *region,
+                     struct slice form, int64_t now_ms, const struct aws_credentials *by,
+                     struct http_reply *reply, struct error *err)
 {
     static const char *const plain[] = {FORM};
-    char *base = endpoint(sources, region);
     char *url = memory_printf("%s/", base);
     struct aws_signed made = {0};
     if (by != NULL)
@@ -214,7 +217,6 @@ static int call_once(const struct aws_sources *sources, const char *region, stru
     int rc = http_client_call(sources->http, &call, reply, err);
     aws_signed_free(&made);
     free(url);
-    free(base);
     return rc;
 }
 
@@ -224,13 +226,17 @@ static int call(const struct aws_sources *sources, const char *region, struct bu
 {
     struct http_reply reply = {0};
     int64_t now_ms = clock_wall_ms(sources->clock);
-    int rc = call_once(sources, region, buf_slice(form), now_ms, by, &reply, err);
+    char *base = NULL;
+    int rc = endpoint(sources, region, &base, err);
+    if (rc == OK)
+        rc = call_once(sources, base, region, buf_slice(form), now_ms, by, &reply, err);
     int64_t date_ms = rc == OK ? http_reply_date_ms(&reply) : 0;
     bool is_off = date_ms > 0 && (date_ms > now_ms + SKEW_MS || date_ms < now_ms - SKEW_MS);
     if (by != NULL && rc == OK && (reply.status == 403 || reply.status == 400) && is_off)
-        rc = call_once(sources, region, buf_slice(form), date_ms, by, &reply, err);
+        rc = call_once(sources, base, region, buf_slice(form), date_ms, by, &reply, err);
     if (rc == OK)
         rc = sts_decode(out, &reply, clock_wall_ms(sources->clock), err);
+    free(base);
     reply_wipe(&reply);
     explicit_bzero(form->data, form->len);
     buf_free(form);

@@ -467,7 +467,7 @@ static void s3_close(void *impl)
     aws_provider_close(store->provider);
     http_client_close(store->http);
     pthread_mutex_destroy(&store->lock);
-    free(store->endpoint_url);
+    aws_endpoint_free(&store->endpoint);
     free(store->sse_field);
     free(store->kms_field);
     free(store);
@@ -526,14 +526,14 @@ static lookup_function *environment_of(const struct objstore_s3 *s3)
 static int settings_take(struct s3_store *store, const struct objstore_s3 *s3, struct error *err)
 {
     struct s3_endpoint endpoint;
-    lookup_function *lookup = environment_of(s3);
     const char *url = set_or_null(s3->endpoint);
-    if (url == NULL)
-        url = set_or_null(lookup("AWS_ENDPOINT_URL_S3"));
-    if (url == NULL)
-        url = set_or_null(lookup("AWS_ENDPOINT_URL"));
-    if (url != NULL)
-        store->endpoint_url = memory_copy_cstr(url);
+    int rc = OK;
+    if (url != NULL) /* said of this store alone: what counts for all of Amazon's does not */
+        store->endpoint.url = memory_copy_cstr(url);
+    else
+        rc = aws_provider_endpoint(store->provider, "s3", &store->endpoint, err);
+    if (rc != OK)
+        return rc;
     store->part_bytes = s3->part_bytes > 0 ? s3->part_bytes : (uint64_t)16 << 20;
     if (store->part_bytes < S3_PART_BYTES_MIN)
         return error_set(err, ERROR_INPUT, "s3.part_bytes: S3 takes no parts below 5 MiB");
@@ -548,13 +548,13 @@ static int settings_take(struct s3_store *store, const struct objstore_s3 *s3, s
         store->kms_field = memory_printf("x-amz-server-side-encryption-aws-kms-key-id: %s", kms);
     if (kms != NULL && (sse == NULL || strncmp(sse, "aws:kms", 7) != 0))
         return error_set(err, ERROR_INPUT, "s3.kms_key_id wants s3.sse: aws:kms");
-    int rc = style_read(s3->path_style, &store->style, err);
+    rc = style_read(s3->path_style, &store->style, err);
     if (rc == OK && set_or_null(s3->region) != NULL && !s3_region_is_fine(s3->region))
         rc = error_set(err, ERROR_INPUT, "s3.region: \"%.80s\" is no region's name", s3->region);
     /* The region may not be known yet; whether the endpoint is one doesn't hang on it. */
-    return rc == OK
-               ? s3_endpoint_make(&endpoint, url, "us-east-1", &store->place, store->style, err)
-               : rc;
+    return rc == OK ? s3_endpoint_make(&endpoint, &store->endpoint, "us-east-1", &store->place,
+                                       store->style, err)
+                    : rc;
 }
 
 int s3_store_open(struct objstore **out, const char *url, const struct objstore_s3 *s3,
@@ -568,8 +568,6 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
     store->clock = clock;
     pthread_mutex_init(&store->lock, NULL);
     int rc = s3_place_parse(&store->place, url, err);
-    if (rc == OK)
-        rc = settings_take(store, s3, err);
     if (rc == OK) {
         const char *ca_file = set_or_null(s3->ca_file);
         struct http_client_options http = {
@@ -585,6 +583,8 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
                                                 .getenv = s3->getenv};
         rc = aws_provider_open(&store->provider, &provider, err);
     }
+    if (rc == OK)
+        rc = settings_take(store, s3, err);
     if (rc != OK) {
         s3_close(store);
         return rc;

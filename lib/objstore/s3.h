@@ -32,8 +32,8 @@ struct s3_loan {
 struct s3_store {
     struct s3_place place;
     enum s3_style style;
-    char *endpoint_url; /* NULL: Amazon's */
-    char *sse_field;    /* "x-amz-server-side-encryption: ..."; NULL: the bucket's own way */
+    struct aws_endpoint endpoint;
+    char *sse_field; /* "x-amz-server-side-encryption: ..."; NULL: the bucket's own way */
     char *kms_field;
     uint64_t part_bytes;
     unsigned concurrency;

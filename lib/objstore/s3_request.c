@@ -50,7 +50,7 @@ void s3_answer_free(struct s3_answer *answer)
 
 bool s3_is_plain(const struct s3_store *store)
 {
-    return store->endpoint_url != NULL && strncmp(store->endpoint_url, "http://", 7) == 0;
+    return store->endpoint.url != NULL && strncmp(store->endpoint.url, "http://", 7) == 0;
 }
 
 void s3_crc_field(uint32_t checksum, char out[S3_CRC_FIELD_SIZE])
@@ -87,7 +87,7 @@ static int region_find(struct s3_store *store, char out[AWS_REGION_SIZE], int64_
         return OK;
     /* Asked without the lock: the machine's metadata may take a second to answer. */
     int rc = aws_provider_region(store->provider, out, err);
-    if (rc != OK && store->endpoint_url != NULL) {
+    if (rc != OK && store->endpoint.url != NULL) {
         snprintf(out, AWS_REGION_SIZE, "us-east-1");
         rc = OK;
     }
@@ -125,7 +125,7 @@ static int sending_make(struct s3_store *store, const struct s3_request *request
     *out = (struct sending){.provider = s3_provider_find(store, scope)};
     int rc = region_find(store, out->region, &offset_ms, err);
     if (rc == OK)
-        rc = s3_endpoint_make(&out->endpoint, store->endpoint_url, out->region, &store->place,
+        rc = s3_endpoint_make(&out->endpoint, &store->endpoint, out->region, &store->place,
                               store->style, err);
     if (rc == OK)
         rc = aws_provider_get(out->provider, &out->credentials, err);

@@ -143,19 +143,27 @@ static int endpoint_parse(struct s3_endpoint *out, const char *url, char host[S3
     return OK;
 }
 
-int s3_endpoint_make(struct s3_endpoint *out, const char *url, const char *region,
+static int amazon_host(const struct aws_endpoint *at, const char *region,
+                       char host[S3_HOST_MAX + 1], struct error *err)
+{
+    struct buf name = {0};
+    int rc = aws_host("s3", region, at, &name, err);
+    snprintf(host, S3_HOST_MAX + 1, "%s", buf_cstr(&name));
+    buf_free(&name);
+    return rc;
+}
+
+int s3_endpoint_make(struct s3_endpoint *out, const struct aws_endpoint *at, const char *region,
                      const struct s3_place *place, enum s3_style style, struct error *err)
 {
     char host[S3_HOST_MAX + 1];
     *out = (struct s3_endpoint){.https = true};
-    bool own = url == NULL || *url == 0;
+    bool own = at->url == NULL || *at->url == 0;
     if (!s3_region_is_fine(region))
         return error_set(err, ERROR_INPUT, "\"%.80s\" is no region's name", region);
-    if (own)
-        snprintf(host, sizeof host, "s3.%s.amazonaws.com%s", region,
-                 strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
-    else if (endpoint_parse(out, url, host, err) != OK)
-        return (int)err->code;
+    int rc = own ? amazon_host(at, region, host, err) : endpoint_parse(out, at->url, host, err);
+    if (rc != OK)
+        return rc;
     bool label = bucket_is_a_label(place->bucket);
     if (style == S3_STYLE_HOST && out->https && !label)
         return error_set(err, ERROR_INPUT,

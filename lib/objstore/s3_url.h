@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+#include "lib/aws/aws.h"
 #include "lib/base/buf.h"
 #include "lib/base/error.h"
 
@@ -37,8 +38,8 @@ struct s3_endpoint {
 
 int s3_place_parse(struct s3_place *out, const char *url, struct error *err) MUST_USE;
 
-/* `url` "" or NULL: Amazon's own of that region. */
-int s3_endpoint_make(struct s3_endpoint *out, const char *url, const char *region,
+/* at->url "" or NULL: Amazon's own of that region. */
+int s3_endpoint_make(struct s3_endpoint *out, const struct aws_endpoint *at, const char *region,
                      const struct s3_place *place, enum s3_style style, struct error *err) MUST_USE;
 
 /* A region's name, as it may come from a server: it becomes part of a host's name. */

@@ -42,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         check_part(entry->key, data, size);
         check_part(entry->value, data, size);
-        buf_put_cstr(&text, " "); /* a key may begin with '[' where it is indented */
+        /* a key may begin with '[' where it is indented */
+        buf_put_cstr(&text, entry->parent.len > 0 ? "  " : " ");
         buf_put_slice(&text, entry->key);
         buf_put_cstr(&text, "=");
         buf_put_slice(&text, entry->value);
@@ -51,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(ini_decode(&again, buf_slice(&text), &err) == OK && again.count == ini.count);
     for (size_t i = 0; i < ini.count; i++) {
         ASSERT(slice_equal(ini.entries[i].section, again.entries[i].section));
+        ASSERT(slice_equal(ini.entries[i].parent, again.entries[i].parent));
         ASSERT(slice_equal(ini.entries[i].key, again.entries[i].key));
         ASSERT(slice_equal(ini.entries[i].value, again.entries[i].value));
     }

@@ -36,13 +36,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *other = strchr(url, '\n');
     if (other != NULL)
         *other++ = 0;
+    struct aws_endpoint at = {.url = other};
     int rc = s3_place_parse(&place, url, &err);
     ASSERT(rc == OK || rc == ERROR_INPUT);
     if (rc == OK) {
         ASSERT(strncmp(url + 5, place.bucket, strlen(place.bucket)) == 0);
         for (int style = S3_STYLE_AUTO; style <= S3_STYLE_HOST; style++) {
-            rc =
-                s3_endpoint_make(&endpoint, other, "us-east-1", &place, (enum s3_style)style, &err);
+            rc = s3_endpoint_make(&endpoint, &at, "us-east-1", &place, (enum s3_style)style, &err);
             ASSERT(rc == OK || rc == ERROR_INPUT);
             if (rc != OK)
                 continue;

@@ -10,7 +10,7 @@
 
 #include "lib/base/buf.h"
 
-/* Entries as "section|key|value;". */
+/* Entries as "section|key|value;", "section|parent/key|value;". */
 static void check(const char *text, const char *wanted)
 {
     struct ini ini = {0};
@@ -20,6 +20,8 @@ static void check(const char *text, const char *wanted)
     for (size_t i = 0; i < ini.count; i++) {
         buf_put_slice(&got, ini.entries[i].section);
         buf_put_cstr(&got, "|");
+        buf_put_slice(&got, ini.entries[i].parent);
+        buf_put_cstr(&got, ini.entries[i].parent.len > 0 ? "/" : "");
         buf_put_slice(&got, ini.entries[i].key);
         buf_put_cstr(&got, "|");
         buf_put_slice(&got, ini.entries[i].value);
@@ -49,9 +51,10 @@ static void values_lose_blanks_and_comments(void **state)
 static void what_is_indented_belongs_to_the_key_above(void **state)
 {
     (void)state;
-    check("[a]\ns3 =\n  region = x\n  more = y\nregion = z\n", "a||;a|s3|;a|region|z;");
+    check("[a]\ns3 =\n  region = x\n  more = y\nregion = z\n",
+          "a||;a|s3|;a|s3/region|x;a|s3/more|y;a|region|z;");
     check("[a]\n  k = v\n  l = w\n    x = y\n m = n\n[b]\n  o = p\n",
-          "a||;a|k|v;a|l|w;a|m|n;b||;b|o|p;");
+          "a||;a|k|v;a|l|w;a|l/x|y;a|m|n;b||;b|o|p;");
 }
 
 static void mistakes_name_their_line_and_nothing_else(void **state)

@@ -62,7 +62,8 @@ static void assert_url(const char *place_url, const char *endpoint_url, const ch
     struct s3_endpoint endpoint;
     struct error err;
     struct buf url = {0};
-    if (s3_endpoint_make(&endpoint, endpoint_url, region, &place, style, &err) != OK)
+    struct aws_endpoint at = {.url = (char *)(uintptr_t)endpoint_url};
+    if (s3_endpoint_make(&endpoint, &at, region, &place, style, &err) != OK)
         fail_msg("%s", err.text);
     buf_printf(&url, "%s://%s", endpoint.https ? "https" : "http", endpoint.host);
     s3_path_put(&endpoint, &place, key, &url);
@@ -103,15 +104,16 @@ static void an_endpoint_that_is_none_is_refused(void **state)
         "http://a/b", "http://a b",       "http://a?b", "http://u@a"};
     struct s3_place place = place_of("s3://my.lake");
     struct s3_endpoint endpoint;
+    const struct aws_endpoint none = {0};
     struct error err;
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
-        if (s3_endpoint_make(&endpoint, urls[i], "us-east-1", &place, S3_STYLE_AUTO, &err) !=
-            ERROR_INPUT)
+        if (s3_endpoint_make(&endpoint, &(struct aws_endpoint){.url = (char *)(uintptr_t)urls[i]},
+                             "us-east-1", &place, S3_STYLE_AUTO, &err) != ERROR_INPUT)
             fail_msg("%s is taken", urls[i]);
     }
-    assert_int_equal(s3_endpoint_make(&endpoint, NULL, "us/../x", &place, S3_STYLE_AUTO, &err),
+    assert_int_equal(s3_endpoint_make(&endpoint, &none, "us/../x", &place, S3_STYLE_AUTO, &err),
                      ERROR_INPUT);
-    assert_int_equal(s3_endpoint_make(&endpoint, NULL, "us-east-1", &place, S3_STYLE_HOST, &err),
+    assert_int_equal(s3_endpoint_make(&endpoint, &none, "us-east-1", &place, S3_STYLE_HOST, &err),
                      ERROR_INPUT);
 }
 
