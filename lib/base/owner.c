@@ -110,6 +110,9 @@ static int become(const struct stat *master, const struct passwd *user, struct e
     if (failed != 0 || setresgid(group, group, group) != 0 ||
         setresuid(master->st_uid, master->st_uid, master->st_uid) != 0)
         return error_errno(err, "become its owner");
+    /* What programs look for at home is his then, or it is refused to him. */
+    if (user != NULL && setenv("HOME", user->pw_dir, 1) != 0)
+        return error_errno(err, "become its owner");
     return OK;
 }
 

@@ -10,8 +10,8 @@
 #include "lib/base/error.h"
 
 /* For root: from now on this process is the first on the way to `path`, from "/" on, who owns
- * a part of it and is not root, with his groups and no others. Only root's own links are followed
- * to find him. Does nothing for other users, and where all of the way is root's.
+ * a part of it and is not root, with his groups and no others, and his HOME. Only root's own
+ * links are followed to find him. Does nothing for other users, and where all of the way is root's.
  * Before any thread is started and anything of `path` is opened. ERROR_DENIED: it can't be, or
  * `path` is a third one's. */
 int owner_become(const char *path, struct error *err) MUST_USE;

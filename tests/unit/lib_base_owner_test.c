@@ -7,8 +7,10 @@
 #include <cmocka.h>
 
 #include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,6 +73,7 @@ static uid_t becomes(const struct place *place, const char *name)
     if (child == 0) {
         struct error err;
         log_set_level(LOG_LEVEL_ERROR);
+        setenv("HOME", "/root", 1);
         uid_t now = REFUSED;
         if (owner_become(path, &err) == OK) {
             now = geteuid();
@@ -78,6 +81,10 @@ static uid_t becomes(const struct place *place, const char *name)
             int count = getgroups(16, groups);
             bool whole = getuid() == now && getegid() == (gid_t)now && getgid() == (gid_t)now;
             if (now != 0 && (!whole || count > 1 || (count == 1 && groups[0] != (gid_t)now)))
+                abort();
+            const struct passwd *user = getpwuid(now);
+            const char *home = user != NULL ? user->pw_dir : getenv("HOME");
+            if (now != 0 && strcmp(getenv("HOME"), home) != 0)
                 abort();
         }
         ssize_t n = write(ends[1], &now, sizeof now);
@@ -115,6 +122,19 @@ static void root_goes_on_as_the_owner(void **state)
     /* By mistake: the service can't write there, and so can't we; nothing of root's comes in. */
     make_folder(place, "lib/service/roots", 0);
     assert_int_equal(becomes(place, "lib/service/roots"), SERVICE);
+}
+
+/* What root has at home (AWS's shared files) is refused to the owner, who would say so instead
+ * of looking where he has it. */
+static void he_has_a_home_of_his_own(void **state)
+{
+    only_for_root();
+    const struct place *place = *state;
+    const struct passwd *nobody = getpwnam("nobody");
+    if (nobody == NULL)
+        skip();
+    make_folder(place, "home", nobody->pw_uid);
+    assert_int_equal(becomes(place, "home"), nobody->pw_uid);
 }
 
 /* Who has taken the service over would have root write where a link leads. */
@@ -168,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(root_goes_on_as_the_owner, setup, teardown),
+        cmocka_unit_test_setup_teardown(he_has_a_home_of_his_own, setup, teardown),
         cmocka_unit_test_setup_teardown(a_link_of_the_owner_leads_nowhere_else, setup, teardown),
         cmocka_unit_test_setup_teardown(a_link_of_root_is_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_third_ones_is_refused, setup, teardown),
