@@ -281,6 +281,25 @@ static void other_schema_after_a_fitting_one_is_refused(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* All of a range was dropped while the contract could not be read: the agent names no columns. If
+ * that were refused, all of the stream behind it would wait. */
+static void a_loss_needs_no_columns(void **state)
+{
+    struct place *p = *state;
+    struct lost_range lost = {.from = 0, .to = ROWS, .events = ROWS, .reason = "disk_full"};
+    json_decref(p->announcement.schema);
+    p->announcement.schema = parse("{'type':'struct','schema-id':0,'fields':[]}");
+    expect(p, "may not be left out", "a file without columns");
+    p->announcement.lost = &lost;
+    p->announcement.lost_count = 1;
+    p->announcement.file_count = 0;
+    p->announcement.events = p->announcement.rows = 0;
+    expect(p, NULL, "a range that is lost");
+    p->announcement.rows = 1;
+    expect(p, "1 rows announced", "rows without a file");
+    p->announcement.lost_count = 0;
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -289,6 +308,7 @@ int main(void)
         TEST(partition_text_must_lie_within_its_bounds),
         TEST(partition_of_a_type_that_is_not_written),
         TEST(other_schema_after_a_fitting_one_is_refused),
+        TEST(a_loss_needs_no_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
