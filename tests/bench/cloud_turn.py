@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table whose files are in Versity's S3 gateway and whose catalog is Apache's REST server, both
 on this machine; announcements piled up in its inbox; a turn of the commit service over them."""
+import collections
+import contextlib
 import json
 import os
 import shutil
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "interop"), HERE]
@@ -12,14 +15,44 @@ sys.path[:0] = [os.path.join(os.path.dirname(HERE), "interop"), HERE]
 from measure import run_watched  # noqa: E402
 from peer import IcebergRest, Versitygw  # noqa: E402
 from pile import COUNTRIES, Pile, write_events  # noqa: E402
+from faulty_wire import Request, Wire  # noqa: E402
+from s3_wire import S3Handler, kind_of  # noqa: E402
 
 TIMEOUT = ["--catalog-timeout", "60s"]
 
 
-class Cloud:
-    """`folder` takes all that they keep; `store_url`: of what stands before the store."""
+class CountingHandler(S3Handler):
+    def meet_fate(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        request = Request(self.command, self.path, self.headers.items(), body)
+        wire = self.server.wire
+        wire.count(request)
+        time.sleep(wire.delay)
+        self.give(*wire.forward(request))
 
-    def __init__(self, build, folder, store_url=None):
+
+class CountingWire(Wire):
+    """Before the store: a delay for each request, which is counted by what it is."""
+    handler = CountingHandler
+
+    def __init__(self, target, delay):
+        super().__init__(target)
+        self.delay = delay
+        # under the lock
+        self.asked = collections.Counter()
+        self.most = 0  # under way at once
+
+    def count(self, request):
+        kind = "delete_many" if request.path.endswith("?delete=") else kind_of(request)
+        with self.lock:
+            self.asked[kind] += 1
+            self.most = max(self.most, self.under_way)
+
+
+class Cloud:
+    """`folder` takes all that they keep."""
+
+    def __init__(self, build, folder):
         self.build, self.folder = build, folder
         self.rest = None
         self.store = Versitygw(folder, keep_alive=True)
@@ -32,14 +65,22 @@ class Cloud:
             self.close()
             raise
         self.environment = self.store.environment()
-        if store_url:
-            self.environment["AWS_ENDPOINT_URL_S3"] = store_url
         self.tables = 0
 
     def close(self):
         for peer in (self.rest, self.store):
             if peer is not None:
                 peer.close()
+
+    @contextlib.contextmanager
+    def behind(self, wire):
+        """Our programs go by it to the store."""
+        self.environment["AWS_ENDPOINT_URL_S3"] = wire.url
+        try:
+            yield wire
+        finally:
+            self.environment["AWS_ENDPOINT_URL_S3"] = self.store.url
+            wire.close()
 
     def run(self, program, *arguments):
         return run_watched([os.path.join(self.build, program), *arguments], self.environment,

@@ -10,13 +10,16 @@ hard links to them under the names that their streams give them.
 
 usage: commit_turn.py [--build DIR] [--dir DIR] [--runs N] [--json FILE] [--announcements 10,100,1000]
                       [--behind 0,100,1000] [--sync-ms 0,10] [--keep] [--cloud 100,1000] [--parallel 1,0]
+                      [--delay-ms 0]
 Prints a line a case: median seconds and CPU seconds of the turn, its peak memory, its syncs.
 
 --cloud: after it the same over so many announcements with Apache's REST server and Versity's S3
-gateway, for each store.parallel of --parallel (0: the default).
+gateway, for each store.parallel of --parallel (0: the default); --delay-ms: on the way to the store
+stands a proxy in Python that holds each request so long, which is for few announcements.
 Exit: 0 done, 1 a turn didn't take all that was announced.
 """
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -140,7 +143,7 @@ def measure(bench, options):
 
 
 def measure_cloud(options, directory):
-    from cloud_turn import Cloud  # wants readers and peers, which the cases above don't
+    from cloud_turn import Cloud, CountingWire  # wants readers and peers, which the cases above don't
     cloud = Cloud(options.build, directory)
     runs = {}
     try:
@@ -150,7 +153,11 @@ def measure_cloud(options, directory):
                     table = cloud.new_table(len(COUNTRIES))
                     for number in range(announcements):
                         table.pile.announce(number, 0)
-                    measured = table.turn("--store-parallel", str(parallel))
+                    wire = contextlib.nullcontext()
+                    if options.delay_ms > 0:
+                        wire = cloud.behind(CountingWire(cloud.store.port, options.delay_ms / 1e3))
+                    with wire:
+                        measured = table.turn("--store-parallel", str(parallel))
                     table.remove()
                     report = measured.pop("report")
                     if report["taken"] != announcements or report["snapshots"] != 1:
@@ -186,6 +193,7 @@ def main():
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--cloud", type=numbers, default=[])
     parser.add_argument("--parallel", type=numbers, default=[1, 0])
+    parser.add_argument("--delay-ms", type=float, default=0)
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="bidlake-turn-", dir=options.dir)
     try:

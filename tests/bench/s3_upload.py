@@ -45,7 +45,8 @@ class Way:
         self.folder = os.path.join(folder, scheme)
         os.makedirs(self.folder)
         self.scheme, self.build = scheme, build
-        self.peer = Versitygw(self.folder, tls=scheme == "https", keep_alive=True)
+        # It keeps no connection alive: where it does, it answers Amazon's command line by 400 at times.
+        self.peer = Versitygw(self.folder, tls=scheme == "https")
         self.environment = self.peer.environment()
         if scheme == "https":
             self.environment["AWS_CA_BUNDLE"] = self.peer.ca_file

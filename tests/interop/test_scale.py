@@ -2,47 +2,21 @@
 """What a turn asks of an S3 store, request by request, and an inbox that piled up while the catalog
 was away: Apache's REST server over Versity's store. The full sizes are `make bench-commit` and
 `make bench-outage`."""
-import collections
-import contextlib
 import os
 import sys
 import tempfile
 import unittest
 
 from peer import ROOT
-from faulty_wire import Request, Wire
-from s3_wire import S3Handler, kind_of
 
 from lake import BUILD
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "bench"))
 
-from cloud_turn import Cloud  # noqa: E402
+from cloud_turn import Cloud, CountingWire  # noqa: E402
 from outage import pile_up  # noqa: E402
 
 MIB = 1 << 20
-
-
-class CountingHandler(S3Handler):
-    def meet_fate(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        request = Request(self.command, self.path, self.headers.items(), body)
-        self.server.wire.count(request)
-        self.give(*self.server.wire.forward(request))
-
-
-class CountingWire(Wire):
-    """All passes, and is counted by what it is."""
-    handler = CountingHandler
-
-    def __init__(self, target):
-        super().__init__(target)
-        self.asked = collections.Counter()  # under the lock
-
-    def count(self, request):
-        kind = "delete_many" if request.path.endswith("?delete=") else kind_of(request)
-        with self.lock:
-            self.asked[kind] += 1
 
 
 class Case(unittest.TestCase):
@@ -59,29 +33,27 @@ class Case(unittest.TestCase):
 
 
 class Requests(Case):
-    """Of each announcement one GET, one HEAD a file, one receipt; of the turn a few, whatever it
-    takes. What is one request more for each announcement is an hour a day at a store's price."""
+    """Of each announcement one GET, one HEAD a file, one receipt, many at a time; of the turn a
+    few, whatever it takes. What is one request more for each announcement is an hour a day at a store's price."""
 
     def asked(self, announcements, files):
         table = self.cloud.new_table(files)
         for number in range(announcements):
             table.pile.announce(number, 0)
-        with contextlib.closing(CountingWire(self.cloud.store.port)) as wire:
-            self.cloud.environment["AWS_ENDPOINT_URL_S3"] = wire.url
-            try:
-                report = table.turn()["report"]
-            finally:
-                self.cloud.environment["AWS_ENDPOINT_URL_S3"] = self.cloud.store.url
+        with self.cloud.behind(CountingWire(self.cloud.store.port, 0.01)) as wire:
+            report = table.turn()["report"]
         self.assertEqual((report["taken"], report["snapshots"]), (announcements, 1))
         self.assertEqual(self.rows(table), report["rows"])
-        return wire.asked
+        return wire.asked, wire.most
 
     def test_of_each_announcement(self):
-        few, many = self.asked(5, 3), self.asked(45, 3)
+        few, _ = self.asked(5, 3)
+        many, most = self.asked(45, 3)
         more = {kind: count - few[kind] for kind, count in many.items() if count != few[kind]}
         self.assertEqual(more, {"get": 40, "head": 120, "put": 40})
         self.assertEqual(few["delete_many"], 1, few)
         self.assertEqual(few["delete"], 0, few)
+        self.assertGreaterEqual(most, 16, "requests under way at once")
         self.assertLessEqual(sum(few.values()), 5 + 15 + 5 + 16, few)
 
 
