@@ -23,7 +23,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FILE_SECONDS = 240 * PATIENCE
 MEMORY = "/dev/shm"  # thousands of syncs; BIDLAKE_TEST_DIR chooses a disk instead
 # The longest first, so that both workers end at the same time.
-FIRST = ["test_announcements.py", "test_readers.py", "test_tail.py"]
+FIRST = ["test_announcements.py", "test_readers.py", "test_tail.py",
+         "test_engines.py", "test_wires.py"]
 
 
 def run_file(path, pattern):

@@ -36,7 +36,7 @@ def shares(table, lines):
     """(lines, from what size a partition has its own file): all small slices in a day's file; a
     file for each partition; then sites apart, so that files differ in the column that they are
     sorted by."""
-    at = [0, int(len(lines) * 0.4), int(len(lines) * 0.5), len(lines)]
+    at = [0, int(len(lines) * 0.4), int(len(lines) * 0.45), len(lines)]
     first, second, rest = (lines[at[n]:at[n + 1]] for n in range(3))
     low, high = [], []
     for line in rest:
