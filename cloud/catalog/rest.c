@@ -319,10 +319,14 @@ static int config_get(struct rest *rest, const char *warehouse, struct error *er
     struct rest_request request = {
         .method = "GET", .path = buf_cstr(&path), .answer_bytes_max = REST_CONFIG_BYTES_MAX};
     int rc = rest_call(rest, &request, &reply, err);
-    if (rc == OK && reply.status == 200)
+    if (rc == OK && reply.status == 200) {
         rc = rest_config_decode(&rest->config, client, buf_slice(&reply.body), err);
-    else if (rc == OK)
+        if (rc != OK)
+            (void)error_wrap(err, "%.160s answers as no REST catalog does, check catalog.uri",
+                             rest->base);
+    } else if (rc == OK) {
         rc = rest_refusal(rest, &reply, false, err);
+    }
     json_decref(client);
     http_reply_free(&reply);
     buf_free(&path);

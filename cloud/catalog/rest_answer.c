@@ -35,6 +35,8 @@ json_t *rest_texts_of(const json_t *object)
 
 int rest_json_decode(json_t **out, struct slice bytes, struct error *err)
 {
+    if (bytes.len == 0)
+        return error_set(err, ERROR_INPUT, "an empty answer");
     int rc = json_decode(out, bytes, err);
     char *near = rc != OK ? strstr(err->text, " near '") : NULL;
     if (near != NULL)

@@ -361,6 +361,8 @@ static int token_fetch(struct rest *rest, struct error *err)
         rc = service_refusal(rest, &reply, word, err);
     if (rc == OK)
         rc = rest_grant_decode(&grant, buf_slice(&reply.body), clock_wall_ms(rest->clock), err);
+    if (rc != OK && reply.status == 200)
+        (void)error_wrap(err, "%.160s (catalog.oauth2_server_uri)", token->url);
     if (rc == OK) {
         int64_t ahead_ms = grant.life_ms / 10 < ahead_most_ms ? grant.life_ms / 10 : ahead_most_ms;
         rest_text_wipe(&token->bearer);
