@@ -285,7 +285,7 @@ class Schedules:
         while True:
             for agent in self.agents:
                 agent.flush()
-            self.lake.once("--commit-announcements", "100000")
+            self.lake.once("--commit-announcements", "10000")
             if self.count() >= wanted:
                 return
             assert time.monotonic() < deadline, f"{self.count()} events of {wanted} are there"
