@@ -17,6 +17,7 @@ void result_log_notes(const struct commit_report *report)
         const char *msg = note->kind == NOTE_ALARM     ? "alarm"
                           : note->kind == NOTE_REFUSED ? "announcement refused"
                           : note->kind == NOTE_MISSING ? "file missing"
+                          : note->kind == NOTE_FAILED  ? "turn failed"
                                                        : "note";
         log_event(level, "commit", msg, "table=%s stream=\"%s\" from=%" PRIu64 " text=\"%s\"",
                   note->table, note->stream, note->from, note->text);
@@ -36,7 +37,7 @@ void result_log_turn(const struct commit_report *r, int64_t ms)
 
 static json_t *notes_to_json(const struct commit_report *report)
 {
-    static const char *const kinds[] = {"alarm", "refused", "missing", "info"};
+    static const char *const kinds[] = {"alarm", "refused", "missing", "failed", "info"};
     json_t *notes = json_array();
     for (size_t i = 0; i < report->note_count; i++) {
         const struct commit_note *note = &report->notes[i];

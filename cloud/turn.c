@@ -17,6 +17,7 @@
 #include "cloud/inbox.h"
 #include "cloud/retention.h"
 #include "lib/base/fault.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 
@@ -450,6 +451,9 @@ static int page_commit(struct turn *turn, struct error *err)
             break;
         if (rc == ERROR_RETRY && err->retry_after_ms > 0)
             break; /* the next turn's, which waits for it */
+        if (rc == ERROR_RETRY && i + 1 < attempts_max)
+            log_event(LOG_LEVEL_WARN, "commit", "attempt failed, will try again",
+                      "table=%s attempt=%u text=\"%s\"", turn->table.full, i + 1, err->text);
     }
     if (rc == ERROR_CONFLICT)
         rc = err->code = ERROR_RETRY;
@@ -691,7 +695,7 @@ int commit_turn(const struct committer *committer, const char *const *tables, si
         if (rc == OK)
             continue;
         report->tables_failed++;
-        report_note(report, NOTE_INFO, tables[i], "", 0, "failed: %s", one.text);
+        report_note(report, NOTE_FAILED, tables[i], "", 0, "%s", one.text);
         if (first == OK) {
             *err = one;
             first = rc;
