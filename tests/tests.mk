@@ -125,7 +125,9 @@ interop: ## real servers: S3, Apache's REST catalog with INTEROP_SCHEDULES=100 o
 	@packaging/install-dependencies.sh build test python interop
 	@$(MAKE) --no-print-directory all $(INTEROP)
 	BIDLAKE_BUILD=$(BUILD) INTEROP_BUILD=$(CURDIR)/$(BUILD)/interop BIDLAKE_TEST_PATIENCE=$(or $(BIDLAKE_TEST_PATIENCE),4) \
-		$(PYTHON) tests/e2e/run.py $(wildcard $(CURDIR)/tests/interop/test_*.py)
+		INTEROP_COMPILE='$(subst ','\'',$(COMPILE) $(LDFLAGS))' INTEROP_LIBS="$(LIBS)" \
+		INTEROP_COMMIT="$(BUILD)/cloud/commit_main.o $(call archives,cloud)" \
+		$(PYTHON) tests/e2e/run.py $(or $(INTEROP_FILES),$(wildcard $(CURDIR)/tests/interop/test_*.py))
 .PHONY: interop
 
 e2e: all $(BUILD)/crash/clock/jump.so ## the real programs, judged by PyIceberg, DuckDB and pyarrow

@@ -4,7 +4,9 @@ REST catalog at once, with SIGKILLs of two agents and of committers: each answer
 table once. INTEROP_SCHEDULES=100 makes twice as many; INTEROP_SEED=0 is the first one's."""
 import collections
 import os
+import sys
 import threading
+import types
 import unittest
 
 from peer import IcebergRest, Versitygw
@@ -13,7 +15,11 @@ from random_wire import Decks
 from rest_lake import SCHEDULES
 from wire_schedules import Schedules
 
-from lake import Lake
+from lake import PATIENCE, ROOT, Lake
+
+sys.path.append(os.path.join(ROOT, "tests", "crash"))
+
+import mutants  # noqa: E402
 
 COUNT = 2 * SCHEDULES
 FIRST = int(os.environ.get("INTEROP_SEED", "0"))
@@ -27,20 +33,22 @@ WANTED = {"put": STATUSES | LOST | {"cut_inside"}, "get": STATUSES | LOST,
           "commit": {name_of(fate) for fate in FATES} - {"pass"}, "load": {"stale", "cut_after"}}
 
 
-class Case(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        home = Lake()
-        cls.addClassCleanup(home.__exit__)
-        store = Versitygw(home.directory)
-        cls.addClassCleanup(store.close)
-        catalog = IcebergRest(home.directory, "s3://lake/wh", store=store)
-        cls.addClassCleanup(catalog.close)
-        cls.servers = store, catalog
-        cls.decks = Decks(FIRST)
+servers, decks = [], Decks(FIRST)
 
-    def lane(self, name):
-        lane = Schedules(self.servers, name, self.decks)
+
+def setUpModule():
+    home = Lake()
+    unittest.addModuleCleanup(home.__exit__)
+    store = Versitygw(home.directory)
+    unittest.addModuleCleanup(store.close)
+    catalog = IcebergRest(home.directory, "s3://lake/wh", store=store)
+    unittest.addModuleCleanup(catalog.close)
+    servers.extend((store, catalog))
+
+
+class Case(unittest.TestCase):
+    def lane(self, name, committer=None):
+        lane = Schedules(servers, name, decks, committer)
         self.addCleanup(lane.close)
         return lane
 
@@ -112,8 +120,42 @@ class Control(Case):
 
     def test_file_gone(self):
         path = next(iter(self.one.lake.sums))
-        os.remove(os.path.join(self.servers[0].folder, path.removeprefix("s3://")))
+        os.remove(os.path.join(servers[0].folder, path.removeprefix("s3://")))
         self.is_seen()
+
+
+class Mutants(Case):
+    """A committer with one rule switched off, built by `make interop`, does not get through the
+    schedules."""
+
+    def is_found(self, mutant):
+        if "INTEROP_COMMIT" not in os.environ:
+            self.skipTest("NOT TESTED: make interop alone says how a committer is built")
+        home = Lake()
+        self.addCleanup(home.__exit__)
+        builder = mutants.Builder(types.SimpleNamespace(
+            build=home.directory, compile=os.environ["INTEROP_COMPILE"],
+            libs=os.environ["INTEROP_LIBS"],
+            program=["bidlake-commit=" + os.environ["INTEROP_COMMIT"]]))
+        program = builder.link(mutant, builder.mutate(mutant), "bidlake-commit")
+        lane = self.lane(f"mutant_{mutant.name.replace('-', '_')}", program)
+        lane.TAKE_SECONDS = 10 * PATIENCE
+        with self.assertRaises(AssertionError) as found:
+            lane.run(range(FIRST, FIRST + 30))
+        print(mutant.name, "found after", lane.done["schedules"], "schedules:",
+              str(found.exception).split("\n")[0][:300])
+        self.assertRegex(str(found.exception), "missing|too much|are there|problem: ")
+
+    def test_what_is_taken_is_taken_again(self):
+        """After an answer that was lost, too."""
+        mutant, = [mutant for mutant in mutants.MUTANTS if mutant.name == "from-below-next"]
+        self.is_found(mutant)
+
+    def test_what_is_unknown_counts_as_applied(self):
+        refusal = "rc = rest_refusal(&reply, true, "
+        self.is_found(mutants.Mutant(
+            "unknown-applied", "after a 5xx nobody knows: load, and see", "cloud/catalog/rest.c",
+            [(refusal, refusal.replace("= ", "= reply.status >= 500 ? OK : ", 1))]))
 
 
 if __name__ == "__main__":

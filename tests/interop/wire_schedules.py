@@ -140,9 +140,12 @@ class FaultLake(RestLake):
 
 
 class Schedules:
-    """One lane: schedules one after the other, over a table that goes on for PER_TABLE of them."""
+    """One lane: schedules one after the other, over a table that goes on for PER_TABLE of them.
+    `committer` is the program under faults, if not that of the build."""
+    TAKE_SECONDS = 30 * PATIENCE
 
-    def __init__(self, servers, lane, decks):
+    def __init__(self, servers, lane, decks, committer=None):
+        self.committer = committer or os.path.join(programs.BUILD, "bidlake-commit")
         self.servers, self.lane = servers, lane
         store, catalog = servers
         self.store, self.catalog = S3Wire(store.port, decks), CatalogWire(catalog.port, decks)
@@ -232,8 +235,8 @@ class Schedules:
 
     def commit_by_two(self, rng):
         """Two at once; each may be killed after so many requests."""
-        command = [os.path.join(programs.BUILD, "bidlake-commit"), "once",
-                   *self.lake.faulty_commit_flags(), "--commit-announcements"]
+        command = [self.committer, "once", *self.lake.faulty_commit_flags(),
+                   "--commit-announcements"]
         both = [subprocess.Popen([*command, rng.choice(["1", "1000"])], stdout=subprocess.DEVNULL,
                                  stderr=subprocess.PIPE, preexec_fn=die_with_parent,
                                  env=dict(os.environ, **self.lake.faulty_environment()))
@@ -281,7 +284,7 @@ class Schedules:
     def take(self):
         """Faults are over: all gets to the table."""
         wanted = self.expected.total()
-        deadline = time.monotonic() + 30 * PATIENCE
+        deadline = time.monotonic() + self.TAKE_SECONDS
         while True:
             for agent in self.agents:
                 agent.flush()
