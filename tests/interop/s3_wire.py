@@ -28,6 +28,8 @@ def kind_of(request):
         return "list"
     if "uploads" in query:
         return "create" if request.method == "POST" else "sweep"
+    if "delete" in query:
+        return "deletes"
     if "uploadId" in query:
         return {"POST": "complete", "PUT": "part", "DELETE": "abort"}[request.method]
     return request.method.lower()
@@ -107,7 +109,8 @@ class S3Wire(RandomWire):
             self.hidden.discard(path)
             return ("stale", 404, XML, ABSENT)
         # What is rare gets its share.
-        often = {"complete": 10, "create": 3, "part": 3, "list": 3, "head": 3}.get(kind, 1)
+        often = {"complete": 10, "create": 3, "part": 3, "list": 3, "head": 3,
+                 "deletes": 3}.get(kind, 1)
         if self.draw.random() >= self.rate * often:
             return ("pass",)
         fates = list(COMMON)

@@ -150,6 +150,7 @@ class Schedules:
         store, catalog = servers
         self.store, self.catalog = S3Wire(store.port, decks), CatalogWire(catalog.port, decks)
         self.wires = [self.store, self.catalog]
+        self.rates = [[0.02, 0.08, 0.2]] * 2
         self.lake, self.agents, self.expected = None, [], collections.Counter()
         self.done = collections.Counter()
 
@@ -302,8 +303,8 @@ class Schedules:
 
     def schedule(self, seed):
         rng = random.Random(seed)
-        for wire in self.wires:
-            wire.begin(seed, rng.choice([0.02, 0.08, 0.2]))
+        for wire, rates in zip(self.wires, self.rates):
+            wire.begin(seed, rng.choice(rates))
         met = [wire.met.total() for wire in self.wires]
         self.wild(seed, rng)
         self.calm()
