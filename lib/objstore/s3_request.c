@@ -17,7 +17,6 @@
 
 enum {
     ERROR_BYTES_MAX = 64 << 10, /* room for an <Error> where few bytes are wanted */
-    SKEW_MS = 10 * 60000, /* an answer without a body that is that far off is about the time */
 };
 
 static const int64_t offset_ms_max = 400 * 86400 * INT64_C(1000);
