@@ -87,6 +87,7 @@ class Faults(Case):
         for kind, wanted in WANTED.items():
             self.assertGreaterEqual(set(met[kind]), wanted, f"{kind}: not all was met")
         self.assertEqual(unmet(outcomes), [], "in no schedule")
+        self.assertGreater(outcomes["slow", 200], 0, "no late commit was applied")
         for what in ("agents killed", "committers killed", "both wires faulty"):
             self.assertGreater(done[what], COUNT // 4, what)
 
@@ -144,7 +145,8 @@ class Mutants(Case):
             lane.run(range(FIRST, FIRST + 30))
         print(mutant.name, "found after", lane.done["schedules"], "schedules:",
               str(found.exception).split("\n")[0][:300])
-        self.assertRegex(str(found.exception), "missing|too much|are there|problem: |assertion failed")
+        self.assertRegex(str(found.exception),
+                         "missing|too much|are there|problem: |assertion failed")
 
     def test_what_is_taken_is_taken_again(self):
         """After an answer that was lost, too."""
