@@ -112,12 +112,12 @@ struct ticket {
 };
 
 int intake_open(struct intake **out, struct capture *capture, struct error *err) MUST_USE;
+/* The same, for requests that may take long: it lets a cut that waits pass before it begins
+ * another. */
+int intake_open_giving_way(struct intake **out, struct capture *capture,
+                           struct error *err) MUST_USE;
 /* Every ticket of it was answered before. */
 void intake_close(struct intake *intake);
-
-/* Its requests may take long: it lets a cut that waits pass before it begins another. Before its
- * first request. */
-void intake_give_way(struct intake *intake);
 
 /* Begins a request of one table. ERROR_LIMIT: full for tables of its priority, the request is
  * to be refused, which is counted, and not ended. Between begin and end the intake is locked: no

@@ -78,10 +78,12 @@ void full_batches_free(struct full_batch *batches)
     }
 }
 
-int intake_open(struct intake **out, struct capture *capture, struct error *err)
+static int open_intake(struct intake **out, struct capture *capture, bool gives_way,
+                       struct error *err)
 {
     struct intake *intake = memory_alloc(1, sizeof *intake);
     intake->capture = capture;
+    intake->gives_way = gives_way;
     pthread_mutex_init(&intake->lock, NULL);
     pthread_mutex_lock(&capture->lock);
     int rc = lane_set_make(capture, &intake->set, err);
@@ -95,6 +97,16 @@ int intake_open(struct intake **out, struct capture *capture, struct error *err)
     }
     *out = intake;
     return OK;
+}
+
+int intake_open(struct intake **out, struct capture *capture, struct error *err)
+{
+    return open_intake(out, capture, false, err);
+}
+
+int intake_open_giving_way(struct intake **out, struct capture *capture, struct error *err)
+{
+    return open_intake(out, capture, true, err);
 }
 
 void lane_count(struct capture_table_statistics *to, const struct lane *lane)
@@ -217,13 +229,6 @@ int capture_room(struct capture *capture, size_t table, struct error *err)
     enum priority priority = generation->tables[table].mapping->priority;
     pthread_mutex_unlock(&capture->lock);
     return find_room(capture, priority, err);
-}
-
-void intake_give_way(struct intake *intake)
-{
-    pthread_mutex_lock(&intake->capture->lock);
-    intake->gives_way = true;
-    pthread_mutex_unlock(&intake->capture->lock);
 }
 
 /* A mutex is not fair: who takes it again at once would keep the committer, and with it all others'

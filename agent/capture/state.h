@@ -101,7 +101,7 @@ struct intake {
     struct mark mark;     /* of the request */
     size_t request_bytes; /* its rows, without letters */
     struct buf letter;    /* the text of a dead letter */
-    bool gives_way;       /* to a cut; set before the first request */
+    bool gives_way;       /* to a cut; never changes: the order of the locks follows it */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct lane_set *set;   /* of the newest generation it has seen; older ones empty out */

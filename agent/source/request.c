@@ -389,7 +389,8 @@ enum request_outcome request_take(struct request *request, struct desk *desk)
 int desk_open(struct desk *desk, struct capture *capture, size_t text_bytes_max, struct error *err)
 {
     desk->text_bytes_max = text_bytes_max;
-    return intake_open(&desk->intake, capture, err);
+    return text_bytes_max == SIZE_MAX ? intake_open_giving_way(&desk->intake, capture, err)
+                                      : intake_open(&desk->intake, capture, err);
 }
 
 void desk_close(struct desk *desk)

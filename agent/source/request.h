@@ -94,7 +94,7 @@ void request_answer(struct request *request);
 
 void request_release_body(struct request *request);
 
-/* All zero is a closed one. */
+/* All zero is a closed one. SIZE_MAX: for what is too large for others, so it gives way to cuts. */
 int desk_open(struct desk *desk, struct capture *capture, size_t text_bytes_max,
               struct error *err) MUST_USE;
 void desk_close(struct desk *desk);

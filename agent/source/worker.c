@@ -89,7 +89,6 @@ int worker_open(struct worker **out, struct capture *capture, struct error *err)
         worker_close(worker);
         return rc;
     }
-    intake_give_way(worker->desk.intake);
     int failed = pthread_create(&worker->thread, NULL, run, worker);
     ASSERT(failed == 0);
     pthread_setname_np(worker->thread, "http-large");

@@ -526,8 +526,7 @@ static void a_long_request_holds_up_one_cut(void **state)
     struct waiter waiters[4];
     struct error err;
     bench_open(&bench, 0);
-    must(intake_open(&slow, bench.capture, &err), &err);
-    intake_give_way(slow);
+    must(intake_open_giving_way(&slow, bench.capture, &err), &err);
     must(intake_open(&door, bench.capture, &err), &err);
     hand_in(&bench, slow, &waiters[0]);
     hand_in(&bench, door, &waiters[1]);
