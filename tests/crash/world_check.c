@@ -574,15 +574,18 @@ static void visit_spools(struct world *world, visit_stream *visit, void *context
         if (actor->kind != ACTOR_AGENT || (actor->lives && actor->life == NULL) ||
             actor->lifetimes == 0)
             continue;
-        int rc = OK;
-        if (actor->life == NULL) {
+        /* ERROR_RETRY: it could not open it anew, so nobody has it open. */
+        int rc = actor->life != NULL
+                     ? spool_list_streams(actor->life->spool, &arena, &streams, &err)
+                     : ERROR_RETRY;
+        if (rc == ERROR_RETRY) {
             struct spool_options options;
             world_spool_options(actor, &options);
             options.read_only = true;
             rc = spool_open(&own, &options, &err);
+            if (rc == OK)
+                rc = spool_list_streams(own, &arena, &streams, &err);
         }
-        if (rc == OK)
-            rc = spool_list_streams(own != NULL ? own : actor->life->spool, &arena, &streams, &err);
         for (size_t s = 0; rc == OK && s < streams.count; s++)
             visit(world, actor, &streams.streams[s], context);
         /* ERROR_INPUT: it crashed before its first transaction, there is nothing in it. */
