@@ -230,9 +230,11 @@ class Page(Case):
         self.assertEqual(self.asked(), before)
         self.browser.run(hidden % "false")
         until(lambda: self.asked() > before, "it asks again")
-        self.browser.run("document.querySelector('#pause').click()")
-        self.see("#state", "Paused")
+        # Also while it asks: the answer does not undo it.
+        self.browser.run("document.dispatchEvent(new Event('visibilitychange'));"
+                         "document.querySelector('#pause').click()")
         self.turns(0.5)
+        self.see("#state", "Paused")
         before = self.asked()
         self.turns(2.5)
         self.assertEqual(self.asked(), before)
