@@ -154,7 +154,7 @@ test: ## installs what is missing, builds, runs all tests
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory -j2 -O -k e2e readers scenarios simulation mutants-quick \
 		kills power-cut faults-short package-check \
-		SCHEDULES=$(if $(filter file,$(origin SCHEDULES)),4000,$(SCHEDULES))
+		SCHEDULES=$(if $(filter file,$(origin SCHEDULES)),2000,$(SCHEDULES))
 
 corpus: $(FUZZ) ## each decoder over the inputs that were found
 	@tests/fuzz/corpus.sh $(FUZZ)
