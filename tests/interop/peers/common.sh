@@ -69,6 +69,17 @@ lock() {
     fi
 }
 
+# PIN: the whole installation of a program that is one Go package, into $place/bin.
+go_install() {
+    lock
+    is_installed "$1" && return 0
+    need go
+    rm -rf "$place/bin"
+    mkdir -p "$place/bin"
+    GOBIN=$place/bin CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' "$1"
+    mark_installed "$1"
+}
+
 main() {
     verb=${1:-}
     [ $# -eq 0 ] || shift

@@ -9,13 +9,7 @@ place=$peers/minio
 pins=github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 
 do_install() {
-    lock
-    is_installed "$pins" && return 0
-    need go
-    rm -rf "$place/bin"
-    mkdir -p "$place/bin"
-    GOBIN=$place/bin CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' "$pins"
-    mark_installed "$pins"
+    go_install "$pins"
 }
 
 do_run() {

@@ -8,13 +8,7 @@ place=$peers/toxiproxy
 pins=github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0
 
 do_install() {
-    lock
-    is_installed "$pins" && return 0
-    need go "Debian: golang-go, or another one of this year"
-    rm -rf "$place/bin"
-    mkdir -p "$place/bin"
-    GOBIN=$place/bin CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' "$pins"
-    mark_installed "$pins"
+    go_install "$pins"
 }
 
 do_run() {

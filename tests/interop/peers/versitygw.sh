@@ -9,13 +9,7 @@ place=$peers/versitygw
 pins=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 
 do_install() {
-    lock
-    is_installed "$pins" && return 0
-    need go
-    rm -rf "$place/bin"
-    mkdir -p "$place/bin"
-    GOBIN=$place/bin CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' "$pins"
-    mark_installed "$pins"
+    go_install "$pins"
 }
 
 do_run() {
