@@ -179,6 +179,9 @@ class AtOnce(Case):
         until(lambda: sum(stream["next"] for stream in lake.table_json(
             "ledger", "busy.clicks")) == self.ours.total(), "all of ours in the table", 60)
         agent.stop()
+        # An announcement that was repeated just before its receipt was read is of no more use;
+        # the next turn sees that.
+        until(lambda: not lake.waiting(), "the inbox empty", 60)
         for service in services:
             service.send_signal(signal.SIGTERM)
             self.assertEqual(service.wait(timeout=30), DONE)
@@ -189,7 +192,6 @@ class AtOnce(Case):
         self.assertGreater(compacted, 0)
         self.assertGreater(expired, 0)
         self.judge(lake)
-        self.assertEqual(lake.waiting(), [])
         self.compact(lake, "'rewrite-all', 'true'")
         files = [task.file for task in lake.load().scan().plan_files()]
         self.assertEqual({file.spec_id for file in files}, {0})
