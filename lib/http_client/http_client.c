@@ -293,8 +293,9 @@ static void set_options(const struct http_client *client, CURL *easy, struct cal
     else if (client->proxy != NULL)
         curl_easy_setopt(easy, CURLOPT_PROXY, client->proxy);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_ms);
+    int64_t stall_ms = client->stall_ms > asked->timeout_ms ? client->stall_ms : asked->timeout_ms;
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((client->stall_ms + 999) / 1000));
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((stall_ms + 999) / 1000));
     if (asked->timeout_ms > 0)
         curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)asked->timeout_ms);
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, asked->fresh ? 1L : 0L);

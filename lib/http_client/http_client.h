@@ -60,7 +60,8 @@ struct http_call {
     /* Of its body; 0: 1 MiB. Of a status from 300 on no more than 256 KiB are taken, the rest is
      * left: a page that has no end is not to fill a memory that waits for a large table. */
     size_t answer_bytes_max;
-    int64_t timeout_ms; /* of the whole call; 0: none but the client's two */
+    /* Of the whole call, also in silence for longer than stall_ms; 0: none but the client's two. */
+    int64_t timeout_ms;
     /* On a connection of its own. libcurl sends a request again, unseen, when a connection that
      * was used before turns out dead: where that would be wrong, this must be set. */
     bool fresh;

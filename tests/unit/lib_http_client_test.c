@@ -337,7 +337,8 @@ static void a_head_without_end_is_left(void **state)
 static void a_silent_server_is_left(void **state)
 {
     (void)state;
-    struct server server = {.steps = {{NULL, GO_ON}, {NULL, GO_ON}}, .step_count = 2};
+    /* One step more than requests: it goes on listening to the last. */
+    struct server server = {.steps = {{NULL, GO_ON}}, .step_count = 3};
     server_start(&server);
     struct http_client *client = client_open(NULL);
     struct http_reply reply = {0};
@@ -349,6 +350,26 @@ static void a_silent_server_is_left(void **state)
     client = client_open(&(struct http_client_options){.proxy = "", .stall_ms = 1000});
     call.timeout_ms = 0;
     assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+    assert_non_null(strstr(err.text, "too slow"));
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+}
+
+/* The harm: who allows a slow catalog ten minutes loses each answer that takes more than one. */
+static void a_call_s_own_time_goes_before_silence(void **state)
+{
+    (void)state;
+    struct server server = {.steps = {{NULL, GO_ON}}, .step_count = 2};
+    server_start(&server);
+    struct http_client *client =
+        client_open(&(struct http_client_options){.proxy = "", .stall_ms = 1000});
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "GET", .url = server.url, .timeout_ms = 2500};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+    if (strstr(err.text, "timed out") == NULL)
+        fail_msg("%s", err.text);
     http_client_close(client);
     server_stop(&server);
     http_reply_free(&reply);
@@ -510,6 +531,7 @@ int main(void)
         cmocka_unit_test(a_refusal_is_heard_without_its_end),
         cmocka_unit_test(a_head_without_end_is_left),
         cmocka_unit_test(a_silent_server_is_left),
+        cmocka_unit_test(a_call_s_own_time_goes_before_silence),
         cmocka_unit_test(an_answer_that_trickles_is_left),
         cmocka_unit_test(a_body_is_read_from_where_it_lies),
         cmocka_unit_test(retry_after_is_bounded),
