@@ -137,9 +137,9 @@ static int rest_load(struct rest *rest, const char *ns, const char *name, struct
         rc = table_take(rest, ns, name, &reply, out, err);
         if (rc == OK)
             (*out)->etag = etag_copy(&reply);
-    } else if (rc == OK && (reply.status != 404 || is_file_lost(&reply))) {
+    } else if (rc == OK && (!rest_is_missing(&reply) || is_file_lost(&reply))) {
         rc = rest_refusal(rest, &reply, false, err);
-        if (reply.status == 404)
+        if (is_file_lost(&reply))
             rc = err->code = ERROR_CORRUPT;
     }
     rest_reply_wipe(&reply);

@@ -169,6 +169,9 @@ struct rest_request {
     size_t answer_bytes_max;
 };
 
+/* The catalog itself says that there is no such thing. */
+bool rest_is_missing(const struct http_reply *reply);
+
 /* Any status is OK, but a 401 or 419 only after the token was renewed and the request sent again.
  * An error: no answer has come. */
 int rest_call(struct rest *rest, const struct rest_request *request, struct http_reply *reply,
@@ -210,6 +213,8 @@ int rest_page_decode(enum rest_list what, struct slice bytes, struct catalog_nam
 /* Answers lend credentials: where one ends to be JSON is told, what stands there is not. */
 int rest_json_decode(json_t **out, struct slice bytes, struct error *err) MUST_USE;
 
+/* Is that an error of the protocol? The pages of those that stand before a catalog are none. */
+bool rest_error_is(struct slice body);
 /* "type: message" of an error's body, for messages: printable, short; nothing for a body that
  * says nothing. */
 void rest_error_put(struct slice body, struct buf *out);

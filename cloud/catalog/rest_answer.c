@@ -55,6 +55,16 @@ void rest_text_put(struct slice text, size_t len_max, struct buf *out)
         buf_put_cstr(out, "...");
 }
 
+bool rest_error_is(struct slice body)
+{
+    struct error ignored;
+    json_t *document = NULL;
+    bool is = json_decode(&document, body, &ignored) == OK &&
+              json_is_object(json_object_get(document, "error"));
+    json_decref(document);
+    return is;
+}
+
 void rest_error_put(struct slice body, struct buf *out)
 {
     struct error ignored; /* proxies send pages, and nothing */

@@ -210,9 +210,15 @@ void rest_principal_put(const struct rest *rest, struct buf *out)
     }
 }
 
-/* What a person looks at, behind "; ". */
-static void advice_put(const struct rest *rest, int status, struct buf *out)
+bool rest_is_missing(const struct http_reply *reply)
 {
+    return reply->status == 404 && rest_error_is(buf_slice(&reply->body));
+}
+
+/* What a person looks at, behind "; ". */
+static void advice_put(const struct rest *rest, const struct http_reply *reply, struct buf *out)
+{
+    int status = reply->status;
     const char *check = rest->provider != NULL ? "its keys, catalog.signing_name and signing_region"
                         : rest->token.by_credential ? "catalog.credential_file and catalog.scope"
                                                     : "catalog.token_file";
@@ -232,6 +238,9 @@ static void advice_put(const struct rest *rest, int status, struct buf *out)
             buf_printf(out, ", and %s", check);
     } else if (status == 405 || status == 406 || status == 501) {
         buf_put_cstr(out, "; the catalog doesn't offer this");
+    } else if (status == 404 && !rest_is_missing(reply)) {
+        buf_put_cstr(out, "; that is no catalog's answer: check catalog.uri, and what stands "
+                          "before the catalog");
     } else if (status >= 300 && status < 400) {
         buf_put_cstr(out, "; the catalog is elsewhere: set catalog.uri");
     }
@@ -243,8 +252,10 @@ int rest_refusal(const struct rest *rest, const struct http_reply *reply, bool o
     struct buf text = {0};
     rest_error_put(buf_slice(&reply->body), &text);
     struct buf advice = {0};
-    advice_put(rest, reply->status, &advice);
+    advice_put(rest, reply, &advice);
     enum error_code code = code_of(reply->status, once);
+    if (reply->status == 404 && !once && !rest_is_missing(reply))
+        code = ERROR_DENIED; /* nobody said that it isn't there */
     int rc = error_set(err, code, "the catalog answers %d%s%s%s", reply->status,
                        text.len > 0 ? " " : "", buf_cstr(&text), buf_cstr(&advice));
     err->cause = reply->status;

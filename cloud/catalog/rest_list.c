@@ -21,10 +21,10 @@ static int page_get(struct rest *rest, const char *path, enum rest_list what,
     struct rest_request request = {
         .method = "GET", .path = path, .answer_bytes_max = REST_LIST_BYTES_MAX};
     int rc = rest_call(rest, &request, &reply, err);
-    *found = rc == OK && reply.status != 404;
+    *found = rc == OK && !rest_is_missing(&reply);
     if (rc == OK && reply.status == 200)
         rc = rest_page_decode(what, buf_slice(&reply.body), out, token, err);
-    else if (rc == OK && *found)
+    else if (*found)
         rc = rest_refusal(rest, &reply, false, err);
     http_reply_free(&reply);
     return rc;
@@ -146,7 +146,10 @@ static int level_look(struct rest *rest, const char *ns, bool *exists, bool *kno
         rc = rest_call(rest, &request, &reply, err);
     bool without = rc == OK && (reply.status == 405 || reply.status == 406 || reply.status == 501);
     *exists = rc == OK && (reply.status == 200 || reply.status == 204);
-    *known = *exists || (rc == OK && reply.status == 404);
+    /* A HEAD's answer has no body by which it could be told from somebody else's. */
+    bool missing = rc == OK && (strcmp(request.method, "HEAD") == 0 ? reply.status == 404
+                                                                    : rest_is_missing(&reply));
+    *known = *exists || missing;
     if (rc == OK && !*known && !without)
         rc = rest_refusal(rest, &reply, false, err);
     http_reply_free(&reply);

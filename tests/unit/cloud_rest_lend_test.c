@@ -180,7 +180,7 @@ static void a_table_may_have_its_own_token(void **state)
     b->rest = (struct catalog_rest_options){.token = "mine"};
     answer(b, 200, CONFIG);
     answer_with(b, 200, "ETag: e1\r\n", first);
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     answer(b, 401, ERROR_BODY("NotAuthorizedException", "for-t is too old"));
     answer_with(b, 200, "ETag: e2\r\n", second);
     answer(b, 409, "");

@@ -216,6 +216,8 @@ static char *table_answer(const char *more)
 #define ERROR_BODY(type, message)                                                                  \
     "{\"error\":{\"message\":\"" message "\",\"type\":\"" type "\",\"code\":0}}"
 
+#define NOTHING ERROR_BODY("NoSuchTableException", "it isn't there")
+
 static int commit(struct rest_bench *b)
 {
     json_t *list = json_array();

@@ -17,7 +17,7 @@ static void opens(void **state)
                                             .headers = "Polaris-Realm: r ; X-A:1",
                                             .access_delegation = "vended-credentials"};
     answer(b, 200, "{\"defaults\":{\"header.X-A\":\"2\",\"header.x-b\":\"3\"},\"overrides\":{}}");
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     bench_open_well(b);
     struct catalog_table table = {0};
     bool found = true;
@@ -64,7 +64,7 @@ static void moves_to_another_uri(void **state)
     struct rest_bench *b = *state;
     char *body = memory_printf("{\"overrides\":{\"uri\":\"%s/else/\"}}", b->server.url);
     answer(b, 200, body);
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     bench_open_well(b);
     struct catalog_table table = {0};
     bool found = true;
@@ -207,6 +207,36 @@ static void load_after_a_commit_asks_for_all(void **state)
     free(body);
 }
 
+/* The harm: a page of whoever stands before the catalog reads as "no such table: run init", and
+ * that is what somebody then does. */
+static void a_page_is_no_catalog_s_answer(void **state)
+{
+    static const char *const pages[] = {
+        "", "<html>404 Not Found</html>", "{\"message\":\"no Route matched\"}",
+        "{\"status\":404,\"error\":\"Not Found\",\"path\":\"/v1\"}"};
+    enum { COUNT = sizeof pages / sizeof pages[0] };
+    struct rest_bench *b = *state;
+    struct catalog_names names = {0};
+    struct catalog_table table = {0};
+    bool found = false;
+    answer(b, 200, CONFIG);
+    for (size_t i = 0; i < COUNT; i++)
+        answer(b, 404, pages[i]);
+    answer(b, 404, "{\"error\":{\"code\":404,\"status\":\"NOT_FOUND\"}}");
+    answer(b, 404, pages[0]);
+    answer(b, 404, pages[0]);
+    bench_open_well(b);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+        assert_non_null(strstr(b->err.text, "no catalog's answer: check catalog.uri"));
+    }
+    assert_int_equal(ask(b, &table, &found), OK);
+    assert_false(found);
+    assert_int_equal(catalog_list_tables(b->catalog, "db", &names, &b->err), ERROR_DENIED);
+    assert_int_equal(catalog_create_namespace(b->catalog, "db", &b->err), ERROR_DENIED);
+    assert_int_equal(b->server.heard_count, COUNT + 4); /* nothing was made */
+}
+
 /* Some servers tell only where the metadata is. */
 static void load_by_location(void **state)
 {
@@ -257,12 +287,12 @@ static void namespaces_made(void **state)
 {
     struct rest_bench *b = *state;
     answer(b, 200, "{\"overrides\":{}}");
-    answer(b, 404, ""); /* a.b? */
-    answer(b, 404, ""); /* a? */
+    answer(b, 404, NOTHING); /* a.b? */
+    answer(b, 404, NOTHING); /* a? */
     answer(b, 200, ""); /* a */
     answer(b, 409, ""); /* a.b: somebody was faster */
     answer(b, 200, ""); /* db? */
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     answer(b, 403, ERROR_BODY("ForbiddenException", "no"));
     bench_open_well(b);
     if (catalog_create_namespace(b->catalog, "a.b", &b->err) != OK)
@@ -312,9 +342,9 @@ static void signs_in(void **state)
     b->rest = (struct catalog_rest_options){.credential = "me:s3cr&t", .audience = "a b"};
     answer(b, 200, TOKEN("t1", "100"));
     answer(b, 200, CONFIG);
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     answer(b, 200, TOKEN("t2", "100")); /* ten seconds ahead */
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     bench_open_well(b);
     struct catalog_table table = {0};
     bool found;
@@ -341,7 +371,7 @@ static void signs_in_by_basic(void **state)
     answer(b, 200, TOKEN("t1", "100"));
     answer(b, 200, CONFIG);
     answer(b, 200, TOKEN("t2", "100"));
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     bench_open_well(b);
     struct catalog_table table = {0};
     bool found;
@@ -381,8 +411,8 @@ static void old_token_goes_on(void **state)
     answer(b, 200, TOKEN("t1", "1000"));
     answer(b, 200, CONFIG);
     answer(b, 500, ""); /* a renewal */
-    answer(b, 404, "");
-    answer(b, 404, ""); /* no renewal yet */
+    answer(b, 404, NOTHING);
+    answer(b, 404, NOTHING); /* no renewal yet */
     answer(b, 500, ""); /* it has expired */
     bench_open_well(b);
     struct catalog_table table = {0};
@@ -442,7 +472,7 @@ static void token_file_is_read_again(void **state)
     b->rest = (struct catalog_rest_options){.token_file = path};
     answer(b, 200, CONFIG);
     answer(b, 401, "");
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     answer(b, 401, ""); /* the same token: no second try */
     bench_open_well(b);
     write_text(path, "t2");
@@ -470,12 +500,12 @@ static void credential_file_is_read_again(void **state)
     answer(b, 200, TOKEN("t1", "100"));
     answer(b, 200, CONFIG);
     answer(b, 200, TOKEN("t2", "100"));
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     answer(b, 401, "{\"error\":\"invalid_client\"}");
     answer(b, 200, TOKEN("t3", "100")); /* by Basic */
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     answer(b, 200, TOKEN("t4", "100")); /* a secret alone can't go so */
-    answer(b, 404, "");
+    answer(b, 404, NOTHING);
     bench_open_well(b);
     struct catalog_table table = {0};
     bool found;
@@ -619,6 +649,7 @@ int main(void)
         WIRE(obeys_endpoints),
         WIRE(load_by_etag),
         WIRE(load_after_a_commit_asks_for_all),
+        WIRE(a_page_is_no_catalog_s_answer),
         WIRE(load_by_location),
         WIRE(creates),
         WIRE(namespaces_made),
