@@ -336,15 +336,8 @@ static int config_get(struct rest *rest, const char *warehouse, struct error *er
 static int config_use(struct rest *rest, struct error *err)
 {
     struct buf base = {0};
-    const char *key;
-    json_t *value;
     int rc = OK;
-    json_object_foreach(rest->config.properties, key, value)
-    {
-        if (rc == OK && strncmp(key, "header.", 7) == 0)
-            rc = rest_field_put(rest, slice_cstr(key + 7), slice_cstr(json_string_value(value)),
-                                err);
-    }
+    rest_fields_take(rest);
     const char *token = json_string_value(json_object_get(rest->config.properties, "token"));
     if (rc == OK && token != NULL && rest->provider == NULL &&
         (rest->token.none || rest->config.token_forced))
@@ -384,6 +377,7 @@ static int rest_begin(struct rest *rest, const char *url,
     if (rc == OK && options->access_delegation != NULL && *options->access_delegation != 0)
         rc = rest_field_put(rest, slice_cstr("X-Iceberg-Access-Delegation"),
                             slice_cstr(options->access_delegation), err);
+    rest->delegated = rest_field_is_given(rest, "x-iceberg-access-delegation");
     if (rc == OK)
         rc = config_get(rest, options->warehouse, err);
     return rc == OK ? config_use(rest, err) : rc;

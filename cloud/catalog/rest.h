@@ -151,7 +151,7 @@ struct rest {
     int64_t clock_offset_ms; /* the server's clock against ours, once it was seen to matter */
     size_t field_count;      /* of the user and the configuration: "Name: value" */
     char *fields[REST_FIELDS_MAX];
-    bool delegated; /* one of them asks for credentials */
+    bool delegated; /* the user asks for credentials by one of them */
     int64_t timeout_ms;
     struct rest_tables *tables;
     pthread_mutex_t lend_lock; /* one of the store's threads at a time: rest_lend.c */
@@ -187,8 +187,11 @@ void rest_principal_put(const struct rest *rest, struct buf *out);
 /* The later one of a name wins. ERROR_INPUT: it is no field, or one that we set. */
 int rest_field_put(struct rest *rest, struct slice name, struct slice value,
                    struct error *err) MUST_USE;
-/* "Name: value", parted by ';' or lines. */
+/* The user's: "Name: value", parted by ';' or lines. */
 int rest_fields_add(struct rest *rest, const char *text, struct error *err) MUST_USE;
+/* Those of the configuration; what is no field, or one that we set, is left out with a warning. */
+void rest_fields_take(struct rest *rest);
+bool rest_field_is_given(const struct rest *rest, const char *name);
 
 /* ---- answers ---- */
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cloud/catalog/rest.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 
 static bool is_token_char(char c)
@@ -66,9 +67,33 @@ int rest_field_put(struct rest *rest, struct slice name, struct slice value, str
                                      (const char *)value.data);
     rest->field_count += before == NULL;
     free(before);
-    if (slice_is_word(name, "x-iceberg-access-delegation"))
-        rest->delegated = true;
     return OK;
+}
+
+bool rest_field_is_given(const struct rest *rest, const char *name)
+{
+    for (size_t i = 0; i < rest->field_count; i++)
+        if (is_field(rest->fields[i], slice_cstr(name)))
+            return true;
+    return false;
+}
+
+void rest_fields_take(struct rest *rest)
+{
+    static const char prefix[] = "header.";
+    const char *key;
+    json_t *value;
+    json_object_foreach(rest->config.properties, key, value)
+    {
+        struct error err;
+        if (strncmp(key, prefix, sizeof prefix - 1) != 0)
+            continue;
+        struct slice name = slice_cstr(key + sizeof prefix - 1);
+        if (rest_field_put(rest, name, slice_cstr(json_string_value(value)), &err) != OK)
+            log_event(LOG_LEVEL_WARN, "catalog",
+                      "a header that the server's configuration asks for is left out",
+                      "text=\"%s\"", err.text);
+    }
 }
 
 int rest_fields_add(struct rest *rest, const char *text, struct error *err)

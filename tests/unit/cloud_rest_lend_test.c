@@ -167,6 +167,24 @@ static void a_catalog_that_lends_nothing_says_so(void **state)
     free(remote);
 }
 
+/* A server that tells its clients to ask for credentials, and gives us none, is not to stop who
+ * has rights of its own. */
+static void only_the_user_wants_to_borrow(void **state)
+{
+    struct rest_bench *b = *state;
+    struct borrower borrower = {0};
+    char *body = table_answer("");
+    bench_borrow(b, &borrower);
+    b->rest = (struct catalog_rest_options){0};
+    answer(b, 200,
+           "{\"overrides\":{\"header.X-Iceberg-Access-Delegation\":\"vended-credentials\"}}");
+    answer(b, 200, body);
+    bench_open_well(b);
+    load_well(b);
+    assert_int_equal(borrower.count, 0);
+    free(body);
+}
+
 /* ---- a token for one table ---- */
 
 /* It counts for that table alone; refused it goes, and the catalog's own brings the next one. */
@@ -242,6 +260,7 @@ int main(void)
         WIRE(lends_with_a_load),
         WIRE(a_store_is_lent_what_a_load_brings),
         WIRE(a_catalog_that_lends_nothing_says_so),
+        WIRE(only_the_user_wants_to_borrow),
         WIRE(a_table_may_have_its_own_token),
         WIRE(a_304_to_no_question_is_none),
         WIRE(a_table_s_token_has_to_be_one),

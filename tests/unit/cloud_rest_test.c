@@ -59,6 +59,25 @@ static void refuses_headers(void **state)
     assert_int_equal(rest.field_count, 0);
 }
 
+/* The harm: a server says once for all its clients what each request is to have, and one of them
+ * stays out for a field that it sets by itself. */
+static void leaves_out_a_server_s_own_headers(void **state)
+{
+    struct rest_bench *b = *state;
+    answer(b, 200,
+           "{\"defaults\":{\"header.Accept\":\"text/html\",\"header.Content-Type\":\"x\","
+           "\"header.a b\":\"c\",\"header.\":\"d\"},"
+           "\"overrides\":{\"header.authorization\":\"Bearer x\",\"header.X-A\":\"1\"}}");
+    answer(b, 409, "");
+    bench_open_well(b);
+    assert_int_equal(commit(b), ERROR_CONFLICT);
+    assert_heard(b, 1, "Accept: application/json\r\n");
+    assert_heard(b, 1, "x-a: 1\r\n");
+    assert_not_heard(b, 1, "text/html");
+    assert_not_heard(b, 1, "Bearer");
+    assert_not_heard(b, 1, "a b");
+}
+
 static void moves_to_another_uri(void **state)
 {
     struct rest_bench *b = *state;
@@ -642,6 +661,7 @@ int main(void)
         WIRE(is_no_catalog),
         WIRE(may_come_later),
         WIRE(refuses_headers),
+        WIRE(leaves_out_a_server_s_own_headers),
         WIRE(moves_to_another_uri),
         WIRE(commit_statuses),
         WIRE(says_what_the_server_said),
