@@ -88,7 +88,7 @@ struct catalog_rest_options {
     const char *resource;
     const char *headers;           /* "Name: value", more of them behind ';' or on lines */
     const char *access_delegation; /* "vended-credentials": for the tables' files */
-    const char *signing_name;      /* "glue", "s3tables": AWS's SigV4 instead of a token */
+    const char *signing_name;      /* "glue", "execute-api": SigV4 instead of a token */
     const char *signing_region;    /* NULL: as AWS's tools find it */
     const char *profile;           /* NULL: credentials as AWS's tools find them */
     const char *ca_file;           /* NULL: the system's authorities */

@@ -356,13 +356,30 @@ static int config_use(struct rest *rest, struct error *err)
     return rc;
 }
 
+/* It puts each table into a bucket of its own making, and takes no `location`; agents put the data
+ * below the warehouse. Also behind Glue, where its catalogs are "s3tablescatalog/BUCKET". */
+static int s3_tables_refuse(const char *url, const struct catalog_rest_options *options,
+                            struct error *err)
+{
+    const char *warehouse = options->warehouse != NULL ? options->warehouse : "";
+    const char *signing_name = options->signing_name != NULL ? options->signing_name : "";
+    if (strstr(url, "://s3tables.") == NULL && strstr(warehouse, ":s3tables:") == NULL &&
+        strstr(warehouse, "s3tablescatalog/") == NULL && strcmp(signing_name, "s3tables") != 0)
+        return OK;
+    return error_set(err, ERROR_INPUT,
+                     "Amazon S3 Tables isn't supported: it chooses where a table's files lie, and "
+                     "agents put them below the warehouse; use Glue with a bucket of your own");
+}
+
 static int rest_begin(struct rest *rest, const char *url,
                       const struct catalog_rest_options *options, struct error *err)
 {
     struct buf base = {0};
     struct http_client_options http = {
         .ca_file = options->ca_file != NULL && *options->ca_file != 0 ? options->ca_file : NULL};
-    int rc = rest_url_check(url, &base, err);
+    int rc = s3_tables_refuse(url, options, err);
+    if (rc == OK)
+        rc = rest_url_check(url, &base, err);
     if (rc == OK) {
         rest->base = memory_copy_cstr(buf_cstr(&base));
         rc = http_client_open(&rest->http, &http, err);
