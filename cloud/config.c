@@ -141,6 +141,7 @@ static struct catalog_rest_options rest_options(const struct config *config)
         .signing_region = config->rest_signing_region,
         .profile = config->rest_profile,
         .ca_file = config->rest_ca_file,
+        .proxy = config->rest_proxy,
         .timeout_ms = config->rest_timeout_ms,
     };
 }

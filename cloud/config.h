@@ -49,6 +49,7 @@ struct config {
     const char *rest_signing_region;
     const char *rest_profile;
     const char *rest_ca_file;
+    const char *rest_proxy;
     int64_t rest_timeout_ms;
     int64_t interval_ms;
     const char *listen; /* of serve; also by $PORT */

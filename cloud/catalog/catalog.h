@@ -91,8 +91,9 @@ struct catalog_rest_options {
     const char *signing_name;      /* "glue", "execute-api": SigV4 instead of a token */
     const char *signing_region;    /* NULL: as AWS's tools find it */
     const char *profile;           /* NULL: credentials as AWS's tools find them */
-    const char *ca_file;           /* NULL: the system's authorities */
-    int64_t timeout_ms;            /* of one request; 0: 60 s */
+    const char *ca_file; /* NULL: AWS_CA_BUNDLE of signed requests, the system's authorities */
+    const char *proxy;   /* NULL: as https_proxy, no_proxy and so on say */
+    int64_t timeout_ms;  /* of one request; 0: 60 s */
 };
 
 struct catalog_options {

@@ -92,6 +92,49 @@ static void moves_to_another_uri(void **state)
     free(body);
 }
 
+static int open_at(struct rest_bench *b, const char *spec)
+{
+    struct catalog_options options = {.store = b->store, .clock = &b->clock, .rest = &b->rest};
+    return catalog_open(&b->catalog, spec, &options, &b->err);
+}
+
+static void goes_by_a_proxy(void **state)
+{
+    struct rest_bench *b = *state;
+    char *proxy = memory_copy_slice(slice_of(b->server.url, strlen(b->server.url) - 4));
+    b->rest = (struct catalog_rest_options){.proxy = proxy};
+    answer(b, 200, CONFIG);
+    server_begin(b);
+    if (open_at(b, "rest:http://catalog.example/cat") != OK)
+        fail_msg("%s", b->err.text);
+    assert_heard(b, 0, "GET http://catalog.example/cat/v1/config HTTP/1.1\r\n");
+    free(proxy);
+}
+
+/* The harm: behind a company's TLS gateway S3 is reached, and its catalog is not. */
+static void authorities_are_as_aws_has_them(void **state)
+{
+    static const char file[] = "/nonexistent/ca.pem";
+    struct rest_bench *b = *state;
+    char *spec = memory_printf("rest:https://%s", b->server.url + strlen("http://"));
+    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
+    setenv("AWS_CA_BUNDLE", file, 1);
+    b->rest = (struct catalog_rest_options){
+        .signing_name = "glue", .signing_region = "eu-west-1", .timeout_ms = 200};
+    assert_int_equal(open_at(b, spec), ERROR_DENIED);
+    assert_non_null(strstr(b->err.text, file));
+    b->rest.ca_file = "/nonexistent/mine.pem";
+    assert_int_equal(open_at(b, spec), ERROR_DENIED);
+    assert_non_null(strstr(b->err.text, "/nonexistent/mine.pem"));
+    b->rest = (struct catalog_rest_options){.timeout_ms = 200};
+    assert_int_equal(open_at(b, spec), ERROR_RETRY); /* nobody says anything there */
+    unsetenv("AWS_CA_BUNDLE");
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+    free(spec);
+}
+
 /* ---- what an answer means ---- */
 
 /* The heart of it: what might have been applied must never be taken for refused, nor the other
@@ -662,17 +705,13 @@ static void s3_tables_are_refused(void **state)
         {.signing_name = "glue", .warehouse = "123456789012:s3tablescatalog/b"},
     };
     struct rest_bench *b = *state;
-    struct catalog_options options = {.store = b->store, .clock = &b->clock, .rest = &b->rest};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         b->rest = cases[i];
-        assert_int_equal(catalog_open(&b->catalog, "rest:http://127.0.0.1:9", &options, &b->err),
-                         ERROR_INPUT);
+        assert_int_equal(open_at(b, "rest:http://127.0.0.1:9"), ERROR_INPUT);
         assert_non_null(strstr(b->err.text, "S3 Tables isn't supported"));
     }
     b->rest = (struct catalog_rest_options){0};
-    assert_int_equal(catalog_open(&b->catalog, "rest:https://s3tables.eu-west-1.amazonaws.com/i",
-                                  &options, &b->err),
-                     ERROR_INPUT);
+    assert_int_equal(open_at(b, "rest:https://s3tables.eu-west-1.amazonaws.com/i"), ERROR_INPUT);
     assert_non_null(strstr(b->err.text, "S3 Tables isn't supported"));
 }
 
@@ -685,6 +724,8 @@ int main(void)
         WIRE(refuses_headers),
         WIRE(leaves_out_a_server_s_own_headers),
         WIRE(moves_to_another_uri),
+        WIRE(goes_by_a_proxy),
+        WIRE(authorities_are_as_aws_has_them),
         WIRE(commit_statuses),
         WIRE(says_what_the_server_said),
         WIRE(commits),
