@@ -286,6 +286,8 @@ static int ids_bind(struct init *init, bool *again, struct error *err)
                       "last-assigned-partition-id", json_object_get(metadata, "last-partition-id"));
         rc = catalog_commit(init->committer->catalog, init->table.ns, init->table.name,
                             &init->state.loaded, requirements, updates, NULL, err);
+        if (rc == ERROR_INPUT)
+            rc = snapshot_refusal_judge(init->committer, &init->table, &init->state, err);
         *again = rc == OK;
         json_decref(requirements);
     }
@@ -304,6 +306,8 @@ static int first_ledger(struct init *init, struct error *err)
     init->report->attempts++;
     int rc = snapshot_append(init->committer, &init->table, &init->state, &append, err);
     ledger_free(append.ledger);
+    if (rc == ERROR_INPUT)
+        rc = snapshot_refusal_judge(init->committer, &init->table, &init->state, err);
     if (rc == OK) {
         init->report->snapshots++;
         init->report->snapshot_id = append.snapshot_id;

@@ -49,6 +49,8 @@ static int skip_once(const struct committer *committer, const struct table_name 
     report->attempts++;
     rc = snapshot_append(committer, table, &state, &append, err);
     *sent = append.snapshot_id;
+    if (rc == ERROR_INPUT)
+        rc = snapshot_refusal_judge(committer, table, &state, err);
 out:
     table_state_free(&state);
     contract_state_free(&contract);

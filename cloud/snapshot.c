@@ -512,3 +512,21 @@ bool snapshot_refusal_is_conflict(const struct table_state *before, const struct
     return metadata_current_snapshot_id(a) != metadata_current_snapshot_id(b) ||
            metadata_last_sequence_number(a) != metadata_last_sequence_number(b);
 }
+
+int snapshot_refusal_judge(const struct committer *committer, const struct table_name *table,
+                           const struct table_state *before, struct error *err)
+{
+    struct error refusal = *err;
+    struct table_state now = {0};
+    bool found = false;
+    int rc =
+        catalog_load_table(committer->catalog, table->ns, table->name, &now.loaded, &found, err);
+    if (rc == OK) {
+        *err = refusal;
+        if (found && snapshot_refusal_is_conflict(before, &now))
+            err->code = ERROR_RETRY;
+        rc = (int)err->code;
+    }
+    table_state_free(&now);
+    return rc;
+}

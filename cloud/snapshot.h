@@ -67,6 +67,9 @@ int snapshot_append(const struct committer *committer, const struct table_name *
  * sequence number has moved since. */
 bool snapshot_refusal_is_conflict(const struct table_state *before,
                                   const struct table_state *after);
+/* The same by a load of its own: ERROR_RETRY, or the refusal that stands in `err`. */
+int snapshot_refusal_judge(const struct committer *committer, const struct table_name *table,
+                           const struct table_state *before, struct error *err) MUST_USE;
 
 /* Seeded in a simulation, the system's otherwise. */
 void committer_random(const struct committer *committer, void *out, size_t len);
