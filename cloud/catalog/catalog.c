@@ -29,22 +29,6 @@ void catalog_names_free(struct catalog_names *names)
     *names = (struct catalog_names){0};
 }
 
-/* jansson's memory is not ours to free, but a text in it is ours to overwrite. */
-void catalog_credentials_free(struct catalog_credentials *credentials)
-{
-    const char *key;
-    json_t *value;
-    bool ours = credentials->properties != NULL && credentials->properties->refcount == 1;
-    json_object_foreach(credentials->properties, key, value)
-    {
-        if (ours && json_is_string(value) && value->refcount == 1)
-            explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
-    }
-    json_decref(credentials->properties);
-    free(credentials->prefix);
-    *credentials = (struct catalog_credentials){0};
-}
-
 struct catalog *catalog_wrap(const struct catalog_ops *ops, void *impl)
 {
     struct catalog *catalog = memory_alloc(1, sizeof *catalog);
@@ -106,14 +90,4 @@ int catalog_commit(struct catalog *catalog, const char *ns, const char *table,
                    const json_t *updates, struct catalog_table *out, struct error *err)
 {
     return catalog->ops->commit(catalog->impl, ns, table, base, requirements, updates, out, err);
-}
-
-int catalog_credentials_get(struct catalog *catalog, const char *ns, const char *table,
-                            const char *url, bool anew, struct catalog_credentials *out,
-                            bool *found, struct error *err)
-{
-    *found = false;
-    if (catalog->ops->credentials == NULL)
-        return OK;
-    return catalog->ops->credentials(catalog->impl, ns, table, url, anew, out, found, err);
 }

@@ -12,7 +12,10 @@
  *          ERROR_RETRY: unknown outcome, or nothing happened: load again, decide again.
  *          ERROR_INPUT: the catalog refuses this for good. ERROR_CORRUPT: what it
  *          points at does not read. ERROR_DENIED: a person must act.
- * Threads  a handle belongs to one thread.
+ * Threads  a handle belongs to one thread, and while that is within a call no other uses the
+ *          store that the handle was opened with. A catalog that lends the store credentials is
+ *          entered for them by any of the store's threads, while the one that called the store
+ *          waits for them; they take turns among themselves.
  */
 #ifndef CLOUD_CATALOG_CATALOG_H
 #define CLOUD_CATALOG_CATALOG_H
@@ -41,14 +44,6 @@ struct catalog_names {
 };
 void catalog_names_free(struct catalog_names *names);
 
-/* What a server lends for a table's files, in Iceberg's words ("s3.access-key-id"). */
-struct catalog_credentials {
-    char *prefix;       /* of the URLs that they are for; "": all of the table's */
-    json_t *properties; /* texts */
-    int64_t expires_ms; /* epoch; 0: they don't say */
-};
-void catalog_credentials_free(struct catalog_credentials *credentials); /* wipes the texts */
-
 /* A namespace is its levels with dots between them ("a.b"); a level holds no dot. */
 struct catalog_ops {
     const char *type;
@@ -68,9 +63,6 @@ struct catalog_ops {
     int (*commit)(void *impl, const char *ns, const char *table, const struct catalog_table *base,
                   const json_t *requirements, const json_t *updates, struct catalog_table *out,
                   struct error *err);
-    /* NULL: this kind lends none. See catalog_credentials_get. */
-    int (*credentials)(void *impl, const char *ns, const char *table, const char *url, bool anew,
-                       struct catalog_credentials *out, bool *found, struct error *err);
     void (*close)(void *impl);
 };
 
@@ -98,8 +90,9 @@ struct catalog_rest_options {
 
 struct catalog_options {
     const char *name; /* NULL: "bidlake"; what SQL catalogs call catalog_name */
-    /* Where client catalogs read and write metadata files. It is not used any more when the
-     * catalog is closed: what a server lends for it is the catalog's. */
+    /* Where client catalogs read and write metadata files. If it takes credentials
+     * (objstore_borrows), it is given what a server lends, from a table's first load on; it is
+     * not used any more when the catalog is closed, for that is the catalog's. */
     struct objstore *store;
     const struct clock *clock; /* NULL: the system's */
     int64_t busy_timeout_ms;   /* 0: 10,000: how long to wait for a locked file */
@@ -128,13 +121,5 @@ int catalog_create_table(struct catalog *catalog, const char *ns, const char *ta
 int catalog_commit(struct catalog *catalog, const char *ns, const char *table,
                    const struct catalog_table *base, const json_t *requirements,
                    const json_t *updates, struct catalog_table *out, struct error *err) MUST_USE;
-
-/* For the file `url` of a table, good for five minutes at least: those whose prefix fits it
- * best, asked for before they expire, and with `anew` always. *found false: the server lends
- * none. A store that takes credentials (objstore_borrows) is given them by the catalog itself,
- * from a table's first load on. */
-int catalog_credentials_get(struct catalog *catalog, const char *ns, const char *table,
-                            const char *url, bool anew, struct catalog_credentials *out,
-                            bool *found, struct error *err) MUST_USE;
 
 #endif

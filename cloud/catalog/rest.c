@@ -287,7 +287,6 @@ static const struct catalog_ops rest_ops = {
     .load_table = rest_load_table,
     .create_table = rest_create_table,
     .commit = rest_commit,
-    .credentials = rest_credentials,
     .close = rest_close,
 };
 

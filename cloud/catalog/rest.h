@@ -77,7 +77,7 @@ void rest_config_free(struct rest_config *config);
  * empty. */
 int rest_namespace_put(const char *ns, const char *separator, struct buf *out,
                        struct error *err) MUST_USE;
-/* "/v1/<prefix>/namespaces/<ns>/tables/<table><rest>", without what is NULL. */
+/* "/v1/<prefix>/namespaces/<ns>/tables/<table><behind>", without what is NULL. */
 int rest_path_make(const struct rest_config *config, const char *ns, const char *table,
                    const char *behind, struct buf *out, struct error *err) MUST_USE;
 /* Without the slashes at its end and the port that goes without saying; ERROR_INPUT when it is no
@@ -154,7 +154,9 @@ struct rest {
     bool delegated; /* the user asks for credentials by one of them */
     int64_t timeout_ms;
     struct rest_tables *tables;
-    pthread_mutex_t lend_lock; /* one of the store's threads at a time: rest_lend.c */
+    /* One of the store's threads at a time. It guards nothing from the catalog's own thread, which
+     * waits for the store meanwhile: rest_lend.c. */
+    pthread_mutex_t lend_lock;
     size_t loan_count;
     struct rest_loan **loans;
 };
@@ -233,8 +235,21 @@ int rest_create_namespace(void *impl, const char *ns, struct error *err) MUST_US
 int rest_list_namespaces(void *impl, struct catalog_names *out, struct error *err) MUST_USE;
 int rest_list_tables(void *impl, const char *ns, struct catalog_names *out,
                      struct error *err) MUST_USE;
-int rest_credentials(void *impl, const char *ns, const char *table, const char *url, bool anew,
-                     struct catalog_credentials *out, bool *found, struct error *err) MUST_USE;
+
+/* ---- what the server lends ---- */
+
+/* For a table's files, in Iceberg's words ("s3.access-key-id"). */
+struct rest_lent {
+    char *prefix;       /* of the URLs that they are for; "": all of the table's */
+    json_t *properties; /* texts */
+    int64_t expires_ms; /* epoch; 0: they don't say */
+};
+void rest_lent_free(struct rest_lent *lent); /* wipes the texts */
+
+/* For the file `url` of a table, good for five minutes at least: those whose prefix fits it
+ * best, asked for before they expire, and with `anew` always. *found false: it lends none. */
+int rest_credentials(struct rest *rest, const char *ns, const char *table, const char *url,
+                     bool anew, struct rest_lent *out, bool *found, struct error *err) MUST_USE;
 /* Gives the store what was lent with `table`, if it takes any. ERROR_DENIED: nothing was. */
 int rest_lend(struct rest *rest, const char *ns, const char *name, const struct rest_table *table,
               struct error *err) MUST_USE;
@@ -243,7 +258,7 @@ void rest_loans_free(struct rest *rest);
 /* Those of `list` (or of `config`) whose prefix is the longest that `url` begins with. NULL of
  * both: none. */
 bool rest_credentials_pick(const json_t *list, const json_t *config, const char *url,
-                           struct catalog_credentials *out);
+                           struct rest_lent *out);
 /* As the last load showed it; NULL: it was never loaded. */
 struct rest_table *rest_known(struct rest *rest, const char *ns, const char *table);
 

@@ -12,6 +12,22 @@
 
 static const int64_t ahead_ms = 300 * 1000;
 
+/* jansson's memory is not ours to free, but a text in it is ours to overwrite. */
+void rest_lent_free(struct rest_lent *lent)
+{
+    const char *key;
+    json_t *value;
+    bool ours = lent->properties != NULL && lent->properties->refcount == 1;
+    json_object_foreach(lent->properties, key, value)
+    {
+        if (ours && json_is_string(value) && value->refcount == 1)
+            explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
+    }
+    json_decref(lent->properties);
+    free(lent->prefix);
+    *lent = (struct rest_lent){0};
+}
+
 static bool starts(const char *text, const char *with)
 {
     return strncmp(text, with, strlen(with)) == 0;
@@ -43,7 +59,7 @@ static int64_t end_of(const char *key, const char *text)
     return known && len > 0 && len <= 18 && text[len] == 0 ? strtoll(text, NULL, 10) : 0;
 }
 
-static bool take(const json_t *config, const char *prefix, struct catalog_credentials *out)
+static bool take(const json_t *config, const char *prefix, struct rest_lent *out)
 {
     const char *key;
     json_t *value;
@@ -61,15 +77,15 @@ static bool take(const json_t *config, const char *prefix, struct catalog_creden
         found = found || is_secret(key);
         json_object_set_new(properties, key, json_string(text));
     }
-    *out = (struct catalog_credentials){
+    *out = (struct rest_lent){
         .prefix = memory_copy_cstr(prefix), .properties = properties, .expires_ms = expires_ms};
     if (!found)
-        catalog_credentials_free(out);
+        rest_lent_free(out);
     return found;
 }
 
 bool rest_credentials_pick(const json_t *list, const json_t *config, const char *url,
-                           struct catalog_credentials *out)
+                           struct rest_lent *out)
 {
     const json_t *best = NULL;
     const char *best_prefix = "";
@@ -84,7 +100,7 @@ bool rest_credentials_pick(const json_t *list, const json_t *config, const char 
             best_prefix = prefix;
         }
     }
-    *out = (struct catalog_credentials){0};
+    *out = (struct rest_lent){0};
     return (best != NULL && take(best, best_prefix, out)) || take(config, "", out);
 }
 
@@ -146,22 +162,20 @@ static int load_ask(struct rest *rest, const char *ns, const char *name, struct 
     return rc;
 }
 
-static bool is_good(const struct rest *rest, const struct catalog_credentials *credentials)
+static bool is_good(const struct rest *rest, const struct rest_lent *lent)
 {
-    return credentials->expires_ms == 0 ||
-           credentials->expires_ms - clock_wall_ms(rest->clock) > ahead_ms;
+    return lent->expires_ms == 0 || lent->expires_ms - clock_wall_ms(rest->clock) > ahead_ms;
 }
 
-int rest_credentials(void *impl, const char *ns, const char *name, const char *url, bool anew,
-                     struct catalog_credentials *out, bool *found, struct error *err)
+int rest_credentials(struct rest *rest, const char *ns, const char *name, const char *url,
+                     bool anew, struct rest_lent *out, bool *found, struct error *err)
 {
-    struct rest *rest = impl;
     struct rest_table unknown = {0};
     struct rest_table *table = rest_known(rest, ns, name);
     bool must_ask = anew || table == NULL;
     int rc = OK;
     *found = false;
-    *out = (struct catalog_credentials){0};
+    *out = (struct rest_lent){0};
     if (!rest->delegated)
         return OK;
     if (table != NULL)
@@ -169,7 +183,7 @@ int rest_credentials(void *impl, const char *ns, const char *name, const char *u
     else
         table = &unknown;
     if (must_ask || (*found && !is_good(rest, out))) {
-        catalog_credentials_free(out);
+        rest_lent_free(out);
         if (rest->config.endpoints[REST_TABLE_CREDENTIALS] && table->credentials != NULL)
             rc = endpoint_ask(rest, ns, name, table, err);
         else

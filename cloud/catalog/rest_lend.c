@@ -55,7 +55,7 @@ static int lend(void *context, struct aws_credentials *out, struct error *err)
 {
     struct rest_loan *loan = context;
     struct rest *rest = loan->rest;
-    struct catalog_credentials lent = {0};
+    struct rest_lent lent = {0};
     bool found = false;
     pthread_mutex_lock(&rest->lend_lock);
     int rc =
@@ -70,7 +70,7 @@ static int lend(void *context, struct aws_credentials *out, struct error *err)
             rc = refuse(loan->url, lent.properties, err);
     }
     pthread_mutex_unlock(&rest->lend_lock);
-    catalog_credentials_free(&lent);
+    rest_lent_free(&lent);
     return rc;
 }
 
@@ -140,7 +140,7 @@ int rest_lend(struct rest *rest, const char *ns, const char *name, const struct 
     char place_key[OBJSTORE_KEY_MAX + 1];
     struct buf place = {0};
     struct buf key = {0};
-    struct catalog_credentials lent = {0};
+    struct rest_lent lent = {0};
     size_t i;
     const json_t *entry;
     int rc = OK;
@@ -170,7 +170,7 @@ int rest_lend(struct rest *rest, const char *ns, const char *name, const struct 
     if (rc == OK && !any)
         rc = refuse(url, table->config, err);
 out:
-    catalog_credentials_free(&lent);
+    rest_lent_free(&lent);
     buf_free(&place);
     buf_free(&key);
     return rc;

@@ -16,7 +16,7 @@ static void table_check(struct slice bytes)
 {
     struct rest_table table;
     struct error err = {0};
-    struct catalog_credentials lent;
+    struct rest_lent lent;
     int rc = rest_table_decode(&table, bytes, &err);
     ASSERT(rc == OK ? table.table.metadata_location != NULL : err.text[0] != 0);
     if (rc == OK && table.table.metadata != NULL) {
@@ -30,7 +30,7 @@ static void table_check(struct slice bytes)
     }
     if (rest_credentials_pick(table.credentials, table.config, "s3://b/wh/db/t/x", &lent))
         ASSERT(json_object_size(lent.properties) > 0 && lent.expires_ms >= 0);
-    catalog_credentials_free(&lent);
+    rest_lent_free(&lent);
     rest_table_free(&table);
 }
 

@@ -275,7 +275,7 @@ static void pages(void **state)
 static void credentials(void **state)
 {
     (void)state;
-    struct catalog_credentials got;
+    struct rest_lent got;
     json_t *list = json_loads(
         "[{\"prefix\":\"s3://b\",\"config\":{\"s3.secret-access-key\":\"short\"}},"
         "{\"prefix\":\"s3://b/wh/\",\"config\":{\"s3.secret-access-key\":\"long\",\"token\":\"t\","
@@ -288,11 +288,11 @@ static void credentials(void **state)
     assert_string_equal(json_string_value(json_object_get(got.properties, "s3.secret-access-key")),
                         "long");
     assert_null(json_object_get(got.properties, "token"));
-    catalog_credentials_free(&got);
+    rest_lent_free(&got);
     assert_true(rest_credentials_pick(list, config, "gs://other", &got));
     assert_string_equal(got.prefix, "");
     assert_int_equal(got.expires_ms, 0);
-    catalog_credentials_free(&got);
+    rest_lent_free(&got);
     json_object_del(config, "gcs.oauth2.token");
     assert_false(rest_credentials_pick(NULL, config, "gs://other", &got));
     assert_false(rest_credentials_pick(NULL, NULL, "gs://other", &got));
