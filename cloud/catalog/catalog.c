@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/catalog/client.h"
 #include "cloud/catalog/rest.h"
+#include "cloud/catalog/sqlite.h"
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/catalog/client.h"
+#include "cloud/catalog/metadata_file.h"
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
 #include "lib/base/random.h"
@@ -191,8 +191,8 @@ static int table_change(struct memory_catalog *shared, struct memory_table *tabl
     char *location = NULL;
     uint64_t version = table->version;
     uuid_v7_from(uuid, wall_ms, &shared->random);
-    int rc = client_metadata_write(store_of(shared, store), metadata, table->now.metadata_location,
-                                   uuid, &location, err);
+    int rc = metadata_file_write(store_of(shared, store), metadata, table->now.metadata_location,
+                                 uuid, &location, err);
     if (rc == OK && table->version != version)
         rc = error_set(err, ERROR_CONFLICT, "the table has changed");
     if (rc != OK) {
@@ -223,7 +223,7 @@ static int memory_create_table(void *impl, const char *ns, const char *name, con
     char uuid[UUID_TEXT_SIZE];
     int64_t now_ms = clock_wall_ms(handle->clock);
     uuid_v7_from(uuid, now_ms, &shared->random);
-    char *place = client_table_location(store_of(shared, handle->store), ns, name, request);
+    char *place = table_location_make(store_of(shared, handle->store), ns, name, request);
     json_t *metadata = NULL;
     int rc = metadata_create(&metadata, request, uuid, place, now_ms, err);
     free(place);

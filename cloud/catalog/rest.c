@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/catalog/client.h"
+#include "cloud/catalog/metadata_file.h"
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 #include "lib/json/json.h"
@@ -84,7 +84,7 @@ static int metadata_complete(struct rest *rest, struct rest_table *table, struct
 {
     if (table->table.metadata != NULL)
         return OK;
-    return client_metadata_read(rest->store, table->table.metadata_location, &table->table.metadata,
+    return metadata_file_read(rest->store, table->table.metadata_location, &table->table.metadata,
                                 err);
 }
 
@@ -217,7 +217,7 @@ static int rest_create_table(void *impl, const char *ns, const char *name, const
     struct buf path = {0};
     json_t *body = json_copy((json_t *)(uintptr_t)request);
     /* Where the data files lie (DESIGN 2), so that the table's place holds all of it. */
-    char *location = client_table_location(rest->store, ns, name, request);
+    char *location = table_location_make(rest->store, ns, name, request);
     json_object_set_new(body, "location", json_string(location));
     json_object_set_new(body, "name", json_string(name));
     json_object_set_new(body, "stage-create", json_false()); /* optional, but not for Nessie */

@@ -22,7 +22,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cloud/catalog/client.h"
+#include "cloud/catalog/metadata_file.h"
+#include "cloud/catalog/sqlite.h"
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
 #include "lib/base/file.h"
@@ -46,7 +47,7 @@ struct sqlite_catalog {
     dev_t device;
     ino_t inode;
     bool v0; /* no column iceberg_type */
-    struct client_cache cache;
+    struct metadata_cache cache;
 };
 
 static const char *const schema_sql =
@@ -288,14 +289,14 @@ static int sqlite_load_table(void *impl, const char *ns, const char *table,
     int rc = location_read(catalog, ns, table, &location, err);
     if (rc != OK || location == NULL)
         return rc;
-    metadata = client_cache_find(&catalog->cache, ns, table, location);
+    metadata = metadata_cache_find(&catalog->cache, ns, table, location);
     if (metadata == NULL) {
-        rc = client_metadata_read(catalog->store, location, &metadata, err);
+        rc = metadata_file_read(catalog->store, location, &metadata, err);
         if (rc != OK) {
             free(location);
             return error_wrap(err, "table %s.%s", ns, table);
         }
-        client_cache_keep(&catalog->cache, ns, table, location, metadata);
+        metadata_cache_keep(&catalog->cache, ns, table, location, metadata);
     }
     *out = (struct catalog_table){.metadata_location = location, .metadata = metadata};
     *found = true;
@@ -339,7 +340,7 @@ static int sqlite_create_table(void *impl, const char *ns, const char *table, co
     json_t *metadata = NULL;
     char uuid[UUID_TEXT_SIZE];
     char file_uuid[UUID_TEXT_SIZE];
-    char *place = client_table_location(catalog->store, ns, table, request);
+    char *place = table_location_make(catalog->store, ns, table, request);
 
     int rc = location_read(catalog, ns, table, &existing, err);
     if (rc == OK && existing != NULL)
@@ -350,7 +351,7 @@ static int sqlite_create_table(void *impl, const char *ns, const char *table, co
     uuid_v4(file_uuid);
     rc = metadata_create(&metadata, request, uuid, place, clock_wall_ms(catalog->clock), err);
     if (rc == OK)
-        rc = client_metadata_write(catalog->store, metadata, NULL, file_uuid, &location, err);
+        rc = metadata_file_write(catalog->store, metadata, NULL, file_uuid, &location, err);
     if (rc == OK)
         rc = location_check(location, err);
     if (rc == OK)
@@ -416,7 +417,7 @@ static int sqlite_commit(void *impl, const char *ns, const char *table,
     if (rc != OK)
         goto out;
     uuid_v4(uuid);
-    rc = client_metadata_write(catalog->store, metadata, base->metadata_location, uuid, &location,
+    rc = metadata_file_write(catalog->store, metadata, base->metadata_location, uuid, &location,
                                err);
     if (rc == OK)
         rc = location_check(location, err);
@@ -428,8 +429,8 @@ static int sqlite_commit(void *impl, const char *ns, const char *table,
         rc = fault_point("catalog.sqlite.after_swap", err);
     if (rc != OK)
         goto out;
-    client_cache_keep(&catalog->cache, ns, table, location, metadata);
-    client_metadata_prune(catalog->store, base->metadata, metadata);
+    metadata_cache_keep(&catalog->cache, ns, table, location, metadata);
+    metadata_files_prune(catalog->store, base->metadata, metadata);
     if (out != NULL) {
         *out = (struct catalog_table){.metadata_location = location, .metadata = metadata};
         location = NULL;
@@ -446,7 +447,7 @@ static void sqlite_close(void *impl)
     struct sqlite_catalog *catalog = impl;
     int code = sqlite3_close(catalog->db);
     ASSERT(code == SQLITE_OK); /* else a statement of ours was not finalized */
-    client_cache_free(&catalog->cache);
+    metadata_cache_free(&catalog->cache);
     free(catalog->path);
     free(catalog->name);
     free(catalog);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cloud/catalog/client.h"
+#include "cloud/catalog/metadata_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +8,8 @@
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 
-int client_metadata_read(struct objstore *store, const char *location, json_t **out,
-                         struct error *err)
+int metadata_file_read(struct objstore *store, const char *location, json_t **out,
+                       struct error *err)
 {
     char key[OBJSTORE_KEY_MAX + 1];
     if (!objstore_key_of(store, location, key))
@@ -29,8 +29,8 @@ int client_metadata_read(struct objstore *store, const char *location, json_t **
     return rc == OK ? OK : error_wrap(err, "metadata %s", location);
 }
 
-int client_metadata_write(struct objstore *store, const json_t *metadata, const char *base_location,
-                          const char *uuid, char **location, struct error *err)
+int metadata_file_write(struct objstore *store, const json_t *metadata, const char *base_location,
+                        const char *uuid, char **location, struct error *err)
 {
     struct buf url = {0};
     struct buf bytes;
@@ -67,8 +67,8 @@ out:
     return rc;
 }
 
-char *client_table_location(struct objstore *store, const char *ns, const char *table,
-                            const json_t *request)
+char *table_location_make(struct objstore *store, const char *ns, const char *table,
+                          const json_t *request)
 {
     const char *asked = json_string_value(json_object_get(request, "location"));
     if (asked == NULL)
@@ -92,7 +92,7 @@ static bool log_names(const json_t *log, const char *file)
     return false;
 }
 
-void client_metadata_prune(struct objstore *store, const json_t *old, const json_t *new)
+void metadata_files_prune(struct objstore *store, const json_t *old, const json_t *new)
 {
     if (!metadata_property_bool(new, "write.metadata.delete-after-commit.enabled", false))
         return;
@@ -118,13 +118,13 @@ void client_metadata_prune(struct objstore *store, const json_t *old, const json
 
 enum { CACHED_MAX = 64 };
 
-struct client_cached {
+struct metadata_cached {
     char *name; /* "ns.table" */
     char *location;
     json_t *metadata;
 };
 
-static struct client_cached *cached_find(const struct client_cache *cache, const char *name)
+static struct metadata_cached *cached_find(const struct metadata_cache *cache, const char *name)
 {
     for (size_t i = 0; i < cache->count; i++)
         if (strcmp(cache->entries[i].name, name) == 0)
@@ -132,27 +132,27 @@ static struct client_cached *cached_find(const struct client_cache *cache, const
     return NULL;
 }
 
-json_t *client_cache_find(const struct client_cache *cache, const char *ns, const char *table,
+json_t *metadata_cache_find(const struct metadata_cache *cache, const char *ns, const char *table,
                           const char *location)
 {
     char *name = memory_printf("%s.%s", ns, table);
-    const struct client_cached *cached = cached_find(cache, name);
+    const struct metadata_cached *cached = cached_find(cache, name);
     free(name);
     if (cached == NULL || strcmp(cached->location, location) != 0)
         return NULL;
     return json_incref(cached->metadata);
 }
 
-void client_cache_keep(struct client_cache *cache, const char *ns, const char *table,
+void metadata_cache_keep(struct metadata_cache *cache, const char *ns, const char *table,
                        const char *location, json_t *metadata)
 {
     char *name = memory_printf("%s.%s", ns, table);
-    struct client_cached *cached = cached_find(cache, name);
+    struct metadata_cached *cached = cached_find(cache, name);
     if (cached == NULL && cache->count < CACHED_MAX) {
         if (cache->entries == NULL)
             cache->entries = memory_alloc(CACHED_MAX, sizeof *cache->entries);
         cached = &cache->entries[cache->count++];
-        *cached = (struct client_cached){.name = name};
+        *cached = (struct metadata_cached){.name = name};
         name = NULL;
     }
     free(name);
@@ -164,7 +164,7 @@ void client_cache_keep(struct client_cache *cache, const char *ns, const char *t
     cached->metadata = json_incref(metadata);
 }
 
-void client_cache_free(struct client_cache *cache)
+void metadata_cache_free(struct metadata_cache *cache)
 {
     for (size_t i = 0; i < cache->count; i++) {
         free(cache->entries[i].name);
@@ -172,5 +172,5 @@ void client_cache_free(struct client_cache *cache)
         json_decref(cache->entries[i].metadata);
     }
     free(cache->entries);
-    *cache = (struct client_cache){0};
+    *cache = (struct metadata_cache){0};
 }
