@@ -19,51 +19,28 @@
 #include "lib/iceberg/iceberg.h"
 #include "lib/json/json.h"
 
-enum { KNOWN_MAX = 64, TIMEOUT_MS = 60000, ETAG_BYTES_MAX = 1024 };
+enum { TIMEOUT_MS = 60000, ETAG_BYTES_MAX = 1024 };
 
 /* ---- what the last loads showed ---- */
 
-struct rest_tables {
-    size_t count;
-    size_t oldest;
-    struct {
-        char *name; /* "ns.table" */
-        struct rest_table table;
-    } entries[KNOWN_MAX];
-};
-
 struct rest_table *rest_known(struct rest *rest, const char *ns, const char *name)
 {
-    struct rest_tables *tables = rest->tables;
-    size_t ns_len = strlen(ns);
-    for (size_t i = 0; i < tables->count; i++) {
-        const char *at = tables->entries[i].name;
-        if (strncmp(at, ns, ns_len) == 0 && at[ns_len] == '.' && strcmp(at + ns_len + 1, name) == 0)
-            return &tables->entries[i].table;
-    }
-    return NULL;
+    return table_cache_find(&rest->tables, ns, name);
 }
 
 static struct rest_table *known_put(struct rest *rest, const char *ns, const char *name,
                                     const struct rest_table *table)
 {
-    struct rest_tables *tables = rest->tables;
-    struct rest_table *at = rest_known(rest, ns, name);
-    if (at == NULL) {
-        size_t i = tables->count;
-        if (i == KNOWN_MAX) {
-            i = tables->oldest;
-            tables->oldest = (i + 1) % KNOWN_MAX;
-        } else {
-            tables->count++;
-        }
-        free(tables->entries[i].name);
-        tables->entries[i].name = memory_printf("%s.%s", ns, name);
-        at = &tables->entries[i].table;
-    }
-    rest_table_free(at);
-    *at = *table;
-    return at;
+    struct rest_table *known = memory_alloc(1, sizeof *known);
+    *known = *table;
+    table_cache_put(&rest->tables, ns, name, known);
+    return known;
+}
+
+static void known_release(void *value)
+{
+    rest_table_free(value);
+    free(value);
 }
 
 /* ---- load ---- */
@@ -85,7 +62,7 @@ static int metadata_complete(struct rest *rest, struct rest_table *table, struct
     if (table->table.metadata != NULL)
         return OK;
     return metadata_file_read(rest->store, table->table.metadata_location, &table->table.metadata,
-                                err);
+                              err);
 }
 
 /* Of a 200 that shows a table whole: what it lends is the store's before anything is read. */
@@ -261,10 +238,7 @@ static int rest_commit(void *impl, const char *ns, const char *name,
 static void rest_close(void *impl)
 {
     struct rest *rest = impl;
-    for (size_t i = 0; rest->tables != NULL && i < rest->tables->count; i++) {
-        free(rest->tables->entries[i].name);
-        rest_table_free(&rest->tables->entries[i].table);
-    }
+    table_cache_free(&rest->tables);
     for (size_t i = 0; i < rest->field_count; i++)
         free(rest->fields[i]);
     rest_loans_free(rest);
@@ -274,7 +248,6 @@ static void rest_close(void *impl)
     aws_provider_close(rest->provider);
     free(rest->signing_name);
     http_client_close(rest->http);
-    free(rest->tables);
     free(rest->base);
     free(rest);
 }
@@ -415,7 +388,7 @@ int catalog_rest_open(struct catalog **out, const char *url, const struct catalo
     rest->clock = options->clock != NULL ? options->clock : &clock_system;
     rest->store = options->store;
     rest->timeout_ms = given->timeout_ms > 0 ? given->timeout_ms : TIMEOUT_MS;
-    rest->tables = memory_alloc(1, sizeof *rest->tables);
+    rest->tables.release = known_release;
     pthread_mutex_init(&rest->lend_lock, NULL);
     int rc = rest_begin(rest, url, given, err);
     if (rc != OK) {

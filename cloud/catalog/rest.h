@@ -23,6 +23,7 @@
 #include <pthread.h>
 
 #include "cloud/catalog/catalog.h"
+#include "cloud/catalog/table_cache.h"
 #include "lib/aws/aws.h"
 #include "lib/base/buf.h"
 #include "lib/http_client/http_client.h"
@@ -137,8 +138,6 @@ bool rest_sign_learn_clock(struct rest *rest, const struct http_reply *reply);
 
 /* ---- a request ---- */
 
-struct rest_tables; /* what each table was at its last load: rest.c */
-
 struct rest {
     const struct clock *clock;
     struct objstore *store;
@@ -153,7 +152,7 @@ struct rest {
     char *fields[REST_FIELDS_MAX];
     bool delegated; /* the user asks for credentials by one of them */
     int64_t timeout_ms;
-    struct rest_tables *tables;
+    struct table_cache tables; /* struct rest_table, as each was at its last load */
     /* One of the store's threads at a time. It guards nothing from the catalog's own thread, which
      * waits for the store meanwhile: rest_lend.c. */
     pthread_mutex_t lend_lock;

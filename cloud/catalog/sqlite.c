@@ -24,6 +24,7 @@
 
 #include "cloud/catalog/metadata_file.h"
 #include "cloud/catalog/sqlite.h"
+#include "cloud/catalog/table_cache.h"
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
 #include "lib/base/file.h"
@@ -46,8 +47,8 @@ struct sqlite_catalog {
     const struct clock *clock;
     dev_t device;
     ino_t inode;
-    bool v0; /* no column iceberg_type */
-    struct metadata_cache cache;
+    bool v0;                  /* no column iceberg_type */
+    struct table_cache known; /* struct catalog_table */
 };
 
 static const char *const schema_sql =
@@ -279,6 +280,31 @@ static int location_read(const struct sqlite_catalog *catalog, const char *ns, c
     return OK;
 }
 
+/* A metadata file never changes: while the pointer stays it need not be read again. */
+static json_t *known_find(const struct sqlite_catalog *catalog, const char *ns, const char *table,
+                          const char *location)
+{
+    const struct catalog_table *known = table_cache_find(&catalog->known, ns, table);
+    if (known == NULL || strcmp(known->metadata_location, location) != 0)
+        return NULL;
+    return json_incref(known->metadata);
+}
+
+static void known_keep(struct sqlite_catalog *catalog, const char *ns, const char *table,
+                       const char *location, json_t *metadata)
+{
+    struct catalog_table *known = memory_alloc(1, sizeof *known);
+    known->metadata_location = memory_copy_cstr(location);
+    known->metadata = json_incref(metadata);
+    table_cache_put(&catalog->known, ns, table, known);
+}
+
+static void known_release(void *value)
+{
+    catalog_table_free(value);
+    free(value);
+}
+
 static int sqlite_load_table(void *impl, const char *ns, const char *table,
                              struct catalog_table *out, bool *found, struct error *err)
 {
@@ -289,14 +315,14 @@ static int sqlite_load_table(void *impl, const char *ns, const char *table,
     int rc = location_read(catalog, ns, table, &location, err);
     if (rc != OK || location == NULL)
         return rc;
-    metadata = metadata_cache_find(&catalog->cache, ns, table, location);
+    metadata = known_find(catalog, ns, table, location);
     if (metadata == NULL) {
         rc = metadata_file_read(catalog->store, location, &metadata, err);
         if (rc != OK) {
             free(location);
             return error_wrap(err, "table %s.%s", ns, table);
         }
-        metadata_cache_keep(&catalog->cache, ns, table, location, metadata);
+        known_keep(catalog, ns, table, location, metadata);
     }
     *out = (struct catalog_table){.metadata_location = location, .metadata = metadata};
     *found = true;
@@ -418,7 +444,7 @@ static int sqlite_commit(void *impl, const char *ns, const char *table,
         goto out;
     uuid_v4(uuid);
     rc = metadata_file_write(catalog->store, metadata, base->metadata_location, uuid, &location,
-                               err);
+                             err);
     if (rc == OK)
         rc = location_check(location, err);
     if (rc == OK)
@@ -429,7 +455,7 @@ static int sqlite_commit(void *impl, const char *ns, const char *table,
         rc = fault_point("catalog.sqlite.after_swap", err);
     if (rc != OK)
         goto out;
-    metadata_cache_keep(&catalog->cache, ns, table, location, metadata);
+    known_keep(catalog, ns, table, location, metadata);
     metadata_files_prune(catalog->store, base->metadata, metadata);
     if (out != NULL) {
         *out = (struct catalog_table){.metadata_location = location, .metadata = metadata};
@@ -447,7 +473,7 @@ static void sqlite_close(void *impl)
     struct sqlite_catalog *catalog = impl;
     int code = sqlite3_close(catalog->db);
     ASSERT(code == SQLITE_OK); /* else a statement of ours was not finalized */
-    metadata_cache_free(&catalog->cache);
+    table_cache_free(&catalog->known);
     free(catalog->path);
     free(catalog->name);
     free(catalog);
@@ -519,6 +545,7 @@ int catalog_sqlite_open(struct catalog **out, const char *path,
                         const struct catalog_options *options, struct error *err)
 {
     struct sqlite_catalog *catalog = memory_alloc(1, sizeof *catalog);
+    catalog->known.release = known_release;
     catalog->path = memory_copy_cstr(path);
     catalog->name = memory_copy_cstr(options->name != NULL ? options->name : "bidlake");
     catalog->store = options->store;
