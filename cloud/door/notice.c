@@ -64,6 +64,9 @@ static int read_record(struct notice *out, const json_t *record, unsigned depth,
     const char *message = text_of(json_object_get(record, "Sns"), "Message");
     if (s3 != NULL) {
         const char *what = text_of(record, "eventName");
+        /* MinIO and Versity's gateway send the names by which one asks for events. */
+        if (what != NULL && strncmp(what, "s3:", 3) == 0)
+            what += 3;
         if (what != NULL && strncmp(what, "ObjectCreated:", 14) == 0)
             add_form_encoded(out, text_of(json_object_get(s3, "bucket"), "name"),
                              text_of(json_object_get(s3, "object"), "key"));

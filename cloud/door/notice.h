@@ -6,7 +6,7 @@
  * Known are S3's event notification (Records[].s3), as it is or within SQS's and SNS's (also as
  * a Lambda gets them), EventBridge's "Object Created", GCS's by Pub/Sub push (message.attributes)
  * and as CloudEvents (the object's resource, alone or as `data`). Keys of S3's own form are
- * form-encoded, all others plain.
+ * form-encoded, all others plain. Webhooks of MinIO and Versity's gateway have S3's form.
  *
  * Pure: no I/O. Bounds: NOTICE_OBJECTS_MAX objects (more are left out), three wrappings.
  */

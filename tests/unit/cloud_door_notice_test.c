@@ -37,6 +37,10 @@ static void each_messenger_is_understood(void **state)
 {
     (void)state;
     one_object(S3_EVENT, "b", "wh/_bidlake/inbox/db.clicks/a b=c/1.json");
+    one_object("{\"EventName\":\"s3:ObjectCreated:Put\",\"Key\":\"b/k\",\"Records\":[{"
+               "\"eventSource\":\"minio:s3\",\"eventName\":\"s3:ObjectCreated:Put\",\"s3\":{"
+               "\"bucket\":{\"name\":\"b\"},\"object\":{\"key\":\"a%2Fk\"}}}]}",
+               "b", "a/k");
     one_object("{\"Type\":\"Notification\",\"Message\":\"" S3_TEXT "\"}", "b", "k");
     one_object("{\"Records\":[{\"eventSource\":\"aws:sqs\",\"body\":\"" S3_TEXT "\"}]}", "b", "k");
     one_object("{\"Records\":[{\"Sns\":{\"Message\":\"" S3_TEXT "\"}}]}", "b", "k");
@@ -59,6 +63,8 @@ static void what_is_about_something_else_has_no_objects(void **state)
         "{\"Service\":\"Amazon S3\",\"Event\":\"s3:TestEvent\"}",
         "{\"Records\":[]}",
         "{\"Records\":[{\"eventName\":\"ObjectRemoved:Delete\",\"s3\":{}}]}",
+        "{\"Records\":[{\"eventName\":\"s3:ObjectRemoved:Delete\",\"s3\":{\"bucket\":{"
+        "\"name\":\"b\"},\"object\":{\"key\":\"k\"}}}]}",
         "{\"Records\":[{\"eventName\":\"ObjectCreated:Put\",\"s3\":{\"bucket\":7}}]}",
         "{\"Records\":[{\"eventName\":\"ObjectCreated:Put\",\"s3\":{\"bucket\":{\"name\":\"b\"},"
         "\"object\":{\"key\":\"a%00b\"}}}]}",
