@@ -87,7 +87,7 @@ int door_read_notice(struct door *door, struct slice body, bool *wanted, struct 
         log_event(LOG_LEVEL_WARN, "door",
                   "SNS asks, it says, whether it may send notices: who wants that opens the "
                   "address if it is AWS's own",
-                  "url=\"%.300s\"", notice.confirm_url);
+                  "url=\"%s\"", notice.confirm_url);
     door->notices[any ? NOTICE_TAKEN : NOTICE_IGNORED]++;
     notice_free(&notice);
     return OK;

@@ -13,7 +13,11 @@
 #include "lib/http/http.h"
 #include "lib/json/json.h"
 
-enum { WRAPPINGS_MAX = 3 };
+enum {
+    WRAPPINGS_MAX = 3,
+    /* SNS's have 350 to 400 characters; the log's line must hold it whole. */
+    CONFIRM_URL_MAX = 1500,
+};
 
 static int read_document(struct notice *out, const json_t *document, unsigned depth,
                          struct error *err);
@@ -98,7 +102,8 @@ static bool is_url(const char *text)
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
                                 "-._~:/?#[]@!$&'()*+,;=%";
     bool known = strncmp(text, "https://", 8) == 0 || strncmp(text, "http://", 7) == 0;
-    return known && text[strspn(text, plain)] == 0;
+    size_t len = strspn(text, plain);
+    return known && text[len] == 0 && len <= CONFIRM_URL_MAX;
 }
 
 static int read_sns(struct notice *out, const json_t *document, const char *type, unsigned depth,

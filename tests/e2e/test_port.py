@@ -142,6 +142,19 @@ class Port(PortCase):
         self.assertEqual(self.metric('bidlake_notice_notices_total{result="ignored"}'), 1)
         self.assertEqual(self.metric('bidlake_notice_notices_total{result="malformed"}'), 4)
 
+    def test_a_subscription_can_be_confirmed_from_the_log(self):
+        """The token is the address's end: an address that is cut confirms nothing."""
+        self.serve()
+        start = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token="
+        for length in (400, 1500):
+            url = start + "7" * (length - len(start))
+            self.assertEqual(self.ask("/v1/notify", json.dumps(
+                {"Type": "SubscriptionConfirmation", "SubscribeURL": url}))[0], 200)
+            with open(self.lake.path("log"), encoding="utf-8") as file:
+                self.assertIn(f'url="{url}"\n', file.read())
+        self.assertEqual(self.ask("/v1/notify", json.dumps(
+            {"Type": "SubscriptionConfirmation", "SubscribeURL": url + "7"}))[0], 400)
+
     def test_configuration(self):
         for arguments, environment in ((("--listen", "nowhere"), {}),
                                        ((), {"PORT": "80a"}),
