@@ -10,7 +10,6 @@
 
 #include "cloud/door/notice.h"
 #include "cloud/door/state.h"
-#include "lib/announce/announce.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
@@ -46,43 +45,20 @@ static void respond_text(struct http_request *request, unsigned status, const ch
 
 /* ---- notices ---- */
 
-static bool is_below(const char *text, const char *prefix)
-{
-    return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
-/* The table whose inbox the key lies in; table_count: none. */
-static size_t table_of(const struct door *door, const struct notice_object *object)
-{
-    size_t count = door->options.table_count;
-    if (strcmp(object->bucket, door->bucket) != 0 || !is_below(object->key, door->prefix))
-        return count;
-    const char *key = object->key + strlen(door->prefix);
-    for (size_t i = 0; i < count; i++) {
-        struct buf inbox = {0};
-        key_of_inbox(door->options.tables[i], &inbox);
-        bool here = is_below(key, buf_cstr(&inbox));
-        buf_free(&inbox);
-        if (here)
-            return i;
-    }
-    return count;
-}
-
-int door_read_notice(struct door *door, struct slice body, bool *wanted, struct error *err)
+/* Marks in wanted[] the tables that the body speaks of. ERROR_INPUT, ERROR_LIMIT: it is no
+ * notice. */
+static int read_notice(struct door *door, struct slice body, bool *wanted, struct error *err)
 {
     struct notice notice;
+    const struct notice_place place = {.warehouse = door->options.warehouse,
+                                       .tables = door->options.tables,
+                                       .table_count = door->options.table_count};
     int rc = notice_decode(&notice, body, err);
-    bool any = false;
     if (rc != OK) {
         door->notices[NOTICE_MALFORMED]++;
         return rc;
     }
-    for (size_t i = 0; i < notice.count; i++) {
-        size_t table = table_of(door, &notice.objects[i]);
-        if (table < door->options.table_count)
-            any = wanted[table] = true;
-    }
+    bool any = notice_tables(&notice, &place, wanted);
     if (notice.confirm_url != NULL)
         log_event(LOG_LEVEL_WARN, "door",
                   "SNS asks, it says, whether it may send notices: who wants that opens the "
@@ -123,7 +99,7 @@ static void take_notice(struct door *door, struct http_request *request)
     bool *wanted = memory_alloc(door->options.table_count, sizeof *wanted);
     bool waits = slice_is(request->head->query, "wait=1");
     struct error err;
-    int rc = door_read_notice(door, buf_slice(&asked->body), wanted, &err);
+    int rc = read_notice(door, buf_slice(&asked->body), wanted, &err);
     buf_free(&asked->body);
     bool any = false;
     for (size_t i = 0; rc == OK && i < door->options.table_count; i++)
@@ -255,20 +231,6 @@ static const struct http_handler handler = {.begin = on_begin,
 
 /* ---- open and close ---- */
 
-/* "s3://bucket/a/b": bucket and "a/b/". A warehouse that is in no bucket has no notices. */
-static void take_warehouse_apart(struct door *door, const char *url)
-{
-    const char *behind = strstr(url, "://");
-    const char *bucket = behind != NULL && !is_below(url, "file:") ? behind + 3 : "";
-    size_t len = strcspn(bucket, "/");
-    const char *prefix = bucket[len] == '/' ? bucket + len + 1 : "";
-    size_t prefix_len = strlen(prefix);
-    while (prefix_len > 0 && prefix[prefix_len - 1] == '/')
-        prefix_len--;
-    door->bucket = memory_copy_slice(slice_of(bucket, len));
-    door->prefix = memory_printf("%.*s%s", (int)prefix_len, prefix, prefix_len > 0 ? "/" : "");
-}
-
 int door_open(struct door **out, const struct door_options *options, struct error *err)
 {
     char place[HTTP_PLACE_MAX];
@@ -285,7 +247,6 @@ int door_open(struct door **out, const struct door_options *options, struct erro
     for (size_t i = 0; i < options->table_count; i++)
         door->tables[i].name = options->tables[i];
     pthread_mutex_init(&door->lock, NULL);
-    take_warehouse_apart(door, options->warehouse);
     int rc = http_listen(options->address, BACKLOG, &http.listen_fd, err);
     if (rc == OK) {
         http_place_of(http.listen_fd, place);
@@ -311,7 +272,5 @@ void door_close(struct door *door)
     http_close(door->server);
     pthread_mutex_destroy(&door->lock);
     free(door->tables);
-    free(door->bucket);
-    free(door->prefix);
     free(door);
 }

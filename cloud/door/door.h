@@ -32,7 +32,7 @@ struct door;
 struct door_options {
     const char *address;       /* "0.0.0.0:8080" */
     const char *warehouse;     /* URL: notices about other places are ignored */
-    const char *const *tables; /* borrowed until door_close */
+    const char *const *tables; /* both borrowed until door_close */
     size_t table_count;
     const struct clock *clock;
     /* A notice for a table came; by the door's thread. */

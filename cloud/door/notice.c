@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/announce/announce.h"
 #include "lib/base/memory.h"
 #include "lib/http/http.h"
 #include "lib/json/json.h"
@@ -196,4 +197,51 @@ void notice_free(struct notice *notice)
     free(notice->objects);
     free(notice->confirm_url);
     *notice = (struct notice){0};
+}
+
+/* "s3://bucket/a/b": "bucket" and "a/b". False: it is in no bucket. */
+static bool take_apart(const char *url, struct slice *bucket, struct slice *prefix)
+{
+    const char *behind = strstr(url, "://");
+    if (behind == NULL || strncmp(url, "file:", 5) == 0)
+        return false;
+    const char *start = behind + 3;
+    size_t len = strcspn(start, "/");
+    size_t end = strlen(start);
+    while (end > len && start[end - 1] == '/')
+        end--;
+    *bucket = slice_of(start, len);
+    *prefix = end > len ? slice_of(start + len + 1, end - len - 1) : (struct slice){0};
+    return len > 0;
+}
+
+static bool came_into(const struct notice *notice, struct slice bucket, struct slice folder)
+{
+    for (size_t i = 0; i < notice->count; i++) {
+        struct slice key = slice_cstr(notice->objects[i].key);
+        if (slice_is(bucket, notice->objects[i].bucket) && key.len >= folder.len &&
+            memcmp(key.data, folder.data, folder.len) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool notice_tables(const struct notice *notice, const struct notice_place *place, bool *wanted)
+{
+    struct slice bucket;
+    struct slice prefix;
+    bool any = false;
+    bool somewhere = take_apart(place->warehouse, &bucket, &prefix);
+    for (size_t i = 0; i < place->table_count; i++) {
+        struct buf inbox = {0};
+        if (somewhere && prefix.len > 0) {
+            buf_put_slice(&inbox, prefix);
+            buf_put_u8(&inbox, '/');
+        }
+        key_of_inbox(place->tables[i], &inbox);
+        wanted[i] = somewhere && came_into(notice, bucket, buf_slice(&inbox));
+        any = any || wanted[i];
+        buf_free(&inbox);
+    }
+    return any;
 }

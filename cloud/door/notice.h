@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * notice.h: what stores and their messengers send when an object came, read down to bucket and
- * key. A notice is only a hint to look: what is in the inbox counts, not what a notice says.
+ * key, and from there to the table in whose inbox the object lies. A notice is only a hint to look:
+ * what is in the inbox counts, not what a notice says.
  *
  * Known are S3's event notification (Records[].s3), as it is or within SQS's and SNS's (also as
  * a Lambda gets them), EventBridge's "Object Created", GCS's by Pub/Sub push (message.attributes)
@@ -13,6 +14,7 @@
 #ifndef CLOUD_DOOR_NOTICE_H
 #define CLOUD_DOOR_NOTICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "lib/base/error.h"
@@ -35,5 +37,13 @@ struct notice {
  * test event, an object removed) has no objects. */
 int notice_decode(struct notice *out, struct slice body, struct error *err) MUST_USE;
 void notice_free(struct notice *notice);
+
+struct notice_place {
+    const char *warehouse; /* URL; one that is in no bucket ("file:") has no notices */
+    const char *const *tables;
+    size_t table_count;
+};
+/* Sets wanted[] for each table: whether an object came into its inbox. True: into any. */
+bool notice_tables(const struct notice *notice, const struct notice_place *place, bool *wanted);
 
 #endif

@@ -38,8 +38,6 @@ struct door_wait {
 struct door {
     struct door_options options;
     struct http_server *server;
-    char *bucket; /* of the warehouse: "s3://bucket/prefix" */
-    char *prefix; /* with a slash at its end, or empty */
     int64_t started_ms;
     uint64_t notices[NOTICE_RESULTS]; /* the door's thread alone */
 
@@ -60,10 +58,5 @@ unsigned readiness_write(struct door *door, struct buf *out);
 
 /* Under the lock: no turn will come for those that wait. */
 void waiting_fail(struct door *door);
-
-/* Marks in wanted[] the tables that the body speaks of. ERROR_INPUT, ERROR_LIMIT: it is no notice.
- */
-int door_read_notice(struct door *door, struct slice body, bool *wanted,
-                     struct error *err) MUST_USE;
 
 #endif

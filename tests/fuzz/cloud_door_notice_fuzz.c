@@ -21,6 +21,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < notice.count; i++)
         bytes += strlen(notice.objects[i].bucket) + strlen(notice.objects[i].key);
     ASSERT(bytes <= size);
+    static const char *const tables[] = {"db.clicks"};
+    const struct notice_place place = {.warehouse = "s3://b", .tables = tables, .table_count = 1};
+    bool wanted = true;
+    ASSERT(notice_tables(&notice, &place, &wanted) == wanted);
     notice_free(&notice);
     return 0;
 }

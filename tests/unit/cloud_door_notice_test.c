@@ -163,6 +163,55 @@ static void a_subscription_is_shown(void **state)
     notice_free(&notice);
 }
 
+/* The harm: a notice that counts for nothing, or one about another place that makes turns. */
+static void a_key_leads_to_its_table(void **state)
+{
+    (void)state;
+    static const char *const tables[] = {"db.clicks", "a.b.views"};
+    static const struct {
+        const char *warehouse;
+        const char *bucket;
+        const char *key;
+        bool wanted[2];
+    } cases[] = {
+        {"s3://b/wh", "b", "wh/_bidlake/inbox/db.clicks/s/1.json", {true, false}},
+        {"s3://b/wh/", "b", "wh/_bidlake/inbox/a.b.views/s/1.json", {false, true}},
+        {"gs://b/x/wh//", "b", "x/wh/_bidlake/inbox/db.clicks/s/1.json", {true, false}},
+        {"s3://b", "b", "_bidlake/inbox/db.clicks/s/1.json", {true, false}},
+        {"s3://b/", "b", "_bidlake/inbox/db.clicks/s/1.json", {true, false}},
+        {"s3://b/wh", "other", "wh/_bidlake/inbox/db.clicks/s/1.json", {false, false}},
+        {"s3://b/wh", "bb", "wh/_bidlake/inbox/db.clicks/s/1.json", {false, false}},
+        {"s3://b/wh", "b", "_bidlake/inbox/db.clicks/s/1.json", {false, false}},
+        {"s3://b/wh", "b", "wh2/_bidlake/inbox/db.clicks/s/1.json", {false, false}},
+        {"s3://b/wh", "b", "wh/_bidlake/inbox/db.click", {false, false}},
+        {"s3://b/wh", "b", "wh/db/clicks/data/1.parquet", {false, false}},
+        {"file:///wh", "", "wh/_bidlake/inbox/db.clicks/s/1.json", {false, false}},
+        {"file:///wh", "", "_bidlake/inbox/db.clicks/s/1.json", {false, false}},
+        {"memory:", "", "_bidlake/inbox/db.clicks/s/1.json", {false, false}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct notice notice;
+        struct error err;
+        struct buf body = {0};
+        bool wanted[2] = {true, true};
+        const struct notice_place place = {cases[i].warehouse, tables, 2};
+        buf_printf(
+            &body,
+            "{\"Records\":[{\"eventName\":\"ObjectCreated:Put\",\"s3\":{\"bucket\":{\"name\":"
+            "\"b\"},\"object\":{\"key\":\"x\"}}},{\"eventName\":\"ObjectCreated:Put\",\"s3\":{"
+            "\"bucket\":{\"name\":\"%s\"},"
+            "\"object\":{\"key\":\"%s\"}}}]}",
+            cases[i].bucket, cases[i].key);
+        assert_int_equal(notice_decode(&notice, buf_slice(&body), &err), OK);
+        bool any = notice_tables(&notice, &place, wanted);
+        if (wanted[0] != cases[i].wanted[0] || wanted[1] != cases[i].wanted[1])
+            fail_msg("%s %s", cases[i].warehouse, cases[i].key);
+        assert_int_equal(any, wanted[0] || wanted[1]);
+        notice_free(&notice);
+        buf_free(&body);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +220,7 @@ int main(void)
         cmocka_unit_test(what_is_no_notice_is_refused),
         cmocka_unit_test(wrappings_and_objects_are_bounded),
         cmocka_unit_test(a_subscription_is_shown),
+        cmocka_unit_test(a_key_leads_to_its_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
