@@ -225,8 +225,12 @@ static void put_fault(void *context, unsigned status, const char *text, struct b
 }
 
 /* Every answer is given at once: nothing is resumed. */
-static const struct http_handler handler = {
-    .begin = on_begin, .body = on_body, .whole = on_whole, .end = on_end, .fault = put_fault};
+static const struct http_handler handler = {.begin = on_begin,
+                                            .body = on_body,
+                                            .whole = on_whole,
+                                            .end = on_end,
+                                            .fault = put_fault,
+                                            .fault_type = json};
 
 int operations_open(struct operations **out, const struct operations_options *options,
                     struct error *err)

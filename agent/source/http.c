@@ -174,7 +174,8 @@ static const struct http_handler handler = {.begin = on_begin,
                                             .whole = on_whole,
                                             .resumed = on_resumed,
                                             .end = on_end,
-                                            .fault = on_fault};
+                                            .fault = on_fault,
+                                            .fault_type = "application/json"};
 
 /* ---- open and close ---- */
 

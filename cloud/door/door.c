@@ -26,13 +26,13 @@ struct asked {
     struct door_wait *wait; /* NULL: does not wait */
 };
 
+static const char plain[] = "text/plain; charset=utf-8";
+
 static void respond(struct http_request *request, unsigned status, const char *fields,
                     struct slice text)
 {
-    http_answer(request, &(struct http_answer){.status = status,
-                                               .type = "text/plain; charset=utf-8",
-                                               .fields = fields,
-                                               .body = text});
+    http_answer(request, &(struct http_answer){
+                             .status = status, .type = plain, .fields = fields, .body = text});
 }
 
 static void respond_text(struct http_request *request, unsigned status, const char *text)
@@ -227,7 +227,8 @@ static const struct http_handler handler = {.begin = on_begin,
                                             .whole = on_whole,
                                             .resumed = on_resumed,
                                             .end = on_end,
-                                            .fault = put_fault};
+                                            .fault = put_fault,
+                                            .fault_type = plain};
 
 /* ---- open and close ---- */
 

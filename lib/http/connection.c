@@ -236,13 +236,14 @@ static void finish_answer(struct connection *connection)
 static void refuse(struct connection *connection, const struct http_fault *fault)
 {
     struct http_server *server = connection->server;
+    const struct http_handler *handler = server->options.handler;
     struct buf body = {0};
-    server->options.handler->fault(server->options.context, fault->status, fault->text, &body);
+    handler->fault(server->options.context, fault->status, fault->text, &body);
     connection->unread = true;
     connection->in_call = true;
     http_answer(&connection->request,
                 &(struct http_answer){.status = fault->status,
-                                      .type = "application/json",
+                                      .type = handler->fault_type,
                                       .fields = fault->status == 503 ? "Retry-After: 1\r\n" : NULL,
                                       .body = buf_slice(&body)});
     connection->in_call = false;

@@ -95,8 +95,10 @@ struct http_handler {
     void (*whole)(void *context, struct http_request *request);
     void (*resumed)(void *context, struct http_request *request);
     void (*end)(void *context, struct http_request *request);
-    /* The body of an answer that the server itself gives: 400, 408, 414, 417, 431, 503, 505. */
+    /* The body of an answer that the server itself gives (400, 408, 414, 417, 431, 503, 505), and
+     * its Content-Type. */
     void (*fault)(void *context, unsigned status, const char *text, struct buf *out);
+    const char *fault_type;
 };
 
 /* Where to listen: "127.0.0.1:7180", "[::1]:7180". */

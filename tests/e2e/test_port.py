@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import unittest
@@ -154,6 +155,17 @@ class Port(PortCase):
                 self.assertIn(f'url="{url}"\n', file.read())
         self.assertEqual(self.ask("/v1/notify", json.dumps(
             {"Type": "SubscriptionConfirmation", "SubscribeURL": url + "7"}))[0], 400)
+
+    def test_a_broken_request(self):
+        """What the server itself refuses is text, and says so."""
+        self.serve()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            self.assertEqual(answer.status, 400)
+            self.assertEqual(answer.getheader("Content-Type"), "text/plain; charset=utf-8")
+            self.assertRegex(answer.read().decode(), "^400: .+\n$")
 
     def test_configuration(self):
         for arguments, environment in ((("--listen", "nowhere"), {}),

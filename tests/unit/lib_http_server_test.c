@@ -69,7 +69,8 @@ static const struct http_handler handler = {.begin = on_begin,
                                             .whole = on_whole,
                                             .resumed = on_resumed,
                                             .end = on_end,
-                                            .fault = on_fault};
+                                            .fault = on_fault,
+                                            .fault_type = "text/plain"};
 
 static void *close_server(void *context)
 {
