@@ -15,14 +15,13 @@
 
 enum {
     BACKLOG = 64,
-    CONNECTIONS_MAX = 64 + DOOR_WAITING_MAX,
     IDLE_MS = 60000,
     REQUEST_MS = 10000,
 };
 
 /* Of a POST, behind request->user. */
 struct asked {
-    struct buf body;
+    struct buf body;        /* counted in the door's body_bytes */
     struct door_wait *wait; /* NULL: does not wait */
 };
 
@@ -93,6 +92,12 @@ static bool wait_for_turns(struct door *door, struct http_request *request, cons
     return room;
 }
 
+static void drop_body(struct door *door, struct asked *asked)
+{
+    door->body_bytes -= asked->body.cap;
+    buf_free(&asked->body);
+}
+
 static void take_notice(struct door *door, struct http_request *request)
 {
     struct asked *asked = request->user;
@@ -100,7 +105,7 @@ static void take_notice(struct door *door, struct http_request *request)
     bool waits = slice_is(request->head->query, "wait=1");
     struct error err;
     int rc = read_notice(door, buf_slice(&asked->body), wanted, &err);
-    buf_free(&asked->body);
+    drop_body(door, asked);
     bool any = false;
     for (size_t i = 0; rc == OK && i < door->options.table_count; i++)
         any = any || wanted[i];
@@ -145,13 +150,20 @@ static void on_begin(void *context, struct http_request *request)
 
 static void on_body(void *context, struct http_request *request, struct slice bytes)
 {
-    (void)context;
+    struct door *door = context;
     struct asked *asked = request->user;
     if (asked == NULL)
         return;
+    size_t before = asked->body.cap;
     buf_put_slice(&asked->body, bytes);
-    if (buf_failed(&asked->body))
+    door->body_bytes += asked->body.cap - before;
+    if (buf_failed(&asked->body)) {
         respond_text(request, 413, "a notice has a MiB at most\n");
+    } else if (asked->body.cap > DOOR_BODY_BYTES_EACH && door->body_bytes > DOOR_BODY_BYTES_MAX) {
+        drop_body(door, asked);
+        door->notices[NOTICE_REFUSED]++;
+        respond_text(request, 503, "too many notices are under way\n");
+    }
 }
 
 static void show(struct door *door, struct http_request *request)
@@ -212,7 +224,7 @@ static void on_end(void *context, struct http_request *request)
         pthread_mutex_unlock(&door->lock);
         free(asked->wait);
     }
-    buf_free(&asked->body);
+    drop_body(door, asked);
     free(asked);
 }
 
@@ -238,7 +250,7 @@ int door_open(struct door **out, const struct door_options *options, struct erro
     struct door *door = memory_alloc(1, sizeof *door);
     struct http_options http = {.handler = &handler,
                                 .context = door,
-                                .connections_max = CONNECTIONS_MAX,
+                                .connections_max = DOOR_CONNECTIONS_MAX,
                                 .idle_ms = IDLE_MS,
                                 .head_ms = REQUEST_MS,
                                 .body_ms = REQUEST_MS};

@@ -6,14 +6,17 @@
  *   GET  /readyz      200 once each table's newest turn was good, else what is wrong
  *   GET  /metrics     Prometheus text; metrics.def has the table
  *   POST /v1/notify   somebody says that an object came (notice.h): 202, the table is looked at
- * soon. With ?wait=1 the answer comes after that turn: 200, or 503 if it failed, for where a
- * program runs only while it answers
+ *                     soon. With ?wait=1 the answer comes after that turn: 200, or 503 if it
+ *                     failed, for where a program runs only while it answers
  *
  * A notice is a hint from anybody: one for a table, bucket or place that is not served is counted
  * and forgotten, and `wake` decides how soon a table is looked at.
  *
  * Threads  one of its own serves. door_turn_*: the thread that does the turns.
- * Bounds   DOOR_WAITING_MAX requests that wait, NOTICE_BYTES_MAX a body, 64 connections.
+ * Bounds   DOOR_CONNECTIONS_MAX connections, requests of DOOR_WAITING_MAX of them wait.
+ * Memory   NOTICE_BYTES_MAX a body; bodies that are not whole have DOOR_BODY_BYTES_MAX together
+ *          and DOOR_BODY_BYTES_EACH for each connection, one that needs more is told 503. What
+ *          lib/http keeps of heads, and one notice at a time as a document (notice.h).
  */
 #ifndef CLOUD_DOOR_DOOR_H
 #define CLOUD_DOOR_DOOR_H
@@ -25,7 +28,12 @@
 #include "lib/base/clock.h"
 #include "lib/base/error.h"
 
-enum { DOOR_WAITING_MAX = 256 };
+enum {
+    DOOR_WAITING_MAX = 256,
+    DOOR_CONNECTIONS_MAX = 64 + DOOR_WAITING_MAX,
+    DOOR_BODY_BYTES_MAX = 8 << 20,
+    DOOR_BODY_BYTES_EACH = 16 << 10, /* commonly a notice has one or two KiB */
+};
 
 struct door;
 

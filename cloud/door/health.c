@@ -145,7 +145,7 @@ static void write_process(const struct door *door, struct buf *out)
 
 void metrics_write(struct door *door, struct buf *out)
 {
-    static const char *const results[NOTICE_RESULTS] = {"taken", "ignored", "malformed"};
+    static const char *const results[NOTICE_RESULTS] = {"taken", "ignored", "malformed", "refused"};
     pthread_mutex_lock(&door->lock);
     write_turns(door, out);
     write_tables(door, out);

@@ -24,7 +24,13 @@ struct door_table {
     struct door_turn sum;       /* `missing` and `waiting`: of the newest turn */
 };
 
-enum notice_result { NOTICE_TAKEN, NOTICE_IGNORED, NOTICE_MALFORMED, NOTICE_RESULTS };
+enum notice_result {
+    NOTICE_TAKEN,
+    NOTICE_IGNORED,
+    NOTICE_MALFORMED,
+    NOTICE_REFUSED,
+    NOTICE_RESULTS
+};
 
 /* A request that waits: for each table the turn that must have ended; 0: not asked for. */
 struct door_wait {
@@ -39,7 +45,9 @@ struct door {
     struct door_options options;
     struct http_server *server;
     int64_t started_ms;
-    uint64_t notices[NOTICE_RESULTS]; /* the door's thread alone */
+    /* the door's thread alone */
+    uint64_t notices[NOTICE_RESULTS];
+    size_t body_bytes; /* that bodies hold which are not whole */
 
     pthread_mutex_t lock;
     /* guarded by lock */

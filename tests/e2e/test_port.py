@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commit service's HTTP port: probes, metrics, and notices that bring a turn before its time."""
+import contextlib
 import http.client
 import http.server
 import json
@@ -14,11 +15,17 @@ import unittest
 from lake import BUILD, DONE, USAGE, Lake, end, until
 
 INBOX = "_bidlake/inbox/db.clicks/x/1.json"
+MIB = 1 << 20
 
 
 def s3_event(bucket, key):
     return json.dumps({"Records": [{"eventName": "ObjectCreated:Put",
                                     "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]})
+
+
+def memory_peak(process):
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", file.read()).group(1)) * 1024
 
 
 class CatalogAway(http.server.BaseHTTPRequestHandler):
@@ -166,6 +173,29 @@ class Port(PortCase):
             self.assertEqual(answer.status, 400)
             self.assertEqual(answer.getheader("Content-Type"), "text/plain; charset=utf-8")
             self.assertRegex(answer.read().decode(), "^400: .+\n$")
+
+    def test_large_bodies_have_a_bound(self):
+        """Whoever reaches the port must not be able to fill the service's memory."""
+        process = self.serve()
+        until(lambda: self.ask("/readyz")[0] == 200, "ready")
+        before = memory_peak(process)
+        head = b"POST /v1/notify HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n"
+        full = 'bidlake_notice_notices_total{result="refused"}'
+        with contextlib.ExitStack() as stack:
+            senders = [stack.enter_context(socket.create_connection(("127.0.0.1", self.port)))
+                       for _ in range(100)]
+            for sender in senders:
+                try:
+                    sender.sendall(head + b" " * (MIB - 1))
+                except ConnectionError:
+                    pass  # it was told 503
+            # All but eight, unless some of these were too late already.
+            until(lambda: self.metric(full) >= 50, "most are refused")
+            # A notice of common size finds room meanwhile.
+            self.assertEqual(self.ask("/v1/notify", s3_event("b", INBOX))[0], 200)
+        self.assertLess(memory_peak(process) - before, 48 * MIB)
+        # What they held is free again.
+        self.assertEqual(self.ask("/v1/notify", s3_event("b", INBOX) + " " * 1000000)[0], 200)
 
     def test_configuration(self):
         for arguments, environment in ((("--listen", "nowhere"), {}),
