@@ -9,7 +9,8 @@
  * and as CloudEvents (the object's resource, alone or as `data`). Keys of S3's own form are
  * form-encoded, all others plain. Webhooks of MinIO and Versity's gateway have S3's form.
  *
- * Pure: no I/O. Bounds: NOTICE_OBJECTS_MAX objects (more are left out), three wrappings.
+ * Pure: no I/O. Bounds: NOTICE_OBJECTS_MAX objects (more are left out), three wrappings,
+ * NOTICE_VALUES_MAX values, which are some 15 MiB as a document. A record of S3 has thirty.
  */
 #ifndef CLOUD_DOOR_NOTICE_H
 #define CLOUD_DOOR_NOTICE_H
@@ -20,7 +21,7 @@
 #include "lib/base/error.h"
 #include "lib/base/slice.h"
 
-enum { NOTICE_OBJECTS_MAX = 10000, NOTICE_BYTES_MAX = 1 << 20 };
+enum { NOTICE_OBJECTS_MAX = 10000, NOTICE_BYTES_MAX = 1 << 20, NOTICE_VALUES_MAX = 1 << 16 };
 
 struct notice_object {
     char *bucket;
@@ -33,8 +34,8 @@ struct notice {
     char *confirm_url; /* SNS asks whether it may send: somebody must open this; NULL: no */
 };
 
-/* ERROR_INPUT: no JSON, or of none of these shapes. One of these shapes about something else (a
- * test event, an object removed) has no objects. */
+/* ERROR_INPUT: no JSON, or of none of these shapes; ERROR_LIMIT: too much of it. One of these
+ * shapes about something else (a test event, an object removed) has no objects. */
 int notice_decode(struct notice *out, struct slice body, struct error *err) MUST_USE;
 void notice_free(struct notice *notice);
 

@@ -194,6 +194,9 @@ class Port(PortCase):
             # A notice of common size finds room meanwhile.
             self.assertEqual(self.ask("/v1/notify", s3_event("b", INBOX))[0], 200)
         self.assertLess(memory_peak(process) - before, 48 * MIB)
+        # Small text, large document.
+        self.assertEqual(self.ask("/v1/notify", f"[{'{},' * 300000}0]")[0], 400)
+        self.assertLess(memory_peak(process) - before, 48 * MIB)
         # What they held is free again.
         self.assertEqual(self.ask("/v1/notify", s3_event("b", INBOX) + " " * 1000000)[0], 200)
 

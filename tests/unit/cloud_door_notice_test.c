@@ -129,6 +129,13 @@ static void wrappings_and_objects_are_bounded(void **state)
         buf_put_u8(&text, ' ');
     assert_int_equal(notice_decode(&notice, buf_slice(&text), &err), ERROR_LIMIT);
 
+    buf_reset(&text);
+    buf_put_cstr(&text, "{\"Records\":[],\"x\":[");
+    for (int i = 0; i < NOTICE_VALUES_MAX; i++)
+        buf_put_cstr(&text, i % 2 == 0 ? "{}," : "0,");
+    buf_put_cstr(&text, "0]}");
+    assert_int_equal(notice_decode(&notice, buf_slice(&text), &err), ERROR_LIMIT);
+
     struct buf inner = {0};
     buf_put_cstr(&inner, "{\"Event\":\"s3:TestEvent\"}");
     for (int depth = 0; depth < 4; depth++) {
