@@ -6,7 +6,6 @@
 #ifndef TESTS_UNIT_CLOUD_REST_SUPPORT_H
 #define TESTS_UNIT_CLOUD_REST_SUPPORT_H
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -14,6 +13,7 @@
 
 #include "cloud/catalog/rest.h"
 #include "tests/unit/cloud_fixture.h"
+#include "tests/unit/loopback.h"
 
 enum { ANSWERS_MAX = 32 };
 
@@ -39,24 +39,6 @@ struct rest_bench {
     struct error err;
 };
 
-static bool server_hear(int fd, struct buf *heard)
-{
-    char bytes[65536];
-    for (;;) {
-        const char *end = heard->len == 0 ? NULL : strstr(buf_cstr(heard), "\r\n\r\n");
-        if (end != NULL) {
-            const char *field = strstr(buf_cstr(heard), "Content-Length: ");
-            size_t body = field != NULL && field < end ? strtoul(field + 16, NULL, 10) : 0;
-            if (heard->len >= (size_t)(end - buf_cstr(heard)) + 4 + body)
-                return true;
-        }
-        ssize_t n = recv(fd, bytes, sizeof bytes, 0);
-        if (n <= 0)
-            return false;
-        buf_put(heard, bytes, (size_t)n);
-    }
-}
-
 static void *server_run(void *context)
 {
     struct rest_server *server = context;
@@ -65,11 +47,9 @@ static void *server_run(void *context)
         if (fd < 0)
             break;
         size_t i = server->heard_count;
-        if (server_hear(fd, &server->heard[i])) {
-            const char *answer = server->answers[i];
+        if (loopback_hear(fd, &server->heard[i])) {
             server->heard_count++; /* before the client can look */
-            ssize_t sent = send(fd, answer, strlen(answer), MSG_NOSIGNAL);
-            (void)sent; /* the client sees what is missing */
+            loopback_send(fd, slice_cstr(server->answers[i]));
         }
         close(fd);
     }
@@ -148,19 +128,14 @@ static void assert_not_heard(struct rest_bench *b, size_t i, const char *text)
 static int bench_setup(void **state)
 {
     struct rest_bench *b = memory_alloc(1, sizeof *b);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
+    int port = 0;
     b->wall_ms = INT64_C(1790000000000);
     b->mono_ms = 5000;
     b->clock = (struct clock){bench_wall_us, bench_mono_ms, bench_sleep_ms, b};
     b->bytes = memory_store_make(&b->clock);
     b->store = memory_store_attach(b->bytes, NULL, NULL);
-    b->server.listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(b->server.listen_fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(listen(b->server.listen_fd, 8), 0);
-    assert_int_equal(getsockname(b->server.listen_fd, (struct sockaddr *)&address, &len), 0);
-    snprintf(b->server.url, sizeof b->server.url, "http://127.0.0.1:%d/cat",
-             ntohs(address.sin_port));
+    b->server.listen_fd = loopback_listen(&port);
+    snprintf(b->server.url, sizeof b->server.url, "http://127.0.0.1:%d/cat", port);
     *state = b;
     return 0;
 }

@@ -8,7 +8,6 @@
 
 #include "lib/aws/aws.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +23,7 @@
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 #include "lib/http_client/http_client.h"
+#include "tests/unit/loopback.h"
 
 /* ---- time: 2026-11-21T09:08:07Z and on ---- */
 
@@ -87,27 +87,6 @@ struct server {
     pthread_t thread;
 };
 
-static inline bool server_hear(int fd, struct buf *heard)
-{
-    char bytes[65536];
-    buf_reset(heard);
-    for (;;) {
-        const char *end = heard->len == 0 ? NULL : strstr(buf_cstr(heard), "\r\n\r\n");
-        if (end != NULL) {
-            const char *field = strstr(buf_cstr(heard), "Content-Length: ");
-            size_t body = field != NULL ? strtoul(field + 16, NULL, 10) : 0;
-            if (heard->len >= (size_t)(end - buf_cstr(heard)) + 4 + body) {
-                (void)buf_cstr(heard);
-                return true;
-            }
-        }
-        ssize_t n = recv(fd, bytes, sizeof bytes, 0);
-        if (n <= 0)
-            return false;
-        buf_put(heard, bytes, (size_t)n);
-    }
-}
-
 /* One request a connection: what the function puts out is sent as it is. */
 static inline void *server_run(void *context)
 {
@@ -116,18 +95,13 @@ static inline void *server_run(void *context)
         int fd = accept(server->listen_fd, NULL, NULL);
         if (fd < 0)
             return NULL;
-        if (server_hear(fd, &server->heard)) {
+        if (loopback_hear(fd, &server->heard)) {
             struct buf out = {0};
             atomic_fetch_add(&server->requests, 1);
             buf_put_slice(&server->log, buf_slice(&server->heard));
             buf_put_cstr(&server->log, "\n\n");
             server->answer(server, (const char *)server->heard.data, &out);
-            for (size_t sent = 0; sent < out.len;) {
-                ssize_t n = send(fd, out.data + sent, out.len - sent, MSG_NOSIGNAL);
-                if (n <= 0)
-                    break;
-                sent += (size_t)n;
-            }
+            loopback_send(fd, buf_slice(&out));
             buf_free(&out);
         }
         close(fd);
@@ -136,13 +110,9 @@ static inline void *server_run(void *context)
 
 static inline void server_start(struct server *server)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
-    server->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(server->listen_fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(listen(server->listen_fd, 8), 0);
-    assert_int_equal(getsockname(server->listen_fd, (struct sockaddr *)&address, &len), 0);
-    snprintf(server->url, sizeof server->url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    int port = 0;
+    server->listen_fd = loopback_listen(&port);
+    snprintf(server->url, sizeof server->url, "http://127.0.0.1:%d", port);
     assert_int_equal(pthread_create(&server->thread, NULL, server_run, server), 0);
 }
 

@@ -4,7 +4,6 @@
  * and writes down what it heard. */
 #include "lib/http_client/http_client.h"
 
-#include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -19,8 +18,9 @@
 #include <cmocka.h>
 
 #include "lib/base/memory.h"
+#include "tests/unit/loopback.h"
 
-enum { STEPS_MAX = 8, HEARD_MAX = 4 << 20 };
+enum { STEPS_MAX = 8 };
 
 /* A request is answered with `answer` (NULL: not at all); then, or instead, the connection is
  * closed, or kept open while the next one is waited for; or `more` follows, again and again. */
@@ -42,26 +42,6 @@ struct server {
     pthread_t thread;
 };
 
-/* One request: its head, and as many bytes as that says. False: the peer closed. */
-static bool hear(int fd, struct buf *heard)
-{
-    char bytes[65536];
-    buf_reset(heard);
-    for (;;) {
-        const char *end = heard->len == 0 ? NULL : strstr(buf_cstr(heard), "\r\n\r\n");
-        if (end != NULL) {
-            const char *field = strstr(buf_cstr(heard), "Content-Length: ");
-            size_t body = field != NULL ? strtoul(field + 16, NULL, 10) : 0;
-            if (heard->len >= (size_t)(end - buf_cstr(heard)) + 4 + body)
-                return true;
-        }
-        ssize_t n = recv(fd, bytes, sizeof bytes, 0);
-        if (n <= 0)
-            return false;
-        buf_put(heard, bytes, (size_t)n);
-    }
-}
-
 /* A piece every ten milliseconds, until the peer has enough of it. */
 static void trickle(int fd, const char *more)
 {
@@ -81,12 +61,11 @@ static void *serve(void *context)
         if (fd < 0)
             break;
         server->connections++;
-        while (next < server->step_count && hear(fd, &server->heard)) {
+        while (next < server->step_count && loopback_hear(fd, &server->heard)) {
             const struct step *step = &server->steps[next++];
             server->requests++;
             if (step->answer != NULL)
-                assert_int_equal(send(fd, step->answer, strlen(step->answer), MSG_NOSIGNAL),
-                                 (int)strlen(step->answer));
+                loopback_send(fd, slice_cstr(step->answer));
             if (step->then == LEAVE)
                 left = fd;
             if (step->then == TRICKLE)
@@ -104,15 +83,9 @@ static void *serve(void *context)
 
 static void server_start(struct server *server)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
-    server->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(server->listen_fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(listen(server->listen_fd, 8), 0);
-    assert_int_equal(getsockname(server->listen_fd, (struct sockaddr *)&address, &len), 0);
-    snprintf(server->url, sizeof server->url, "http://127.0.0.1:%d/a/../b?secret=1",
-             ntohs(address.sin_port));
-    buf_init(&server->heard, HEARD_MAX);
+    int port = 0;
+    server->listen_fd = loopback_listen(&port);
+    snprintf(server->url, sizeof server->url, "http://127.0.0.1:%d/a/../b?secret=1", port);
     assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
 }
 
@@ -141,7 +114,7 @@ static void an_answer_has_status_fields_and_body(void **state)
                                        "HTTP/1.1 503 Slow Down\r\nETag:  \"a b\" \r\n"
                                        "Retry-After: 7\r\nContent-Length: 5\r\n"
                                        "Date: Sat, 21 Nov 2026 10:00:00 GMT\r\n\r\nlater",
-                                       true}},
+                                       CLOSE}},
                             .step_count = 1};
     server_start(&server);
     struct http_client *client = client_open(NULL);
@@ -174,7 +147,7 @@ static void a_request_goes_out_as_it_was_asked(void **state)
     struct server server = {.steps = {{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", GO_ON},
                                       {"HTTP/1.1 301 Moved\r\nLocation: /other\r\n"
                                        "Content-Length: 0\r\n\r\n",
-                                       true}},
+                                       CLOSE}},
                             .step_count = 2};
     server_start(&server);
     struct http_client *client = client_open(NULL);
@@ -277,8 +250,6 @@ static void an_answer_longer_than_asked_for_is_an_error(void **state)
     http_reply_free(&reply);
 }
 
-/* The harm: a server's endless field ends the process, or its answer is taken for an object that
- * is too large: announcements of that kind are refused. */
 /* The harm: somebody's page without an end fills the memory that waits for a large table, and it
  * isn't heard what it says. */
 static void a_refusal_is_heard_without_its_end(void **state)
@@ -308,6 +279,8 @@ static void a_refusal_is_heard_without_its_end(void **state)
     free(page);
 }
 
+/* The harm: a server's endless field ends the process, or its answer is taken for an object that
+ * is too large: announcements of that kind are refused. */
 static void a_head_without_end_is_left(void **state)
 {
     (void)state;

@@ -6,7 +6,6 @@
 #ifndef TESTS_UNIT_LIB_OBJSTORE_S3_SUPPORT_H
 #define TESTS_UNIT_LIB_OBJSTORE_S3_SUPPORT_H
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -26,11 +25,12 @@
 #include "lib/base/memory.h"
 #include "lib/objstore/s3.h"
 #include "lib/objstore/s3_multipart.h"
+#include "tests/unit/loopback.h"
 
 /* Each test program takes what it needs. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-enum { STEPS_MAX = 24, BODY_MAX = 32 << 20 };
+enum { STEPS_MAX = 24 };
 
 struct step {
     const char *expect; /* beginning of the request; NULL: the script is at its end */
@@ -77,25 +77,6 @@ static const char *test_getenv(const char *name)
                                                         : NULL;
 }
 
-static bool hear(int fd, struct buf *heard)
-{
-    static char bytes[65536];
-    buf_init(heard, BODY_MAX);
-    for (;;) {
-        const char *end = heard->len == 0 ? NULL : strstr(buf_cstr(heard), "\r\n\r\n");
-        if (end != NULL) {
-            const char *field = strstr(buf_cstr(heard), "Content-Length: ");
-            size_t body = field != NULL && field < end ? strtoul(field + 16, NULL, 10) : 0;
-            if (heard->len >= (size_t)(end - buf_cstr(heard)) + 4 + body)
-                return true;
-        }
-        ssize_t n = recv(fd, bytes, sizeof bytes, 0);
-        if (n <= 0)
-            return false;
-        buf_put(heard, bytes, (size_t)n);
-    }
-}
-
 static void answer(int fd, const struct step *step)
 {
     struct buf out = {0};
@@ -104,12 +85,7 @@ static void answer(int fd, const struct step *step)
     if (step->body != NULL)
         buf_printf(&out, "Content-Length: %zu\r\n", strlen(step->body));
     buf_printf(&out, "\r\n%s", step->body != NULL ? step->body : "");
-    for (size_t sent = 0; sent < out.len;) {
-        ssize_t n = send(fd, out.data + sent, out.len - sent, MSG_NOSIGNAL);
-        if (n <= 0)
-            break;
-        sent += (size_t)n;
-    }
+    loopback_send(fd, buf_slice(&out));
     buf_free(&out);
 }
 
@@ -121,7 +97,7 @@ static void *serve(void *context)
         if (fd < 0)
             return NULL;
         struct buf *heard = &bench->heard[bench->heard_count];
-        if (bench->heard_count < STEPS_MAX && hear(fd, heard)) {
+        if (bench->heard_count < STEPS_MAX && loopback_hear(fd, heard)) {
             const struct step *step = &bench->steps[bench->heard_count];
             if (step->expect == NULL ||
                 strncmp(buf_cstr(heard), step->expect, strlen(step->expect)) != 0)
@@ -138,14 +114,9 @@ static void *serve(void *context)
 
 static void bench_open(struct bench *bench)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
-    bench->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(bench->listen_fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(listen(bench->listen_fd, 8), 0);
-    assert_int_equal(getsockname(bench->listen_fd, (struct sockaddr *)&address, &len), 0);
-    snprintf(bench->endpoint, sizeof bench->endpoint, "http://127.0.0.1:%d",
-             ntohs(address.sin_port));
+    int port = 0;
+    bench->listen_fd = loopback_listen(&port);
+    snprintf(bench->endpoint, sizeof bench->endpoint, "http://127.0.0.1:%d", port);
     assert_int_equal(pthread_create(&bench->thread, NULL, serve, bench), 0);
     struct objstore_s3 s3 = {.region = "us-east-1",
                              .endpoint = bench->endpoint,
