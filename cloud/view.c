@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/base/instant.h"
 #include "lib/base/memory.h"
 
 static int manifests_read(struct view *view, struct error *err)
@@ -110,26 +111,11 @@ const json_t *view_column(const struct view *view, int64_t field_id)
 
 /* ---- texts ---- */
 
-/* Days since 1970 to the civil date; the algorithm of Howard Hinnant's days_to_civil. */
-void view_day(int64_t day, struct buf *out)
-{
-    int64_t z = day + 719468;
-    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
-    int64_t doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    int64_t month = mp < 10 ? mp + 3 : mp - 9;
-    int64_t year = yoe + era * 400 + (month <= 2);
-    buf_printf(out, "%04" PRId64 "-%02" PRId64 "-%02" PRId64, year, month,
-               doy - (153 * mp + 2) / 5 + 1);
-}
-
 void view_time(int64_t ms, struct buf *out)
 {
     int64_t seconds = ms / 1000;
     int64_t of_day = ((seconds % 86400) + 86400) % 86400;
-    view_day((seconds - of_day) / 86400, out);
+    instant_put_day((seconds - of_day) / 86400, out);
     buf_printf(out, "T%02" PRId64 ":%02" PRId64 ":%02" PRId64 "Z", of_day / 3600, of_day / 60 % 60,
                of_day % 60);
 }
@@ -142,7 +128,7 @@ void view_partition_value(const json_t *field, const struct partition_value *val
     else if (value->is_text)
         buf_put_slice(out, value->text);
     else if (transform != NULL && strcmp(transform, "day") == 0)
-        view_day(value->number, out);
+        instant_put_day(value->number, out);
     else
         buf_printf(out, "%" PRId64, value->number);
 }

@@ -46,7 +46,6 @@ int view_pages_check(const struct view *view, const char *key, const struct parq
                      struct parquet_pages *pages, struct error *err) MUST_USE;
 
 /* Texts; in the buffer. */
-void view_day(int64_t day, struct buf *out);
 void view_time(int64_t ms, struct buf *out);
 /* "event_timestamp_day=2026-01-01/device_geo_country=USA" by the entry's spec. */
 void view_partition(const struct view *view, int32_t spec_id, const struct manifest_entry *entry,

@@ -11,6 +11,7 @@
 
 #include "cloud/view.h"
 #include "lib/base/bytes.h"
+#include "lib/base/instant.h"
 #include "lib/base/memory.h"
 
 /* truncate(16): a text bound of fewer bytes was not cut. */
@@ -40,7 +41,7 @@ static const struct file_bound *bound_of(const struct manifest_entry *entry, int
 
 static int64_t floor_day(int64_t us)
 {
-    return us >= 0 ? us / day_us : -((-us + day_us - 1) / day_us);
+    return us / day_us - (us % day_us < 0);
 }
 
 /* The one value that all rows of the file have, if its metrics prove it. */
@@ -62,7 +63,7 @@ static bool value_from_bounds(const struct counting *c, const struct manifest_en
         int64_t low = floor_day((int64_t)get_u64le(b->lower.data));
         if (low != floor_day((int64_t)get_u64le(b->upper.data)))
             return false;
-        view_day(low, out);
+        instant_put_day(low, out);
         return true;
     }
     if (!slice_equal(b->lower, b->upper))

@@ -96,3 +96,19 @@ bool instant_parse_rfc3339(struct slice text, int64_t *us)
     *us = seconds * 1000000 + fraction;
     return true;
 }
+
+/* days_of() the other way: eras of 400 years are taken out before what would overflow is added. */
+void instant_put_day(int64_t day, struct buf *out)
+{
+    const int64_t era_days = 146097;
+    int64_t shifted = day % era_days + (day % era_days < 0 ? era_days : 0) + 719468;
+    int64_t era = day / era_days - (day % era_days < 0) + shifted / era_days;
+    int64_t of_era = shifted % era_days;
+    int64_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int64_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    int64_t from_march = (5 * of_year + 2) / 153;
+    int64_t month = from_march < 10 ? from_march + 3 : from_march - 9;
+    int64_t year = year_of_era + era * 400 + (month <= 2);
+    buf_printf(out, "%04lld-%02lld-%02lld", (long long)year, (long long)month,
+               (long long)(of_year - (153 * from_march + 2) / 5 + 1));
+}

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/base/buf.h"
 #include "lib/base/slice.h"
 
 /* A column takes times from 1970 on and before 2200. */
@@ -22,5 +23,8 @@ static inline bool instant_in_range(int64_t us)
  * microsecond are cut off. A leap second, legal only where UTC is 23:59:60, is the
  * second that follows. Any year: the caller asks for the range. */
 bool instant_parse_rfc3339(struct slice text, int64_t *us);
+
+/* "2026-01-31" of a day since 1970-01-01, any at all. */
+void instant_put_day(int64_t day, struct buf *out);
 
 #endif

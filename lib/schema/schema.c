@@ -10,6 +10,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/bytes.h"
 #include "lib/base/digest.h"
+#include "lib/base/instant.h"
 #include "lib/base/memory.h"
 
 static void partition_spec_free(struct partition_spec *spec)
@@ -216,22 +217,6 @@ static void put_partition_text(struct slice text, struct buf *out)
     buf_printf(out, "-%s", hex);
 }
 
-/* The proleptic Gregorian date of a day since 1970, by the count of days in eras of
- * 400 years that begin on a first of March. */
-static void put_day(int64_t day, struct buf *out)
-{
-    int64_t shifted = day + 719468;
-    int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
-    int64_t of_era = shifted - era * 146097;
-    int64_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-    int64_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    int64_t month_from_march = (5 * of_year + 2) / 153;
-    int64_t of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
-    int64_t month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
-    int64_t year = year_of_era + era * 400 + (month <= 2 ? 1 : 0);
-    buf_printf(out, "%04lld-%02lld-%02lld", (long long)year, (long long)month, (long long)of_month);
-}
-
 void partition_path(const struct table_schema *schema, const struct partition_spec *spec,
                     const struct partition_value *values, struct buf *out)
 {
@@ -247,7 +232,7 @@ void partition_path(const struct table_schema *schema, const struct partition_sp
         else if (value->is_text)
             put_partition_text(value->text, out);
         else if (field->transform == TRANSFORM_DAY)
-            put_day(value->number, out);
+            instant_put_day(value->number, out);
         else if (schema->columns[field->column].type == TYPE_BOOLEAN)
             buf_put_cstr(out, value->number != 0 ? "true" : "false");
         else

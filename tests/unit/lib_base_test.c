@@ -13,6 +13,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/digest.h"
 #include "lib/base/error.h"
+#include "lib/base/instant.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 
@@ -237,6 +238,40 @@ static void log_troubles_are_bounded_and_tell_storms(void **state)
     assert_int_equal(strlen(troubles[0].fields), sizeof troubles[0].fields - 1);
 }
 
+/* The harm: files of one day in the folder of another. A day that is written reads back, also from
+ * before 1970, and a foreign file's number is none that could not be a day. */
+static void days_are_written_as_they_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t day;
+        const char *text;
+    } cases[] = {{-719528, "0000-01-01"},
+                 {-1, "1969-12-31"},
+                 {0, "1970-01-01"},
+                 {11016, "2000-02-29"},
+                 {47540, "2100-02-28"},
+                 {47541, "2100-03-01"},
+                 {2932896, "9999-12-31"},
+                 {INT64_MAX, "25252734927768524-07-27"},
+                 {INT64_MIN, "-25252734927764585-06-07"}};
+    struct buf text = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        buf_reset(&text);
+        instant_put_day(cases[i].day, &text);
+        assert_string_equal(buf_cstr(&text), cases[i].text);
+    }
+    for (int64_t day = -719528; day <= 2932896; day += 13) {
+        int64_t us = 0;
+        buf_reset(&text);
+        instant_put_day(day, &text);
+        buf_put_cstr(&text, "T00:00:00Z");
+        assert_true(instant_parse_rfc3339(buf_slice(&text), &us));
+        assert_int_equal(us / INT64_C(86400000000), day);
+    }
+    buf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +288,7 @@ int main(void)
         cmocka_unit_test(uuid_v7_sorts_by_time),
         cmocka_unit_test(arena_keeps_what_it_gave),
         cmocka_unit_test(log_troubles_are_bounded_and_tell_storms),
+        cmocka_unit_test(days_are_written_as_they_are_read),
     };
     return cmocka_run_group_tests_name("lib/base", tests, NULL, NULL);
 }
