@@ -12,6 +12,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/error.h"
+#include "lib/objstore/objstore.h"
 #include "lib/options/options.h"
 
 /* A door of the daemon, an entry of the list `listen`: the key that names its kind with
@@ -56,16 +57,7 @@ struct agent_config {
     int64_t background_nice;
     const char *background_io; /* low, idle, normal */
     int64_t upload_bandwidth;
-    const char *s3_region; /* as struct objstore_s3, all of them */
-    const char *s3_endpoint;
-    const char *s3_path_style;
-    const char *s3_profile;
-    const char *s3_ca_file;
-    const char *s3_proxy;
-    int64_t s3_part_bytes;
-    int64_t s3_concurrency;
-    const char *s3_sse;
-    const char *s3_kms_key_id;
+    struct objstore_s3 s3;
     int64_t event_bytes_max;
     int64_t deliver_deadline_ms;
     const char *operations; /* address of healthz, readyz, metrics */

@@ -21,17 +21,7 @@ static int probe_store(struct objstore *store, const char *agent_id, struct erro
 
 int agent_store_open(struct objstore **out, const struct agent_config *config, struct error *err)
 {
-    struct objstore_s3 s3 = {.region = config->s3_region,
-                             .endpoint = config->s3_endpoint,
-                             .path_style = config->s3_path_style,
-                             .profile = config->s3_profile,
-                             .ca_file = config->s3_ca_file,
-                             .proxy = config->s3_proxy,
-                             .sse = config->s3_sse,
-                             .kms_key_id = config->s3_kms_key_id,
-                             .part_bytes = (uint64_t)config->s3_part_bytes,
-                             .concurrency = (unsigned)config->s3_concurrency};
-    struct objstore_options options = {.s3 = &s3};
+    struct objstore_options options = {.s3 = &config->s3};
     return objstore_open(out, config->warehouse, &options, err);
 }
 

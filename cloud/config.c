@@ -149,18 +149,8 @@ static struct catalog_rest_options rest_options(const struct config *config)
 int service_open(struct service *out, const struct config *config, struct error *err)
 {
     *out = (struct service){0};
-    struct objstore_s3 s3 = {.region = config->s3_region,
-                             .endpoint = config->s3_endpoint,
-                             .path_style = config->s3_path_style,
-                             .profile = config->s3_profile,
-                             .ca_file = config->s3_ca_file,
-                             .proxy = config->s3_proxy,
-                             .sse = config->s3_sse,
-                             .kms_key_id = config->s3_kms_key_id,
-                             .part_bytes = (uint64_t)config->s3_part_bytes,
-                             .concurrency = (unsigned)config->s3_concurrency};
     struct objstore_options store_options = {.parallel = (unsigned)config->store_parallel,
-                                             .s3 = &s3};
+                                             .s3 = &config->s3};
     int rc = objstore_open(&out->store, config->warehouse, &store_options, err);
     if (rc == OK) {
         struct catalog_rest_options rest = rest_options(config);

@@ -13,6 +13,7 @@
 #include "cloud/commit.h"
 #include "lib/base/arena.h"
 #include "lib/base/error.h"
+#include "lib/objstore/objstore.h"
 #include "lib/options/options.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
@@ -20,16 +21,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 struct config {
     const char *warehouse;
     int64_t store_parallel;
-    const char *s3_region; /* as struct objstore_s3, all of them */
-    const char *s3_endpoint;
-    const char *s3_path_style;
-    const char *s3_profile;
-    const char *s3_ca_file;
-    const char *s3_proxy;
-    int64_t s3_part_bytes;
-    int64_t s3_concurrency;
-    const char *s3_sse;
-    const char *s3_kms_key_id;
+    struct objstore_s3 s3;
     const char *ns;
     const char *catalog_type;
     const char *catalog_path;

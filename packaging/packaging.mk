@@ -21,7 +21,7 @@ $(P)/%.help: $(BUILD)/%
 	$< --help >$@.tmp && mv $@.tmp $@
 
 define rows_rule
-$(P)/$(1).rows: packaging/man/rows.inc packaging/man/rows.awk $(OPTIONS_OF_$(1))
+$(P)/$(1).rows: packaging/man/rows.inc packaging/man/rows.awk $(OPTIONS_OF_$(1)) lib/objstore/s3_options.def
 	@mkdir -p $$(@D)
 	$(if $(OPTIONS_OF_$(1)),$(CC) -E -P -x c -I. -DROWS='"$(OPTIONS_OF_$(1))"' $$< | \
 		awk -f packaging/man/rows.awk >$$@.tmp && mv $$@.tmp $$@,: >$$@)

@@ -121,7 +121,7 @@ struct objstore_ops {
     void (*close)(void *impl);
 };
 
-/* Of s3://; NULL and "" are what isn't set. */
+/* Of s3://; NULL and "" are what isn't set. s3_options.def has a row for each. */
 struct objstore_s3 {
     const char *region;     /* else AWS_REGION and so on; another store than Amazon's: us-east-1 */
     const char *endpoint;   /* "https://host[:port]"; else AWS_ENDPOINT_URL_S3, Amazon's */
@@ -131,8 +131,8 @@ struct objstore_s3 {
     const char *proxy;      /* else https_proxy and so on */
     const char *sse;        /* "AES256", "aws:kms", "aws:kms:dsse" */
     const char *kms_key_id;
-    uint64_t part_bytes;  /* 0: 16 MiB; a body beyond two of them goes in parts */
-    unsigned concurrency; /* 0: 4 parts at a time */
+    int64_t part_bytes;  /* 0: 16 MiB; a body beyond two of them goes in parts */
+    int64_t concurrency; /* 0: 4 parts at a time */
     const char *(*getenv)(const char *name); /* NULL: libc's; for tests */
 };
 

@@ -534,10 +534,10 @@ static int settings_take(struct s3_store *store, const struct objstore_s3 *s3, s
         rc = aws_provider_endpoint(store->provider, "s3", &store->endpoint, err);
     if (rc != OK)
         return rc;
-    store->part_bytes = s3->part_bytes > 0 ? s3->part_bytes : (uint64_t)16 << 20;
+    store->part_bytes = s3->part_bytes > 0 ? (uint64_t)s3->part_bytes : (uint64_t)16 << 20;
     if (store->part_bytes < S3_PART_BYTES_MIN)
         return error_set(err, ERROR_INPUT, "s3.part_bytes: S3 takes no parts below 5 MiB");
-    store->concurrency = s3->concurrency > 0 ? s3->concurrency : 4;
+    store->concurrency = s3->concurrency > 0 ? (unsigned)s3->concurrency : 4;
     if (!is_field_text(s3->sse) || !is_field_text(s3->kms_key_id))
         return error_set(err, ERROR_INPUT, "s3.sse, s3.kms_key_id: printable ASCII alone");
     const char *sse = set_or_null(s3->sse);

@@ -26,8 +26,8 @@ struct option {
     size_t field; /* offset in the program's struct */
     const char *key;
     const char *otherwise; /* the default, as it would stand in the file */
-    const char *min;       /* "" for texts */
-    const char *max;
+    const char *min;       /* of texts: the words that it may be, "a|b"; "": any text */
+    const char *max;       /* "" for texts */
     const char *help;
 };
 

@@ -47,9 +47,8 @@ int main(int count, char **arguments)
     struct objstore *store = NULL;
     struct objstore_body body = {.file = arguments[1]};
     uint32_t sum = 0;
-    struct objstore_s3 s3 = {.part_bytes = count > 4 ? strtoull(arguments[4], NULL, 10) : 0,
-                             .concurrency =
-                                 count > 5 ? (unsigned)strtoul(arguments[5], NULL, 10) : 0};
+    struct objstore_s3 s3 = {.part_bytes = count > 4 ? strtoll(arguments[4], NULL, 10) : 0,
+                             .concurrency = count > 5 ? strtoll(arguments[5], NULL, 10) : 0};
     struct objstore_options options = {.s3 = &s3};
     int rc = objstore_open(&store, arguments[2], &options, &err);
     if (rc == OK)

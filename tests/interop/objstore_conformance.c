@@ -282,7 +282,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "objstore_conformance URL [PART_BYTES]\n");
         return 2;
     }
-    struct objstore_s3 s3 = {.part_bytes = argc > 2 ? strtoull(argv[2], NULL, 10) : 0};
+    struct objstore_s3 s3 = {.part_bytes = argc > 2 ? strtoll(argv[2], NULL, 10) : 0};
     struct objstore_options options = {.parallel = 8, .s3 = &s3};
     url = argv[1];
     CHECK(objstore_open(&store, url, &options, &err) == OK);
