@@ -106,7 +106,7 @@ json_t *sort_order_to_iceberg(const struct table_schema *schema);
 int table_schema_bind(struct table_schema *schema, const struct table_schema *contract,
                       struct error *err) MUST_USE;
 
-/* "int", "list<string>", ... as DESIGN and mapping files write it. */
+/* "int", "list<string>", ... as mapping files write it. */
 const char *type_name(enum type type);
 
 /* One value of a partition tuple. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The judge: from an event's JSON text to the rows that the tables must hold, written from
-the rules of the design (what an event is, coercions, tables) and from nothing of the
+the rules (lib/shred/README.md, the presets' columns) and from nothing of the
 program. Numbers keep their text: nothing here goes through a float before a rule says so.
 
     rows, refused, counts = map_lines("bid_requests", lines)

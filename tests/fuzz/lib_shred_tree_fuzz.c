@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The shredder against the slow way: the text becomes jansson's tree, each path is followed
- * through it and each value coerced by the rules of the design. The first byte chooses one
+ * through it and each value coerced by the rules of lib/shred. The first byte chooses one
  * of three mappings and how the text is looked through; each event comes twice, since the
  * shredder guesses keys by those of the last. What jansson can't say (a number's text, numbers
  * beyond its types, lone surrogates, U+0000, invalid UTF-8) is not compared, nor a raw NUL, which
