@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * config.h: the agent's configuration: one row of options.def an option, read from YAML
- * (DESIGN 12), then from flags, then const. Private to agent/.
+ * then from flags, then const. Private to agent/.
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H

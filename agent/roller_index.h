@@ -74,7 +74,7 @@ void roller_index_free(struct roller_index *index);
 int roller_index_add_block(struct roller_index *index, const struct spool_block *block,
                            uint64_t from, uint64_t to, struct error *err) MUST_USE;
 
-/* Decides the files and puts the references in their order (DESIGN 5, two specs). */
+/* Decides the files and puts the references in their order (README, The two specs). */
 void roller_index_plan(struct roller_index *index, uint64_t image_bytes_min);
 
 /* Sorts one file's references by its sort columns, nulls first, ties by position. */

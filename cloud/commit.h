@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * commit.h: from announcements in the inbox to one snapshot of the table: the commit
- * rule of DESIGN 2, the ledger, receipts; and `init`, which makes tables ready for it.
+ * rule, the ledger, receipts (lib/announce/PROTOCOL.md); and `init`, which makes tables
+ * ready for it.
  *
  * A committer is a plain value: store, catalog, clock, random numbers and limits.
  * It keeps nothing between two turns, everything is in the store and the catalog;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * config.h: configuration and command line of bidlake-commit and bidlake-table: one row of
- * options.def an option, read from YAML (DESIGN 12), then from flags, then const.
+ * options.def an option, read from YAML then from flags, then const.
  */
 #ifndef CLOUD_CONFIG_H
 #define CLOUD_CONFIG_H

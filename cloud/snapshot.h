@@ -35,8 +35,8 @@ struct table_state {
 };
 void table_state_free(struct table_state *state);
 
-/* Loads the table and its ledger, and checks what DESIGN 2 says an alarm stands for; the
- * alarms go into the report. A table without a ledger that never had one is ERROR_INPUT,
+/* Loads the table and its ledger, and checks what an alarm stands for (lib/announce/PROTOCOL.md);
+ * the alarms go into the report. A table without a ledger that never had one is ERROR_INPUT,
  * unless `fresh_is_fine`. */
 int table_state_load(const struct committer *committer, const struct table_name *table,
                      const struct contract_state *contract, bool fresh_is_fine,

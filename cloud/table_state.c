@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What one load of a table shows, and the alarms of DESIGN 2: a property that is missing
+ * What one load of a table shows, and its alarms: a property that is missing
  * on a table whose contract names its uuid, a ledger file that is gone, a ledger of
  * another table. None of them is ever taken for an empty ledger.
  */

@@ -49,8 +49,8 @@ struct generation;
 /* What of the options a reload may change. */
 struct capture_limits {
     size_t event_bytes_max; /* 0: 1 MiB */
-    int64_t time_past_us;   /* event_time.past, .future of DESIGN 5; 0: off */
-    int64_t time_future_us;
+    int64_t time_past_us;   /* event_time.past: older becomes received_at; 0: off */
+    int64_t time_future_us; /* event_time.future, likewise */
 };
 
 struct capture_options {

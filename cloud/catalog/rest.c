@@ -193,7 +193,7 @@ static int rest_create_table(void *impl, const char *ns, const char *name, const
     struct rest *rest = impl;
     struct buf path = {0};
     json_t *body = json_copy((json_t *)(uintptr_t)request);
-    /* Where the data files lie (DESIGN 2), so that the table's place holds all of it. */
+    /* Where the data files lie (lib/announce/PROTOCOL.md): the table's place holds all of it. */
     char *location = table_location_make(rest->store, ns, name, request);
     json_object_set_new(body, "location", json_string(location));
     json_object_set_new(body, "name", json_string(name));

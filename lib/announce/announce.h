@@ -3,7 +3,7 @@
  * announce.h: what passes between agent and commit service: announcement,
  * receipt, ledger, the table's contract, and where each lies in the store.
  *
- * Shapes are DESIGN 12, version 1, frozen by tests/golden. Keys that we don't
+ * Shapes are those of PROTOCOL.md, section 4, frozen by tests/golden. Keys that we don't
  * know are kept: the decoded form holds the JSON document it came from, and
  * encoding writes known keys over it. Integers are 64 bit, times epoch ms.
  * Everything decoded is hostile: counts, sizes and names are bounded, ranges
@@ -165,7 +165,7 @@ struct slice stream_epoch(const char *stream);
 enum { STREAM_HASH_SIZE = 33 }; /* with the NUL */
 void stream_hash(const char *stream, char out[STREAM_HASH_SIZE]);
 
-/* Keys in the store (DESIGN 2, layout). `table` is "<namespace>.<table>"; of several
+/* Keys in the store (PROTOCOL.md, section 3). `table` is "<namespace>.<table>"; of several
  * dots the last parts them. Each appends to `out`; read it with buf_cstr. */
 void key_of_table(const char *table, struct buf *out); /* "db/bid_requests" */
 void key_of_data_file(const char *table, const char *path, struct buf *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Announcement to JSON. Known keys are set over the document that it was decoded from,
- * so that keys of a later version pass through; a new one gets them in DESIGN's order.
+ * so that keys of a later version pass through; a new one gets them in PROTOCOL.md's order.
  */
 #include <inttypes.h>
 #include <stdio.h>

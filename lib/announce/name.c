@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Names: streams, keys in the store, data files (DESIGN 2, layout). All of them are
+ * Names: streams, keys in the store, data files (PROTOCOL.md, section 3). All of them are
  * made from stream, range and partition, never from a clock, so that the same range
  * gets the same names on every attempt.
  */

@@ -210,7 +210,7 @@ int objstore_tidy(struct objstore *store, const char *prefix, int64_t age_ms,
                   struct error *err) MUST_USE;
 
 /* Puts `key` twice with PUT_IF_ABSENT and removes it: ERROR_INPUT when the store
- * lets the second one through (DESIGN 2: such a store is refused). */
+ * lets the second one through (there a name could come to stand for other bytes). */
 int objstore_probe(struct objstore *store, const char *key, struct error *err) MUST_USE;
 
 #endif

@@ -44,7 +44,7 @@ static void times_read(const struct http_reply *reply, struct objstore_info *out
     out->store_time_ms = http_reply_date_ms(reply);
 }
 
-/* A store that says no time is no check of ours (DESIGN 8): ours stands in for it. */
+/* A store that says no time is no check of ours: ours stands in for it. */
 static void times_default(const struct s3_store *store, struct objstore_info *out)
 {
     if (out->store_time_ms == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The scenarios that once broke a draft of the protocol, on the agents' side: disks,
- * upgrades, objects that vanish. Each ends with every invariant of the design checked
+ * upgrades, objects that vanish. Each ends with every invariant of the protocol checked
  * (scene_close).
  */
 #include <setjmp.h>

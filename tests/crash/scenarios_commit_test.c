@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The scenarios that once broke a draft of the protocol, on the committers' side: each
- * ends with every invariant of the design checked (scene_close).
+ * ends with every invariant of the protocol checked (scene_close).
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Spools that are full: what may go then, and that whatever goes unsent is counted. Each
- * ends with every invariant of the design checked (scene_close), among them that rows and
+ * ends with every invariant of the protocol checked (scene_close), among them that rows and
  * lost events add up to what was answered.
  */
 #include <setjmp.h>

@@ -3,8 +3,8 @@
  * Kafka's part of the protocol, as far as committer and ledger decide it: a stream
  * "kafka/<cluster>/<topic>/<topic id>/<partition>/<table>" whose positions are offsets.
  * The agents' part is played by hand: each scenario announces what an agent would, by
- * DESIGN 2, and the table must end up with each offset once. What a broker has to be there
- * for waits for the Kafka source; the README says what that is.
+ * lib/announce/PROTOCOL.md, and the table must end up with each offset once. What a broker has
+ * to be there for waits for the Kafka source; the README says what that is.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
  *
  * What others' users met, played on our protocol: each scenario is named after the report,
  * its comment says what happened there and what keeps it from happening here. Each ends
- * with every invariant of the design checked (scene_close).
+ * with every invariant of the protocol checked (scene_close).
  */
 #include <setjmp.h>
 #include <stdarg.h>

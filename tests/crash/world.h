@@ -170,7 +170,7 @@ void world_settle(struct world *world);
 void world_fail(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_note(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- world_check.c: the invariants of the design; the first broken one is kept ---- */
+/* ---- world_check.c: the protocol's invariants; the first broken one is kept ---- */
 
 /* Reads the ledgers of tables that changed: next never falls. */
 void world_watch_ledgers(struct world *world);
@@ -178,7 +178,7 @@ void world_watch_ledgers(struct world *world);
 void world_check(struct world *world, bool settled);
 /* Whether nothing is left to do: inbox and spools empty, or only what an alarm names. */
 bool world_is_quiet(struct world *world);
-/* Whether the removal of an object is one that the design allows. */
+/* Whether the removal of an object is one that the protocol allows. */
 bool world_may_remove(struct world *world, const char *key);
 struct stream_fate *world_fate(struct world *world, const char *stream);
 uint64_t world_rows(struct world *world, size_t table); /* live, by the manifests */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The invariants at the end of the design's section 2, read from the store, the catalog
- * and the list of what was answered.
+ * What must hold (lib/announce/PROTOCOL.md, section 8), read from the store, the catalog and
+ * the list of what was answered.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The shapes of DESIGN 12, frozen: agents and commit services of different releases
- * read each other's documents. GOLDEN_UPDATE=1 rewrites the files; review the diff.
+ * The documents of lib/announce/PROTOCOL.md, frozen: agents and commit services of different
+ * releases read each other's. GOLDEN_UPDATE=1 rewrites the files; review the diff.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -323,7 +323,7 @@ static void damage_does_no_harm(void **state)
     end(&f);
 }
 
-/* A turn over 10,000 files has five seconds in all (DESIGN 10): encoding them may not
+/* A turn over 10,000 files has five seconds in all: encoding them may not
  * take one of them, even in a sanitizer build. */
 static void ten_thousand_files_are_quick(void **state)
 {
