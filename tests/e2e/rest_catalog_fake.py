@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A REST catalog in memory, over PyIceberg's own reading of requirements and updates: a second
 judge beside Apache's server that needs no Java. It wants a bearer token of its own token service,
-has a prefix that is encoded already, sends ETags, and lists by pages of one."""
+has a prefix that is encoded already, sends ETags, lists by pages of one, and may have a separator
+of levels of its own."""
 import base64
 import http.server
 import json
@@ -54,7 +55,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class RestCatalogFake:
-    def __init__(self):
+    def __init__(self, separator=None):
+        self.overrides = {"namespace-separator": separator} if separator else {}
+        self.separator = urllib.parse.unquote(separator or "%1F")
         self.lock = threading.Lock()
         # under the lock
         self.tokens = set()
@@ -85,14 +88,20 @@ class RestCatalogFake:
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
             raise Refusal(401, "NotAuthorizedException", "who is it?")
         if url.path == "/v1/config":
-            return 200, {"defaults": {"prefix": PREFIX}, "overrides": {}}
+            return 200, {"defaults": {"prefix": PREFIX}, "overrides": self.overrides}
         steps = url.path.removeprefix(f"/v1/{PREFIX}/namespaces").split("/")[1:]
         if not url.path.startswith(f"/v1/{PREFIX}/namespaces") or len(steps) > 3:
             raise Refusal(404, "", f"no such path: {url.path}")
         steps = [urllib.parse.unquote(step) for step in steps]
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
+        steps[:1] = [self.levels(step) for step in steps[:1]]
+        if "parent" in query:
+            query["parent"] = self.levels(query["parent"])
         return self.names(request, steps, query, body) if len(steps) < 3 else \
             self.table(request, tuple(steps[0::2]), body)
+
+    def levels(self, text):
+        return "\x1f".join(text.split(self.separator))
 
     def grant(self, request, body):
         """As RFC 6749 has it: the credential in the header, never in the body."""

@@ -48,8 +48,10 @@ catalog:
 
 
 class Case(unittest.TestCase):
+    SEPARATOR = None
+
     def setUp(self):
-        self.fake = RestCatalogFake()
+        self.fake = RestCatalogFake(self.SEPARATOR)
         self.addCleanup(self.fake.close)
 
     def lake(self, url=None, **how):
@@ -64,6 +66,20 @@ class Case(unittest.TestCase):
         table = StaticTable.from_metadata(f"file://{path}")
         return collections.Counter(
             table.scan(selected_fields=("click_id",)).to_arrow()["click_id"].to_pylist())
+
+
+class OtherSeparator(Case):
+    """Levels are parted by what the server says, which may be no control character, nor one byte."""
+    SEPARATOR = "%24%2F"
+
+    def test_levels(self):
+        lake = self.lake(namespace="a.b")
+        lake.init()
+        lake.ingest("clicks", "-", stdin=line("x"))
+        self.assertEqual(lake.once()["taken"], 1)
+        self.assertEqual(self.ids(lake), {"x": 1})
+        self.assertEqual([row["table"] for row in lake.table_json("ls")],
+                         ["a.b.clicks", "a.b.dead_letters"])
 
 
 class TheWholeWay(Case):

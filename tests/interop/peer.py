@@ -65,6 +65,19 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def make_certificate(folder):
+    """One that is its own authority, for this machine by names; its files: (certificate, key).
+    mbedTLS, in static programs, takes no certificate of an address."""
+    certificate, key = os.path.join(folder, "tls.pem"), os.path.join(folder, "tls.key")
+    names = ("localhost", "store.invalid", "catalog.invalid")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", key,
+                    "-out", certificate, "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)],
+                   check=True, capture_output=True)
+    return certificate, key
+
+
 class Peer:
     """A script of peers/ that runs until close()."""
 
@@ -171,22 +184,16 @@ class Versitygw(S3Peer):
                  keep_alive=False):
         self.port = port or free_port()
         self.folder = os.path.join(folder, "s3")
-        # mbedTLS, in static programs, takes no certificate of an address.
         self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         if by_host:
             self.url = f"http://localhost:{self.port}"
-        self.ca_file = os.path.join(folder, "tls.pem")
         for bucket in [] if users else buckets:
             os.makedirs(os.path.join(folder, "s3", bucket), exist_ok=True)
         arguments = ["--virtual-domain", f"localhost:{self.port}"] if by_host else []
         if keep_alive:  # as Amazon does; it closes each connection of its own accord
             arguments.append("--keep-alive")
         if tls:
-            key = os.path.join(folder, "tls.key")
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", key,
-                            "-out", self.ca_file, "-subj", "/CN=localhost", "-addext",
-                            "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+            self.ca_file, key = make_certificate(folder)
             arguments += ["--cert", self.ca_file, "--key", key]
         if users:
             accounts = {user: {"access": user, "secret": f"{user}-secret", "role": "user"}
