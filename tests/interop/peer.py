@@ -156,13 +156,16 @@ class S3Peer(Peer):
 
 
 class Minio(S3Peer):
-    """Another S3 store, with one bucket "lake"; its objects are no files that one could list."""
+    """Another S3 store, with one bucket "lake"; its objects are no files that one could list.
+    `webhook`: who is told of what notify() asks for."""
 
-    def __init__(self, folder, port=None):
+    def __init__(self, folder, port=None, webhook=None):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        environment = {"MINIO_NOTIFY_WEBHOOK_ENABLE_tests": "on",
+                       "MINIO_NOTIFY_WEBHOOK_ENDPOINT_tests": webhook} if webhook else {}
         super().__init__("minio.sh", [self.port, os.path.join(folder, "minio")], self.port,
-                         os.path.join(folder, "minio.log"))
+                         os.path.join(folder, "minio.log"), env=environment)
         until(self.is_ready, "MinIO is ready")
         if not os.path.isdir(os.path.join(folder, "minio", "lake")):
             self.ask("PUT", "lake")
@@ -175,13 +178,23 @@ class Minio(S3Peer):
             return False
 
 
+    def notify(self, prefix):
+        """As one asks S3 itself for notices of new objects."""
+        self.ask("PUT", "lake?notification=", (
+            "<NotificationConfiguration><QueueConfiguration>"
+            "<Queue>arn:minio:sqs:us-east-1:tests:webhook</Queue><Event>s3:ObjectCreated:*</Event>"
+            f"<Filter><S3Key><FilterRule><Name>prefix</Name><Value>{prefix}</Value></FilterRule>"
+            "</S3Key></Filter></QueueConfiguration></NotificationConfiguration>").encode())
+
+
 class Versitygw(S3Peer):
     """A strict S3 store; `buckets` are folders below `folder`. With `tls` a certificate of its own,
     which is its own authority too (`ca_file`); with `by_host` buckets may be in the host's name.
-    Each of `users` (its secret: NAME-secret) may do what set_policy() allows."""
+    Each of `users` (its secret: NAME-secret) may do what set_policy() allows. `webhook` is told of
+    all that is put and deleted; it must be there."""
 
     def __init__(self, folder, buckets=("lake",), tls=False, by_host=False, port=None, users=(),
-                 keep_alive=False):
+                 keep_alive=False, webhook=None):
         self.port = port or free_port()
         self.folder = os.path.join(folder, "s3")
         self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
@@ -190,6 +203,8 @@ class Versitygw(S3Peer):
         for bucket in [] if users else buckets:
             os.makedirs(os.path.join(folder, "s3", bucket), exist_ok=True)
         arguments = ["--virtual-domain", f"localhost:{self.port}"] if by_host else []
+        if webhook:
+            arguments += ["--event-webhook-url", webhook]
         if keep_alive:  # as Amazon does; it closes each connection of its own accord
             arguments.append("--keep-alive")
         if tls:
