@@ -103,7 +103,7 @@ struct aws_provider_options {
     const char *container_url;
 };
 
-/* Looks at nothing yet. ERROR_INPUT: keys that can't be any. */
+/* Looks at nothing yet. ERROR_INPUT: keys or a region that can't be any. */
 int aws_provider_open(struct aws_provider **out, const struct aws_provider_options *options,
                       struct error *err) MUST_USE;
 void aws_provider_close(struct aws_provider *provider); /* NULL is fine; no call is under way */
@@ -121,6 +121,8 @@ void aws_provider_expire(struct aws_provider *provider, const char *access_key);
  * "static", "credentials that the catalog lends"; "none yet" before the first success. */
 void aws_provider_kind(struct aws_provider *provider, char out[AWS_KIND_SIZE]);
 
+/* Letters, digits and '-': it becomes part of a host's name. Not only Amazon's have any. */
+bool aws_region_is_valid(const char *region);
 /* The option, AWS_REGION, AWS_DEFAULT_REGION, the profile's, the instance's. */
 int aws_provider_region(struct aws_provider *provider, char out[AWS_REGION_SIZE],
                         struct error *err) MUST_USE;

@@ -48,9 +48,9 @@ int credentials_check(const struct aws_credentials *credentials, const char *wha
     return OK;
 }
 
-bool region_is_valid(const char *region)
+bool aws_region_is_valid(const char *region)
 {
-    size_t len = strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    size_t len = strspn(region, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-");
     return len > 0 && len < AWS_REGION_SIZE && region[len] == 0;
 }
 

@@ -116,7 +116,4 @@ int process_fetch(const struct aws_sources *sources, const char *command,
  * addresses that AWS gives to its agents. */
 bool container_url_is_allowed(const char *url);
 
-/* a-z 0-9 -, for it becomes part of a host's name. */
-bool region_is_valid(const char *region);
-
 #endif

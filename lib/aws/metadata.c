@@ -305,7 +305,7 @@ int instance_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE]
         rc = instance_call(sources, "GET", "meta-data/placement/region", token, &reply, err);
     if (rc == OK && token != NULL && reply.status == 200)
         region = first_word(&reply);
-    if (region != NULL && region_is_valid(region))
+    if (region != NULL && aws_region_is_valid(region))
         snprintf(out, AWS_REGION_SIZE, "%s", region);
     else if (rc == OK)
         rc = error_set(err, ERROR_DENIED, "%s",

@@ -68,8 +68,8 @@ int aws_provider_open(struct aws_provider **out, const struct aws_provider_optio
                       struct error *err)
 {
     *out = NULL;
-    if (options->region != NULL && !region_is_valid(options->region))
-        return error_set(err, ERROR_INPUT, "no region: \"%.64s\"", options->region);
+    if (options->region != NULL && !aws_region_is_valid(options->region))
+        return error_set(err, ERROR_INPUT, "\"%.80s\" is no region's name", options->region);
     struct aws_provider *provider = memory_alloc(1, sizeof *provider);
     provider->sources = (struct aws_sources){
         .http = options->http,
@@ -331,7 +331,7 @@ int sources_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE],
     snprintf(out, AWS_REGION_SIZE, "%s", sources->region != NULL ? sources->region : "");
     for (size_t i = 0; i < 2 && out[0] == 0; i++) {
         const char *region = sources_env(sources, names[i]);
-        if (region != NULL && !region_is_valid(region))
+        if (region != NULL && !aws_region_is_valid(region))
             return error_set(err, ERROR_DENIED, "%s is no region: \"%.64s\"", names[i], region);
         snprintf(out, AWS_REGION_SIZE, "%s", region != NULL ? region : "");
     }

@@ -149,7 +149,7 @@ static int region_of(const struct shared *shared, const char *profile, char out[
         return rc;
     if (region.len < AWS_REGION_SIZE)
         snprintf(out, AWS_REGION_SIZE, "%.*s", (int)region.len, (const char *)region.data);
-    if (!region_is_valid(out))
+    if (!aws_region_is_valid(out))
         return error_set(err, ERROR_DENIED, "its region is none");
     return OK;
 }

@@ -549,8 +549,6 @@ static int settings_take(struct s3_store *store, const struct objstore_s3 *s3, s
     if (kms != NULL && (sse == NULL || strncmp(sse, "aws:kms", 7) != 0))
         return error_set(err, ERROR_INPUT, "s3.kms_key_id wants s3.sse: aws:kms");
     rc = style_read(s3->path_style, &store->style, err);
-    if (rc == OK && set_or_null(s3->region) != NULL && !s3_region_is_fine(s3->region))
-        rc = error_set(err, ERROR_INPUT, "s3.region: \"%.80s\" is no region's name", s3->region);
     /* The region may not be known yet; whether the endpoint is one doesn't hang on it. */
     return rc == OK ? s3_endpoint_make(&endpoint, &store->endpoint, "us-east-1", &store->place,
                                        store->style, err)
@@ -582,6 +580,8 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
                                                 .profile = set_or_null(s3->profile),
                                                 .getenv = s3->getenv};
         rc = aws_provider_open(&store->provider, &provider, err);
+        if (rc != OK)
+            (void)error_wrap(err, "s3.region");
     }
     if (rc == OK)
         rc = settings_take(store, s3, err);

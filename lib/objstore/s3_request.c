@@ -194,7 +194,7 @@ static void problem_read(const struct aws_credentials *sent, struct s3_answer *o
 
 static bool region_learn(struct s3_store *store, const struct sending *sending, const char *region)
 {
-    if (!s3_region_is_fine(region) || strcmp(region, sending->region) == 0)
+    if (!aws_region_is_valid(region) || strcmp(region, sending->region) == 0)
         return false;
     pthread_mutex_lock(&store->lock);
     snprintf(store->region, sizeof store->region, "%s", region);

@@ -71,18 +71,6 @@ int s3_place_parse(struct s3_place *out, const char *url, struct error *err)
     return OK;
 }
 
-bool s3_region_is_fine(const char *region)
-{
-    size_t len = strlen(region);
-    if (len == 0 || len > S3_REGION_MAX)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        if (!is_alnum(region[i]) && region[i] != '-')
-            return false;
-    }
-    return true;
-}
-
 /* What a certificate for "*.s3.region.amazonaws.com" covers: one label, lower case. */
 static bool bucket_is_a_label(const char *bucket)
 {
@@ -159,7 +147,7 @@ int s3_endpoint_make(struct s3_endpoint *out, const struct aws_endpoint *at, con
     char host[S3_HOST_MAX + 1];
     *out = (struct s3_endpoint){.https = true};
     bool own = at->url == NULL || *at->url == 0;
-    if (!s3_region_is_fine(region))
+    if (!aws_region_is_valid(region))
         return error_set(err, ERROR_INPUT, "\"%.80s\" is no region's name", region);
     int rc = own ? amazon_host(at, region, host, err) : endpoint_parse(out, at->url, host, err);
     if (rc != OK)

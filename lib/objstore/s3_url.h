@@ -20,7 +20,6 @@ enum {
     S3_BUCKET_MAX = 63,
     S3_PREFIX_MAX = 120, /* with a key of 900 bytes S3's 1024 are kept */
     S3_HOST_MAX = 255,
-    S3_REGION_MAX = 63,
 };
 
 /* "s3://bucket/a/b": prefix "a/b", or "". */
@@ -41,9 +40,6 @@ int s3_place_parse(struct s3_place *out, const char *url, struct error *err) MUS
 /* at->url "" or NULL: Amazon's own of that region. */
 int s3_endpoint_make(struct s3_endpoint *out, const struct aws_endpoint *at, const char *region,
                      const struct s3_place *place, enum s3_style style, struct error *err) MUST_USE;
-
-/* A region's name, as it may come from a server: it becomes part of a host's name. */
-bool s3_region_is_fine(const char *region);
 
 /* Appends the path as it goes out: of an object, or with key NULL of the bucket. */
 void s3_path_put(const struct s3_endpoint *endpoint, const struct s3_place *place, const char *key,

@@ -337,8 +337,19 @@ static void a_region_is_one_word(void **state)
     assert_string_equal(region, "eu-west-1");
     bench_close(&bench);
     struct aws_provider *provider = NULL;
-    struct aws_provider_options options = {.region = ""};
-    assert_int_equal(aws_provider_open(&provider, &options, &bench.err), ERROR_INPUT);
+    static const char *const none[] = {"", "eu_west", "evil.example.org/",
+                                       "0123456789012345678901234567890123456789"
+                                       "012345678901234567890123"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        struct aws_provider_options options = {.region = none[i]};
+        assert_int_equal(aws_provider_open(&provider, &options, &bench.err), ERROR_INPUT);
+        assert_says(&bench, "is no region's name");
+    }
+    /* Other stores than Amazon's have capitals. */
+    bench_open(&bench, (struct aws_provider_options){.region = "RegionOne"});
+    assert_int_equal(aws_provider_region(bench.provider, region, &bench.err), OK);
+    assert_string_equal(region, "RegionOne");
+    bench_close(&bench);
 }
 
 int main(void)
