@@ -110,7 +110,8 @@ void aws_provider_close(struct aws_provider *provider); /* NULL is fine; no call
 
 /* A copy of valid credentials into `out`, which is freed first. Others are fetched from five
  * minutes before they expire on; while that fails the old ones are given until they do, with a
- * warning in the log every five minutes. */
+ * warning in the log every five minutes. What an instance's metadata gives after its end is used
+ * for some minutes, with such a warning: it cannot get others, and S3 goes on taking these. */
 int aws_provider_get(struct aws_provider *provider, struct aws_credentials *out,
                      struct error *err) MUST_USE;
 /* A service called these expired or unknown: the next get fetches others. Nothing happens if

@@ -36,6 +36,8 @@ struct fetched {
     char kind[AWS_KIND_SIZE];
     char absent[ABSENT_SIZE]; /* why there are none: credentials.access_key is NULL */
     bool unanswered;          /* absent because nobody answered: who is known to be there is late */
+    bool is_extended;         /* they came over_ms after their end and got a later one of ours */
+    int64_t over_ms;
 };
 
 typedef int aws_member(const struct aws_sources *sources, struct fetched *out, struct error *err);

@@ -24,6 +24,7 @@ enum {
     LOG_MS = 300000,
     PROCESS_MS = 60000,
     SILENCE_MS = 60000, /* a machine that starts may be sooner up than its metadata */
+    EXTEND_MS = 300000, /* beyond ahead_ms: credentials that an instance got at their end */
 };
 
 /* In this order; with a profile by name, shared_fetch alone. */
@@ -48,9 +49,10 @@ struct aws_provider {
     bool flying;
     uint64_t flight; /* the number of flights that have landed */
     struct error flight_err;
-    int64_t again_ms;  /* monotonic: no try before it while the old ones last */
-    int64_t logged_ms; /* monotonic; 0: never */
-    int64_t silent_ms; /* monotonic: since when nobody has answered for the instance; 0: never */
+    int64_t again_ms;    /* monotonic: no try before it while the old ones last */
+    int64_t logged_ms;   /* monotonic; 0: never */
+    int64_t extended_ms; /* monotonic: when that was logged; 0: never */
+    int64_t silent_ms;   /* monotonic: since when nobody has answered for the instance; 0: never */
     char region[AWS_REGION_SIZE];
 };
 
@@ -173,6 +175,16 @@ static int fetch_chain(struct aws_provider *provider, aws_member **member, struc
     return rc;
 }
 
+/* An instance's metadata that cannot renew them goes on giving the old ones, and S3 is told to go
+ * on taking them. Others are asked for in five to ten minutes; who takes these no more says so. */
+static void extend(const struct aws_provider *provider, struct fetched *out, int64_t now_ms)
+{
+    int64_t spread_ms = 5 * (provider->ahead_ms - AHEAD_MS);
+    out->over_ms = now_ms - out->credentials.expires_ms;
+    out->is_extended = true;
+    out->credentials.expires_ms = now_ms + provider->ahead_ms + EXTEND_MS + spread_ms;
+}
+
 static int fetch(struct aws_provider *provider, aws_member **member, struct fetched *out,
                  struct error *err)
 {
@@ -191,7 +203,10 @@ static int fetch(struct aws_provider *provider, aws_member **member, struct fetc
     if (rc == OK)
         rc = credentials_check(&out->credentials, out->kind, err);
     int64_t now_ms = clock_wall_ms(provider->sources.clock);
-    if (rc == OK && out->credentials.expires_ms != 0 && out->credentials.expires_ms <= now_ms)
+    bool is_over = out->credentials.expires_ms != 0 && out->credentials.expires_ms <= now_ms;
+    if (rc == OK && is_over && *member == instance_fetch)
+        extend(provider, out, now_ms);
+    else if (rc == OK && is_over)
         rc = error_set(err, ERROR_RETRY, "%s: the credentials had expired when they came",
                        out->kind);
     /* For whoever stores an event these are the only two: nothing of the event's is wrong. */
@@ -240,7 +255,19 @@ static void keep_new(struct aws_provider *provider, const struct fetched *fetche
     provider->refused = false;
     provider->logged_ms = 0;
     /* Instance metadata hands out the same until shortly before their end. */
-    (void)set_pause(provider, held_ms(provider, clock_wall_ms(provider->sources.clock)));
+    int64_t left_ms = held_ms(provider, clock_wall_ms(provider->sources.clock));
+    int64_t mono_ms = set_pause(provider, left_ms);
+    bool say = provider->extended_ms == 0 || mono_ms >= provider->extended_ms + LOG_MS;
+    if (!fetched->is_extended) {
+        provider->extended_ms = 0;
+    } else if (say) {
+        provider->extended_ms = mono_ms;
+        log_event(LOG_LEVEL_WARN, "aws",
+                  "credentials had expired when they came, they are used all the same",
+                  "kind=\"%s\" expired_seconds_ago=%lld next_try_in_seconds=%lld", provider->kind,
+                  (long long)(fetched->over_ms / 1000),
+                  (long long)((left_ms - provider->ahead_ms) / 1000));
+    }
 }
 
 /* Called and left with the lock held. */

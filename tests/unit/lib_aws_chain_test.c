@@ -351,6 +351,52 @@ static void an_instance_may_have_none(void **state)
     server_free(&server);
 }
 
+/* The harm: where the service that gives an instance its credentials is in trouble, its metadata
+ * goes on showing the last ones, and all uploads stop though S3 would take these. */
+static void an_instance_s_last_credentials_do(void **state)
+{
+    (void)state;
+    struct bench bench;
+    route_set(0, "PUT /latest/api/token ", 200, "token");
+    route_set(1, "GET " ROLE_PATH " ", 200, "r");
+    route_set(2, "GET " ROLE_PATH "r ", 200, JSON_KEYS("ASIAOLD", "2026-11-21T08:08:07Z"));
+    server = (struct server){.answer = answer_routes};
+    server_start(&server);
+    bench_open(&bench, (struct aws_provider_options){.imds_url = server.url});
+    uint64_t before = warnings();
+    for (int i = 0; i < 290; i++) {
+        assert_int_equal(bench_get(&bench), OK);
+        assert_key(&bench, "ASIAOLD");
+        atomic_fetch_add(&now_ms, 1000);
+    }
+    assert_int_equal(atomic_load(&server.requests), 3);
+    assert_int_equal(warnings() - before, 1);
+    atomic_fetch_add(&now_ms, 311000); /* it is tried again within ten minutes */
+    assert_int_equal(bench_get(&bench), OK);
+    assert_int_equal(atomic_load(&server.requests), 6);
+    assert_int_equal(warnings() - before, 2);
+    aws_provider_expire(bench.provider, "ASIAOLD"); /* refused: at once, and without more lines */
+    assert_int_equal(bench_get(&bench), OK);
+    assert_int_equal(atomic_load(&server.requests), 9);
+    assert_int_equal(warnings() - before, 2);
+    route_set(2, "GET " ROLE_PATH "r ", 200, JSON_KEYS("ASIANEW", "2026-11-21T23:08:07Z"));
+    atomic_fetch_add(&now_ms, 601000);
+    assert_int_equal(bench_get(&bench), OK);
+    assert_key(&bench, "ASIANEW");
+    assert_int_equal(warnings() - before, 2);
+    stop(&bench);
+    server_free(&server);
+
+    /* Those of a container are not: who gives them has others. */
+    route_set(0, "GET /c ", 200, JSON_KEYS("ASIAC", "2026-11-21T08:08:07Z"));
+    env_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/c");
+    start(&bench, (struct aws_provider_options){0});
+    assert_int_equal(bench_get(&bench), ERROR_RETRY);
+    assert_says(&bench, "had expired when they came");
+    stop(&bench);
+    server_free(&server);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -364,6 +410,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_own_addresses_are_asked_in_plain, setup, teardown),
         cmocka_unit_test_setup_teardown(an_instance_has_a_role, setup, teardown),
         cmocka_unit_test_setup_teardown(an_instance_may_have_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_instance_s_last_credentials_do, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,16 +83,6 @@ static void keys_are_kept_and_fetched_ahead(void **state)
     bench_close(&bench);
 }
 
-static uint64_t warnings(void)
-{
-    struct log_trouble troubles[LOG_TROUBLES_MAX];
-    size_t count = log_troubles(troubles);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(troubles[i].at, "aws") == 0)
-            return troubles[i].count;
-    return 0;
-}
-
 /* The harm: a minute without the identity service stops all uploads; or nobody hears of it; or
  * a log line for each request. */
 static void old_keys_do_while_new_ones_are_not_to_be_had(void **state)

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "lib/base/file.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "lib/http_client/http_client.h"
 #include "tests/unit/loopback.h"
@@ -189,6 +190,17 @@ static inline void assert_kind(struct bench *bench, const char *wanted)
     char kind[AWS_KIND_SIZE];
     aws_provider_kind(bench->provider, kind);
     assert_string_equal(kind, wanted);
+}
+
+/* Logged by this library since the program began. */
+static inline uint64_t warnings(void)
+{
+    struct log_trouble troubles[LOG_TROUBLES_MAX];
+    size_t count = log_troubles(troubles);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(troubles[i].at, "aws") == 0)
+            return troubles[i].count;
+    return 0;
 }
 
 /* Before each test. */
