@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "lib/aws/ini.h"
 #include "lib/aws/internal.h"
 #include "lib/base/file.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 
 enum { SHARED_BYTES_MAX = 1 << 20, DEPTH_MAX = 5, ROLE_S_MIN = 900, ROLE_S_MAX = 43200 };
@@ -25,6 +27,7 @@ struct shared {
     struct buf texts[2];
     struct ini files[2];
     bool missing[2];
+    bool closed; /* one of those is there, perhaps */
 };
 
 /* ---- the files ---- */
@@ -64,16 +67,49 @@ static void shared_free(struct shared *shared)
     }
 }
 
+static const char *profile_name(const struct aws_sources *sources, bool *is_asked)
+{
+    const char *name = sources->profile;
+    if (name == NULL)
+        name = sources_env(sources, "AWS_PROFILE");
+    *is_asked = name != NULL;
+    return name != NULL ? name : "default";
+}
+
+/* A file that nobody asked for and that we may not look at is none: a service whose HOME is
+ * another user's still is an instance with a role. */
+static bool is_missing(const struct aws_sources *sources, const char *file_variable,
+                       const struct error *err)
+{
+    static atomic_bool is_said;
+    bool is_asked;
+    (void)profile_name(sources, &is_asked);
+    if (err->cause == ENOENT || err->cause == ENOTDIR)
+        return true;
+    if (is_asked || sources_env(sources, file_variable) != NULL ||
+        (err->cause != EACCES && err->cause != EPERM && err->cause != ELOOP))
+        return false;
+    if (!atomic_exchange(&is_said, true))
+        log_event(LOG_LEVEL_INFO, "aws", "a shared file may not be read, as if there were none",
+                  "error=\"%s\"", err->text);
+    return true;
+}
+
 static int shared_read(struct shared *shared, const struct aws_sources *sources, struct error *err)
 {
+    static const struct {
+        const char *variable;
+        const char *otherwise;
+    } places[2] = {[CREDENTIALS] = {"AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"},
+                   [CONFIG] = {"AWS_CONFIG_FILE", ".aws/config"}};
     *shared = (struct shared){.sources = sources};
-    shared->paths[CREDENTIALS] =
-        shared_path(sources, "AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
-    shared->paths[CONFIG] = shared_path(sources, "AWS_CONFIG_FILE", ".aws/config");
+    for (size_t i = 0; i < 2; i++)
+        shared->paths[i] = shared_path(sources, places[i].variable, places[i].otherwise);
     int rc = OK;
     for (size_t i = 0; i < 2 && rc == OK; i++) {
         rc = file_read(shared->paths[i], SHARED_BYTES_MAX, &shared->texts[i], err);
-        shared->missing[i] = rc != OK && (err->cause == ENOENT || err->cause == ENOTDIR);
+        shared->missing[i] = rc != OK && is_missing(sources, places[i].variable, err);
+        shared->closed |= shared->missing[i] && err->cause != ENOENT && err->cause != ENOTDIR;
         if (shared->missing[i])
             rc = OK;
         else if (rc == OK &&
@@ -347,15 +383,6 @@ static int walk(const struct shared *shared, const char *profile, struct aws_cre
     return rc;
 }
 
-static const char *profile_name(const struct aws_sources *sources, bool *is_asked)
-{
-    const char *name = sources->profile;
-    if (name == NULL)
-        name = sources_env(sources, "AWS_PROFILE");
-    *is_asked = name != NULL;
-    return name != NULL ? name : "default";
-}
-
 int shared_fetch(const struct aws_sources *sources, struct fetched *out, struct error *err)
 {
     struct shared shared;
@@ -366,8 +393,8 @@ int shared_fetch(const struct aws_sources *sources, struct fetched *out, struct 
     if (rc == OK && (is_asked || has(&shared, name, NULL)))
         rc = walk(&shared, name, &out->credentials, err);
     if (rc == OK && shared.missing[CREDENTIALS] && shared.missing[CONFIG])
-        snprintf(out->absent, sizeof out->absent, "%s and config: no such file",
-                 shared.paths[CREDENTIALS]);
+        snprintf(out->absent, sizeof out->absent, "%s and config: %s", shared.paths[CREDENTIALS],
+                 shared.closed ? "not ours to read" : "no such file");
     else
         snprintf(out->absent, sizeof out->absent, "profile %s: no credentials", name);
     shared_free(&shared);

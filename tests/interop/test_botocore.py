@@ -4,6 +4,8 @@ credentials, where S3 and STS are. Both read the same folders and ask the same s
 played here; `aws_find` says what we make of it. Left out is where the SDKs differ among themselves:
 AWS_REGION, which botocore does not know, a web identity beside a profile's role, and a process
 beside keys in one profile."""
+import contextlib
+import ctypes
 import http.server
 import json
 import os
@@ -26,6 +28,30 @@ STS = ("<{0}Response xmlns='https://sts.amazonaws.com/doc/2011-06-15/'><{0}Resul
        "<AccessKeyId>{1}</AccessKeyId><SecretAccessKey>sts-secret</SecretAccessKey><SessionToken>"
        "sts-token</SessionToken><Expiration>" + END + "</Expiration></Credentials></{0}Result>"
        "<ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></{0}Response>")
+
+
+LIBC = ctypes.CDLL(None)
+CAP_VERSION, CAPS_OF_FILES = 0x20080522, (1, 2)  # what lets root read what its mode forbids
+
+
+@contextlib.contextmanager
+def modes_count():
+    """Root, too, may read only what a file's mode lets its owner read: this thread."""
+    head, before = (ctypes.c_uint32 * 2)(CAP_VERSION, 0), (ctypes.c_uint32 * 6)()
+    LIBC.capget(head, before)
+    after = (ctypes.c_uint32 * 6)(*before)
+    after[0] &= ~sum(1 << cap for cap in CAPS_OF_FILES)
+    LIBC.capset(head, after)
+    try:
+        yield
+    finally:
+        LIBC.capset(head, before)
+
+
+def let_modes_count():
+    """The same of the program that a child becomes (PR_CAPBSET_DROP)."""
+    for cap in CAPS_OF_FILES:
+        LIBC.prctl(24, cap, 0, 0, 0)
 
 
 def keys_as_json(name):
@@ -102,7 +128,8 @@ class Case(unittest.TestCase):
 
     def ours(self, env):
         ran = subprocess.run([os.path.join(INTEROP_BUILD, "aws_find")], env=self.environment(env),
-                             capture_output=True, text=True, timeout=60, check=True)
+                             capture_output=True, text=True, timeout=60, check=True,
+                             preexec_fn=let_modes_count)
         return dict(text.split("=", 1) for text in ran.stdout.splitlines()), ran.stderr
 
     def theirs(self, env):
@@ -152,12 +179,18 @@ class Case(unittest.TestCase):
             pass
         return sent[0].removesuffix("/")
 
-    def same(self, env=(), config="", credentials=""):
+    def same(self, env=(), config="", credentials="", mode=0o700):
+        """`mode`: of the folder of the shared files."""
         env = dict(env)
         self.home.write(".aws/config", config)
         self.home.write(".aws/credentials", credentials)
-        ours, said = self.ours(env)
-        theirs, why = self.theirs(env)
+        os.chmod(self.home.path(".aws"), mode)
+        try:
+            ours, said = self.ours(env)
+            with modes_count():
+                theirs, why = self.theirs(env)
+        finally:
+            os.chmod(self.home.path(".aws"), 0o700)
         if "profile" in theirs:  # no such profile: nothing can be asked of botocore
             theirs = {"key": "error"}
         if theirs["key"] == "error":
@@ -188,6 +221,19 @@ class Sources(Case):
                   "[b]\n" + KEYS.format("b") + "aws_session_token = t\n")
         self.same({"AWS_PROFILE": "gone"}, "[profile b]\n" + KEYS.format("b"))
         self.same({}, "[default]\naws_access_key_id = half\n")
+
+    def test_files_of_others(self):
+        """A service whose HOME is another user's has no shared files; who names a profile of them
+        is not given somebody else's credentials (botocore says that there is no such profile)."""
+        files = ("[default]\nregion = eu-west-1\n[profile b]\n", "[default]\n" + KEYS.format("file"))
+        env = {"AWS_DEFAULT_REGION": "eu-west-3",
+               "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.url}/container"}
+        self.assertEqual(self.same(env, *files)["key"], "file")
+        found = self.same(env, *files, mode=0)
+        self.assertEqual((found["key"], found["region"]), ("container", "eu-west-3"))
+        self.same({}, *files, mode=0)
+        os.chmod(self.home.path(".aws"), 0)
+        self.assertEqual(self.ours(env | {"AWS_PROFILE": "default"})[0]["key"], "error")
 
     def test_process(self):
         self.home.write("said.json", json.dumps(

@@ -3,6 +3,9 @@
  * The shared files: profiles, roles that are taken, processes. */
 #include "tests/unit/lib_aws_world.h"
 
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+
 #include "lib/base/digest.h"
 
 static void a_profile_has_its_name_in_many_forms(void **state)
@@ -137,6 +140,52 @@ static void what_is_wrong_with_a_profile_is_said(void **state)
     stop(&bench);
     assert_int_equal(atomic_load(&server.requests), 0);
     server_free(&server);
+}
+
+/* The harm: a service that runs as another user than the one whose HOME it was given has no
+ * credentials at all, though its container or instance has. But what was asked for by name and
+ * may not be read is not passed over: that would be to act as somebody else. */
+static void files_of_others_are_none(void **state)
+{
+    (void)state;
+    struct bench bench;
+    char *folder = home_path(".aws");
+    char *config = home_path(".aws/config");
+    route_set(0, "GET /c ", 200,
+              "{\"AccessKeyId\":\"ASIAC\",\"SecretAccessKey\":\"s\",\"Token\":\"t\"}");
+    env_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/c");
+    home_write(".aws/config", "[default]\naws_access_key_id = A\naws_secret_access_key = b\n");
+    for (int i = 0; i < 2; i++) {
+        if (i == 0) { /* not even root, as far as files go */
+            assert_int_equal(chmod(folder, 0), 0);
+            setfsuid(65534);
+        } else {
+            assert_int_equal(unlink(config), 0);
+            assert_int_equal(symlink("config", config), 0);
+        }
+        env_set("AWS_PROFILE", NULL);
+        start(&bench, (struct aws_provider_options){0});
+        assert_int_equal(bench_get(&bench), OK);
+        assert_key(&bench, "ASIAC");
+        stop(&bench);
+        server_free(&server);
+
+        for (int how = 0; how < 3; how++) {
+            env_set("AWS_PROFILE", how == 0 ? "default" : NULL);
+            env_set("AWS_CONFIG_FILE", how == 1 ? config : NULL);
+            start(&bench, (struct aws_provider_options){.profile = how == 2 ? "default" : NULL});
+            assert_int_equal(bench_get(&bench), ERROR_DENIED);
+            assert_says(&bench, i == 0 ? "Permission denied" : "Too many levels");
+            stop(&bench);
+            assert_int_equal(atomic_load(&server.requests), 0);
+            server_free(&server);
+        }
+        env_set("AWS_CONFIG_FILE", NULL);
+        setfsuid(getuid());
+        assert_int_equal(chmod(folder, 0700), 0);
+    }
+    free(config);
+    free(folder);
 }
 
 /* Signs the request once more, from what came over the wire, and compares. */
@@ -414,6 +463,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_profile_has_its_name_in_many_forms, setup, teardown),
         cmocka_unit_test_setup_teardown(profiles_are_found_in_both_files, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_with_a_profile_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(files_of_others_are_none, setup, teardown),
         cmocka_unit_test_setup_teardown(roles_are_taken_one_by_the_other, setup, teardown),
         cmocka_unit_test_setup_teardown(a_usual_port_is_not_signed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_profile_may_name_a_token, setup, teardown),
