@@ -267,10 +267,15 @@ int uploader_contract_borrow(struct uploader *uploader, const char *table,
     return rc;
 }
 
-static void contract_forget(struct uploader *uploader, const char *stream)
+static const char *table_of(const char *stream)
 {
     const char *slash = strrchr(stream, '/');
-    contract_entry_of(uploader, slash != NULL ? slash + 1 : stream)->refresh_at_ms = INT64_MIN;
+    return slash != NULL ? slash + 1 : stream;
+}
+
+static void contract_forget(struct uploader *uploader, const char *stream)
+{
+    contract_entry_of(uploader, table_of(stream))->refresh_at_ms = INT64_MIN;
 }
 
 /* ---- upload ---- */
@@ -319,6 +324,18 @@ int64_t uploader_paced_at_ms(const struct uploader *uploader)
     return atomic_load(&uploader->paced_at_ms);
 }
 
+/* Whether a put that the bandwidth or the store holds back is to wait on. Any thread. */
+static int may_wait(struct uploader *uploader, int64_t now_ms, struct error *err)
+{
+    if (now_ms >= atomic_load(&uploader->give_up_at_ms))
+        return error_set(err, ERROR_RETRY, "stopped while it was held back");
+    /* Whoever is to open it anew may be this thread; until then events are refused. */
+    if (spool_has_failed(uploader->options.spool))
+        return error_set(err, ERROR_RETRY, "the spool is to be opened anew first");
+    atomic_store(&uploader->paced_at_ms, now_ms);
+    return OK;
+}
+
 /* A put to a store far away may take minutes: it shows that it moves on, and who stops need not
  * wait for its end. Any thread. */
 struct moving {
@@ -331,7 +348,8 @@ static int move_on(void *context, size_t bytes, struct error *err)
     const struct moving *moving = context;
     struct uploader *uploader = moving->uploader;
     int64_t now_ms = clock_mono_ms(uploader->options.clock);
-    (void)bytes;
+    if (bytes == 0)
+        return may_wait(uploader, now_ms, err);
     atomic_store(&uploader->paced_at_ms, now_ms);
     if (now_ms - moving->begun_ms >= PATIENCE_MS && now_ms >= atomic_load(&uploader->give_up_at_ms))
         return error_set(err, ERROR_RETRY, "stopped before it was sent");
@@ -345,16 +363,12 @@ static int wait_for_bandwidth(void *context, size_t bytes, struct error *err)
     const struct clock *clock = uploader->options.clock;
     int64_t now_ms = clock_mono_ms(clock);
     int64_t until_ms = now_ms + pace_take(&uploader->pace, bytes, now_ms);
-    for (; now_ms < until_ms; now_ms = clock_mono_ms(clock)) {
-        if (now_ms >= atomic_load(&uploader->give_up_at_ms))
-            return error_set(err, ERROR_RETRY, "stopped before upload.bandwidth let it end");
-        /* Whoever is to open it anew may be this thread; until then events are refused. */
-        if (spool_has_failed(uploader->options.spool))
-            return error_set(err, ERROR_RETRY, "the spool is to be opened anew first");
-        atomic_store(&uploader->paced_at_ms, now_ms);
+    int rc = bytes == 0 ? may_wait(uploader, now_ms, err) : OK;
+    while (rc == OK && now_ms < until_ms && (rc = may_wait(uploader, now_ms, err)) == OK) {
         clock_sleep_ms(clock, until_ms - now_ms < PACE_STEP_MS ? until_ms - now_ms : PACE_STEP_MS);
+        now_ms = clock_mono_ms(clock);
     }
-    return OK;
+    return rc;
 }
 
 /* Puts one file; when its name stands for other bytes already, under the next one.
@@ -503,12 +517,6 @@ static int put_announcement(struct uploader *uploader, const struct spool_segmen
     }
     buf_free(&key);
     return rc;
-}
-
-static const char *table_of(const char *stream)
-{
-    const char *slash = strrchr(stream, '/');
-    return slash != NULL ? slash + 1 : stream;
 }
 
 /* What became of the segment goes to the register. It may have changed since it was listed

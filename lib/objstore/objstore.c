@@ -15,7 +15,6 @@
 #include "lib/base/assert.h"
 #include "lib/base/digest.h"
 #include "lib/base/memory.h"
-#include "lib/base/random.h"
 #include "lib/objstore/store.h"
 
 struct objstore {
@@ -23,11 +22,10 @@ struct objstore {
     void *impl;
     char *url; /* without a trailing slash */
     unsigned parallel;
-    const struct clock *clock; /* NULL: what fails is not tried again by objstore_each */
+    struct throttle *throttle; /* the implementation's; NULL: what fails is not tried again */
 };
 
-enum { PARALLEL_MAX = 64, PARALLEL_S3 = 32 };
-enum { TRIES_MAX = 4, WAIT_MS = 200, AFTER_MS_MAX = 2000 };
+enum { PARALLEL_REMOTE = 32 };
 
 static bool segment_is_dots(const char *at, size_t len)
 {
@@ -76,6 +74,7 @@ struct objstore *objstore_wrap(const struct objstore_ops *ops, void *impl, const
     struct objstore *store = memory_alloc(1, sizeof *store);
     store->ops = ops;
     store->impl = impl;
+    store->throttle = ops->throttle != NULL ? ops->throttle(impl) : NULL;
     store->url = memory_copy_cstr(url);
     size_t len = strlen(store->url);
     while (len > 0 && store->url[len - 1] == '/')
@@ -148,29 +147,29 @@ static int path_make_absolute(const char *path, struct buf *out, struct error *e
 }
 
 /* 0: as many as suits a store that is so far away. */
-static void parallel_set(struct objstore *store, const struct objstore_options *options,
-                         unsigned otherwise)
+static void parallel_set(struct objstore *store, unsigned wanted)
 {
-    unsigned wanted = options != NULL && options->parallel > 0 ? options->parallel : otherwise;
+    if (wanted == 0)
+        wanted = store->throttle != NULL ? PARALLEL_REMOTE : 1;
     store->parallel = wanted < PARALLEL_MAX ? wanted : PARALLEL_MAX;
 }
 
 int objstore_open(struct objstore **out, const char *url, const struct objstore_options *options,
                   struct error *err)
 {
-    const struct clock *clock =
-        options != NULL && options->clock != NULL ? options->clock : &clock_system;
+    struct objstore_options all = options != NULL ? *options : (struct objstore_options){0};
+    if (all.clock == NULL)
+        all.clock = &clock_system;
     *out = NULL;
     if (strcmp(url, "memory:") == 0) {
-        *out = memory_store_open(clock);
+        *out = memory_store_open(all.clock);
         return OK;
     }
     if (strncmp(url, "s3://", 5) == 0) {
-        int opened = s3_store_open(out, url, options != NULL ? options->s3 : NULL, clock, err);
+        int opened = s3_store_open(out, url, &all, err);
         if (opened != OK)
             return error_wrap(err, "warehouse %.200s", url);
-        parallel_set(*out, options, PARALLEL_S3);
-        (*out)->clock = clock;
+        parallel_set(*out, all.parallel);
         return OK;
     }
     const char *path = local_path(url);
@@ -183,11 +182,11 @@ int objstore_open(struct objstore **out, const char *url, const struct objstore_
     struct buf directory = {0};
     int rc = path_make_absolute(path != NULL ? path : url, &directory, err);
     if (rc == OK)
-        rc = file_store_open(out, buf_cstr(&directory), clock, err);
+        rc = file_store_open(out, buf_cstr(&directory), all.clock, err);
     buf_free(&directory);
     if (rc != OK)
         return error_wrap(err, "warehouse %.200s", url);
-    parallel_set(*out, options, 1);
+    parallel_set(*out, all.parallel);
     return OK;
 }
 
@@ -354,11 +353,9 @@ int objstore_copy(struct objstore *store, const char *from, const char *to,
 /* ---- many at once ---- */
 
 struct each {
-    objstore_one *one;
-    void *context;
-    size_t count;
-    const struct clock *clock; /* NULL: one try */
+    const struct objstore_many *many;
     atomic_size_t next;
+    atomic_bool over; /* one has failed */
     pthread_mutex_t lock;
 
     /* guarded by lock */
@@ -366,22 +363,35 @@ struct each {
     struct error error;
 };
 
-/* Of a store in a cloud one request in some thousands fails for a moment, and with it all of
- * them would. One that names a longer time is left to the loop that decides. */
-static int each_try(const struct each *each, size_t at, struct error *err)
+/* One of them while it waits. */
+struct waiting {
+    const struct each *each;
+    bool gave_up; /* since another one has failed */
+};
+
+static bool gives_up(void *context)
 {
-    int rc = each->one(each->context, at, err);
-    for (int tries = 1; each->clock != NULL && rc == ERROR_RETRY && tries < TRIES_MAX &&
-                        err->retry_after_ms <= AFTER_MS_MAX;
-         tries++) {
-        struct random random;
-        uint64_t seed;
-        random_system(&seed, sizeof seed);
-        random_seed(&random, seed);
-        clock_sleep_ms(each->clock, err->retry_after_ms +
-                                        (int64_t)random_below(&random, (uint64_t)WAIT_MS << tries));
-        rc = each->one(each->context, at, err);
-    }
+    struct waiting *waiting = context;
+    const struct objstore_many *many = waiting->each->many;
+    waiting->gave_up = atomic_load(&waiting->each->over);
+    return waiting->gave_up || (many->look != NULL && many->look(many->look_context));
+}
+
+/* Of a store in a cloud one request in some thousands fails for a moment, and with it all of
+ * them would. */
+static int each_try(const struct each *each, size_t at, bool *gave_up, struct error *err)
+{
+    const struct objstore_many *many = each->many;
+    struct throttle *throttle = many->throttle;
+    struct waiting waiting = {.each = each};
+    int rc = throttle != NULL ? throttle_await(throttle, gives_up, &waiting, err) : OK;
+    if (rc == OK)
+        rc = many->one(many->context, at, err);
+    for (int tries = 1; rc == ERROR_RETRY && throttle != NULL && !waiting.gave_up &&
+                        throttle_again(throttle, tries, gives_up, &waiting, err);
+         tries++)
+        rc = many->one(many->context, at, err);
+    *gave_up = waiting.gave_up;
     return rc;
 }
 
@@ -389,12 +399,15 @@ static int each_try(const struct each *each, size_t at, struct error *err)
 static void *each_work(void *argument)
 {
     struct each *each = argument;
+    size_t count = each->many->count;
     size_t at;
-    while ((at = atomic_fetch_add(&each->next, 1)) < each->count) {
+    while ((at = atomic_fetch_add(&each->next, 1)) < count) {
         struct error err;
-        if (each_try(each, at, &err) == OK)
+        bool gave_up = false;
+        if (each_try(each, at, &gave_up, &err) == OK || gave_up)
             continue;
-        atomic_store(&each->next, each->count);
+        atomic_store(&each->over, true);
+        atomic_store(&each->next, count);
         pthread_mutex_lock(&each->lock);
         if (at < each->failed_at) {
             each->failed_at = at;
@@ -405,42 +418,39 @@ static void *each_work(void *argument)
     return NULL;
 }
 
-static int run(struct each *each, unsigned parallel, struct error *err)
+int objstore_run(const struct objstore_many *many, struct error *err)
 {
-    size_t count = each->count;
+    size_t count = many->count;
+    struct each each = {.many = many, .failed_at = count};
     pthread_t threads[PARALLEL_MAX];
     size_t started = 0;
-    size_t wanted = parallel < count ? parallel : count;
+    size_t wanted = many->parallel < count ? many->parallel : count;
     wanted = wanted < PARALLEL_MAX ? wanted : PARALLEL_MAX;
-    pthread_mutex_init(&each->lock, NULL);
+    pthread_mutex_init(&each.lock, NULL);
     /* The calling thread is one of them; it does all alone if no other can be started. */
-    while (started + 1 < wanted && pthread_create(&threads[started], NULL, each_work, each) == 0) {
+    while (started + 1 < wanted && pthread_create(&threads[started], NULL, each_work, &each) == 0) {
         pthread_setname_np(threads[started], "store");
         started++;
     }
-    each_work(each);
+    each_work(&each);
     for (size_t i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
-    pthread_mutex_destroy(&each->lock);
-    if (each->failed_at == count)
+    pthread_mutex_destroy(&each.lock);
+    if (each.failed_at == count)
         return OK;
-    *err = each->error;
+    *err = each.error;
     return (int)err->code;
-}
-
-int objstore_run(size_t count, unsigned parallel, objstore_one *one, void *context,
-                 struct error *err)
-{
-    struct each each = {.one = one, .context = context, .count = count, .failed_at = count};
-    return run(&each, parallel, err);
 }
 
 int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
                   struct error *err)
 {
-    struct each each = {
-        .one = one, .context = context, .count = count, .clock = store->clock, .failed_at = count};
-    return run(&each, store->parallel, err);
+    struct objstore_many many = {.count = count,
+                                 .parallel = store->parallel,
+                                 .throttle = store->throttle,
+                                 .one = one,
+                                 .context = context};
+    return objstore_run(&many, err);
 }
 
 struct removing {

@@ -15,8 +15,10 @@
  *             no answer came, and the key exists now: by this very put, maybe.
  *             ERROR_DENIED, ERROR_INPUT, ERROR_IO, ERROR_LIMIT as in error.h.
  *             "Not found" is no error: info.found says it.
- *             No call but objstore_each retries by itself: the loop that decides does,
- *             not before err->retry_after_ms have passed.
+ *             No call retries by itself but objstore_each, and a put the parts of its
+ *             upload: the loop that decides does, not before err->retry_after_ms have passed.
+ * Waits       those two wait in place, also for a time that the store names (half a minute
+ *             at a time at most). options->stop and a body's pace end that within a second.
  * Threads     any number of threads may use one store.
  */
 #ifndef LIB_OBJSTORE_OBJSTORE_H
@@ -35,6 +37,7 @@ enum { OBJSTORE_KEY_MAX = 900, OBJSTORE_REMOVE_MAX = 1000 };
 
 struct objstore;
 struct aws_credentials;
+struct throttle;
 
 enum put_condition {
     PUT_ALWAYS,
@@ -49,7 +52,8 @@ enum put_condition {
  * parts) or, when NULL, `bytes`.
  *
  * A store calls `pace` (NULL: never) before it sends so many bytes more of the body, also when it
- * sends them again; an error ends the put with it. One that may wait there, for the sake of others
+ * sends them again, and with 0 bytes some times a second while it waits to be let on by the store;
+ * an error ends the put, in the first case with it. One that may wait there, for the sake of others
  * on the network, says so by `pace_waits`, and is called by the putting thread alone; else it may
  * be called by several threads at once, which end before the put does. */
 struct objstore_body {
@@ -118,6 +122,8 @@ struct objstore_ops {
     int (*tidy)(void *impl, const char *prefix, int64_t age_ms, struct error *err);
     /* NULL: the store takes no credentials. */
     int (*lend)(void *impl, const struct objstore_loan *loan, struct error *err);
+    /* Borrowed: what bounds the requests to a store in a cloud. NULL: it is none. */
+    struct throttle *(*throttle)(void *impl);
     void (*close)(void *impl);
 };
 
@@ -139,6 +145,10 @@ struct objstore_s3 {
 struct objstore_options {
     const struct clock *clock; /* NULL: the system's */
     unsigned parallel;         /* of objstore_each; 0: 32 for s3://, else one after the other */
+    /* Over a store in a cloud objstore_each asks it before each of its calls and five times a
+     * second while it waits, by any of its threads: true ends it with ERROR_RETRY. NULL: never. */
+    bool (*stop)(void *context);
+    void *stop_context;
     const struct objstore_s3 *s3;
 };
 
@@ -186,8 +196,10 @@ int objstore_remove_many(struct objstore *store, const char *const *keys, size_t
  * to keep requests under way where each takes long: `one` works on the store and on what is
  * i's alone. Returns when all are done. The first that fails ends it (others may have been
  * done by then): its error is returned. Over a store in a cloud one that fails by ERROR_RETRY is
- * called up to three times more, after a second or two, so it must bear that. Over a store of the
- * caller's own: in order, by the calling thread. */
+ * called up to three times more, within seconds, and up to seven times more where the store says
+ * "slow down" (503, 429), after the time that it names but half a minute each at most: so it must
+ * bear that. Such a store is asked by fewer at a time from then on. Over a store of the caller's
+ * own: in order, by the calling thread. */
 typedef int objstore_one(void *context, size_t index, struct error *err);
 int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
                   struct error *err) MUST_USE;

@@ -456,6 +456,12 @@ static int s3_lend(void *impl, const struct objstore_loan *loan, struct error *e
     return rc;
 }
 
+static struct throttle *s3_throttle(void *impl)
+{
+    const struct s3_store *store = impl;
+    return store->throttle;
+}
+
 static void s3_close(void *impl)
 {
     struct s3_store *store = impl;
@@ -466,6 +472,7 @@ static void s3_close(void *impl)
     free(store->loans);
     aws_provider_close(store->provider);
     http_client_close(store->http);
+    throttle_close(store->throttle);
     pthread_mutex_destroy(&store->lock);
     aws_endpoint_free(&store->endpoint);
     free(store->sse_field);
@@ -483,6 +490,7 @@ static const struct objstore_ops s3_ops = {
     .remove_many = s3_op_remove_many,
     .copy = s3_copy,
     .lend = s3_lend,
+    .throttle = s3_throttle,
     .close = s3_close,
 };
 
@@ -555,15 +563,19 @@ static int settings_take(struct s3_store *store, const struct objstore_s3 *s3, s
                     : rc;
 }
 
-int s3_store_open(struct objstore **out, const char *url, const struct objstore_s3 *s3,
-                  const struct clock *clock, struct error *err)
+int s3_store_open(struct objstore **out, const char *url, const struct objstore_options *options,
+                  struct error *err)
 {
     static const struct objstore_s3 defaults = {0};
-    if (s3 == NULL)
-        s3 = &defaults;
+    const struct objstore_s3 *s3 = options->s3 != NULL ? options->s3 : &defaults;
     lookup_function *lookup = environment_of(s3);
+    struct throttle_options throttle = {.clock = options->clock,
+                                        .places_max = PARALLEL_MAX,
+                                        .stop = options->stop,
+                                        .stop_context = options->stop_context};
     struct s3_store *store = memory_alloc(1, sizeof *store);
-    store->clock = clock;
+    store->clock = options->clock;
+    store->throttle = throttle_open(&throttle);
     pthread_mutex_init(&store->lock, NULL);
     int rc = s3_place_parse(&store->place, url, err);
     if (rc == OK) {
@@ -575,7 +587,7 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
     }
     if (rc == OK) {
         struct aws_provider_options provider = {.http = store->http,
-                                                .clock = clock,
+                                                .clock = store->clock,
                                                 .region = set_or_null(s3->region),
                                                 .profile = set_or_null(s3->profile),
                                                 .getenv = s3->getenv};

@@ -38,6 +38,7 @@ struct s3_store {
     uint64_t part_bytes;
     unsigned concurrency;
     const struct clock *clock;
+    struct throttle *throttle; /* each request has a place in it */
     struct http_client *http;
     struct aws_provider *provider; /* of the store's own */
     atomic_bool copies_unasked;    /* the store knows no condition of a copy */

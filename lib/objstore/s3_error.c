@@ -97,16 +97,33 @@ static bool fits(const struct row *row, int status, const char *code)
            (row->code == NULL || strcmp(row->code, code) == 0);
 }
 
+/* Some say it by 400, and CompleteMultipartUpload by 200. */
+static bool is_slow(int status, const char *code)
+{
+    static const char *const codes[] = {"SlowDown",
+                                        "ServiceUnavailable",
+                                        "TooManyRequests",
+                                        "Throttling",
+                                        "ThrottlingException",
+                                        "KMS.ThrottlingException",
+                                        "RequestLimitExceeded"};
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+        if (strcmp(code, codes[i]) == 0)
+            return true;
+    return status == 503 || status == 429;
+}
+
 struct s3_verdict s3_judge(int status, const char *code)
 {
+    bool slow = is_slow(status, code);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct row *row = &rows[i];
         if (fits(row, status, code))
-            return (struct s3_verdict){row->what, row->mend, row->check, row->is_absent};
+            return (struct s3_verdict){row->what, row->mend, row->check, row->is_absent, slow};
     }
     /* A 2xx without its result: nobody knows. */
     if (status >= 500 || status < 300)
-        return (struct s3_verdict){.code = ERROR_RETRY, .check = ""};
+        return (struct s3_verdict){.code = ERROR_RETRY, .check = "", .is_slow = slow};
     /* Nobody's data is at fault for an answer that we don't know: keep them, call a person. */
     return (struct s3_verdict){.code = ERROR_DENIED, .check = UNKNOWN};
 }

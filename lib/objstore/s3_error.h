@@ -29,6 +29,7 @@ struct s3_verdict {
     enum s3_mend mend;
     const char *check; /* what a person should look at; "" where none must */
     bool is_absent;    /* the object isn't there */
+    bool is_slow;      /* the store wants fewer requests */
 };
 
 /* By the code, and by the status where no code is known. */

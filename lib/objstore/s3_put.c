@@ -22,7 +22,6 @@
 #include "lib/base/assert.h"
 #include "lib/base/digest.h"
 #include "lib/base/memory.h"
-#include "lib/base/random.h"
 #include "lib/objstore/s3.h"
 #include "lib/objstore/s3_answer.h"
 #include "lib/objstore/s3_multipart.h"
@@ -31,11 +30,10 @@
 enum {
     READ_BYTES = 256 << 10,
     HASH_SIZE = 2 * SHA256_SIZE + 1,
-    TRIES_MAX = 3,
-    WAIT_MS = 200,
 };
 
 struct part {
+    bool summed;
     uint32_t crc32c;
     char hash[HASH_SIZE]; /* "" where the wire hides the body */
     char *etag;
@@ -319,38 +317,30 @@ static int part_copy(struct put *put, size_t index, const char *query, struct s3
     return rc;
 }
 
-/* Whether the same may be asked again at once; it waits then. A store that names a time is left
- * to the loop that decides, as is one that goes on failing. */
-static bool wait_again(const struct put *put, int tries, const struct error *err)
+/* While an upload waits: whether who puts wants it to end. */
+static bool is_given_up(void *context)
 {
-    struct random random;
-    uint64_t seed;
-    if (err->code != ERROR_RETRY || err->retry_after_ms > 0 || tries >= TRIES_MAX)
-        return false;
-    random_system(&seed, sizeof seed);
-    random_seed(&random, seed);
-    clock_sleep_ms(put->store->clock, (int64_t)random_below(&random, (uint64_t)WAIT_MS << tries));
-    return true;
+    const struct put *put = context;
+    const struct objstore_body *body = put->body;
+    struct error ignored; /* what it waits for says more */
+    return body != NULL && body->pace != NULL && body->pace(body->pace_context, 0, &ignored) != OK;
 }
 
 /* A part may be sent again: the last one counts, and nothing is decided before the end. */
 static int part_go(void *context, size_t index, struct error *err)
 {
     struct put *put = context;
+    struct part *part = &put->parts[index];
+    struct s3_answer answer = {0};
     struct buf query = {0};
-    int rc = put->from == NULL ? part_sum(put, index, err) : OK;
+    int rc = put->from == NULL && !part->summed ? part_sum(put, index, err) : OK;
     if (rc != OK)
         return rc;
-    rc = ERROR_RETRY;
+    part->summed = true;
     buf_printf(&query, "partNumber=%zu&uploadId=%s", index + 1, put->upload);
-    for (int tries = 1; rc != OK; tries++) {
-        struct s3_answer answer = {0};
-        rc = put->from != NULL ? part_copy(put, index, buf_cstr(&query), &answer, err)
-                               : part_put(put, index, buf_cstr(&query), &answer, err);
-        s3_answer_free(&answer);
-        if (rc != OK && !wait_again(put, tries, err))
-            break;
-    }
+    rc = put->from != NULL ? part_copy(put, index, buf_cstr(&query), &answer, err)
+                           : part_put(put, index, buf_cstr(&query), &answer, err);
+    s3_answer_free(&answer);
     buf_free(&query);
     return rc == OK ? OK : error_wrap(err, "part %zu of %zu", index + 1, put->plan.count);
 }
@@ -389,7 +379,7 @@ static int gone_decide(const struct put *put, struct error *err)
     return err->code = ERROR_RETRY;
 }
 
-static int upload_complete(const struct put *put, struct error *err)
+static int upload_complete(struct put *put, struct error *err)
 {
     struct buf body = {0};
     char crc[S3_CRC_FIELD_SIZE];
@@ -419,7 +409,7 @@ static int upload_complete(const struct put *put, struct error *err)
         s3_answer_free(&answer);
         if (gone)
             rc = gone_decide(put, err);
-        if (over || !wait_again(put, tries, err))
+        if (over || !throttle_again(put->store->throttle, tries, is_given_up, put, err))
             break;
     }
     free(query);
@@ -435,7 +425,14 @@ static int put_in_parts(struct put *put, struct error *err)
     /* Who is held back by a bandwidth gains nothing by more connections, and hears of it in the
      * thread that puts. */
     bool paced = put->body != NULL && put->body->pace_waits;
-    rc = objstore_run(put->plan.count, paced ? 1 : put->store->concurrency, part_go, put, err);
+    struct objstore_many parts = {.count = put->plan.count,
+                                  .parallel = paced ? 1 : put->store->concurrency,
+                                  .throttle = put->store->throttle,
+                                  .look = is_given_up,
+                                  .look_context = put,
+                                  .one = part_go,
+                                  .context = put};
+    rc = objstore_run(&parts, err);
     if (rc == OK && put->from == NULL)
         rc = body_check(put, err);
     if (rc == OK)

@@ -235,6 +235,13 @@ static bool mend(struct s3_store *store, const struct sending *sending,
     return false;
 }
 
+/* The time that the answer names. */
+static int64_t after_ms(const struct s3_store *store, const struct s3_answer *answer)
+{
+    int64_t ms = http_reply_retry_after_ms(&answer->reply, clock_wall_ms(store->clock));
+    return ms > 0 ? ms : 0;
+}
+
 static int refuse(struct s3_store *store, const struct s3_request *request,
                   const struct sending *sending, const struct s3_answer *answer,
                   const struct s3_verdict *verdict, struct error *err)
@@ -262,9 +269,8 @@ static int refuse(struct s3_store *store, const struct s3_request *request,
         buf_printf(&text, "; request %s", id);
     (void)error_set(err, verdict->code, "%s", buf_cstr(&text));
     err->cause = answer->reply.status;
-    int64_t after_ms = http_reply_retry_after_ms(&answer->reply, clock_wall_ms(store->clock));
-    if (verdict->code == ERROR_RETRY && after_ms > 0)
-        err->retry_after_ms = after_ms;
+    if (verdict->code == ERROR_RETRY)
+        err->retry_after_ms = after_ms(store, answer);
     buf_free(&text);
     return (int)verdict->code;
 }
@@ -286,35 +292,54 @@ static bool has_body(const struct s3_request *request)
     return strcmp(request->method, "PUT") == 0 || strcmp(request->method, "POST") == 0;
 }
 
+/* Once, in a place of the throttle's. OK: there is an answer; verdict->code OK: a success. */
+static int send_once(struct s3_store *store, const struct s3_request *request,
+                     struct sending *sending, struct s3_answer *out, struct s3_verdict *verdict,
+                     struct error *err)
+{
+    size_t wanted = request->answer_bytes_max > 0 ? request->answer_bytes_max : S3_ANSWER_BYTES_MAX;
+    struct http_call call = {.method = request->method,
+                             .url = buf_cstr(&sending->url),
+                             .fields = sending->signed_fields.fields,
+                             .field_count = sending->signed_fields.field_count,
+                             .body = request->body,
+                             .source = request->source,
+                             .answer_bytes_max =
+                                 wanted > ERROR_BYTES_MAX ? wanted : ERROR_BYTES_MAX};
+    enum throttle_answer answer = THROTTLE_NONE;
+    uint64_t ticket = throttle_enter(store->throttle);
+    int rc = http_client_call(store->http, &call, &out->reply, err);
+    /* A page of somebody's is not the object that was to fit: its status counts. */
+    if (rc == ERROR_LIMIT && out->reply.status >= 300)
+        rc = OK;
+    if (rc == OK && !is_success(request, out)) {
+        problem_read(&sending->credentials, out);
+        *verdict = s3_judge(out->reply.status, out->problem.code);
+    }
+    if (rc == OK && verdict->is_slow)
+        answer = THROTTLE_SLOW;
+    else if (rc == OK && out->reply.status < 500)
+        answer = THROTTLE_GOOD;
+    throttle_leave(store->throttle, ticket, answer,
+                   answer == THROTTLE_SLOW ? after_ms(store, out) : 0);
+    return rc;
+}
+
 int s3_send(struct s3_store *store, const struct s3_request *request, struct s3_answer *out,
             struct error *err)
 {
-    size_t wanted = request->answer_bytes_max > 0 ? request->answer_bytes_max : S3_ANSWER_BYTES_MAX;
     unsigned mended = 0;
     for (;;) {
         struct sending sending;
-        int rc = sending_make(store, request, &sending, err);
-        if (rc == OK) {
-            struct http_call call = {.method = request->method,
-                                     .url = buf_cstr(&sending.url),
-                                     .fields = sending.signed_fields.fields,
-                                     .field_count = sending.signed_fields.field_count,
-                                     .body = request->body,
-                                     .source = request->source,
-                                     .answer_bytes_max =
-                                         wanted > ERROR_BYTES_MAX ? wanted : ERROR_BYTES_MAX};
-            rc = http_client_call(store->http, &call, &out->reply, err);
-            /* A page of somebody's is not the object that was to fit: its status counts. */
-            if (rc == ERROR_LIMIT && out->reply.status >= 300)
-                rc = OK;
-        }
+        struct s3_verdict verdict = {0};
         out->problem = (struct s3_problem){0};
-        if (rc != OK || is_success(request, out)) {
+        int rc = sending_make(store, request, &sending, err);
+        if (rc == OK)
+            rc = send_once(store, request, &sending, out, &verdict, err);
+        if (rc != OK || verdict.code == OK) {
             sending_free(&sending);
             return rc;
         }
-        problem_read(&sending.credentials, out);
-        struct s3_verdict verdict = s3_judge(out->reply.status, out->problem.code);
         if (verdict.code == ERROR_LIMIT && !has_body(request))
             verdict.code = ERROR_RETRY; /* what is only read fills nothing */
         unsigned bit = 1u << verdict.mend;

@@ -6,6 +6,9 @@
 #define LIB_OBJSTORE_STORE_H
 
 #include "lib/objstore/objstore.h"
+#include "lib/objstore/throttle.h"
+
+enum { PARALLEL_MAX = 64 }; /* requests to one store under way at a time */
 
 /* The warehouse in a directory; `directory` is absolute and normalized. */
 int file_store_open(struct objstore **out, const char *directory, const struct clock *clock,
@@ -14,13 +17,21 @@ int file_store_open(struct objstore **out, const char *directory, const struct c
 /* An objstore that owns its memory store. */
 struct objstore *memory_store_open(const struct clock *clock);
 
-/* By S3; `url` "s3://bucket/prefix", s3 may be NULL. */
-int s3_store_open(struct objstore **out, const char *url, const struct objstore_s3 *s3,
-                  const struct clock *clock, struct error *err) MUST_USE;
+/* By S3; `url` "s3://bucket/prefix", options->clock is set. */
+int s3_store_open(struct objstore **out, const char *url, const struct objstore_options *options,
+                  struct error *err) MUST_USE;
 
 /* objstore_each for `parallel` threads. */
-int objstore_run(size_t count, unsigned parallel, objstore_one *one, void *context,
-                 struct error *err) MUST_USE;
+struct objstore_many {
+    size_t count;
+    unsigned parallel;
+    struct throttle *throttle; /* NULL: one try each, and no pauses */
+    throttle_look *look;       /* NULL: none; whether to give up, by any of the threads */
+    void *look_context;
+    objstore_one *one;
+    void *context;
+};
+int objstore_run(const struct objstore_many *many, struct error *err) MUST_USE;
 
 bool objstore_key_is_fine(const char *key);
 

@@ -84,12 +84,75 @@ static void parts_are_tried_again_and_what_fails_is_aborted(void **state)
                                     busy,
                                     busy,
                                     busy,
+                                    busy,
                                     {ABORT, "204 No Content", NULL, NULL}}};
     bench_open(&bench);
     assert_int_equal(put_large(&bench, PUT_ALWAYS), OK);
     assert_int_equal(put_large(&bench, PUT_ALWAYS), ERROR_RETRY);
     assert_non_null(strstr(bench.err.text, "part 1 of 3"));
     bench_close(&bench);
+}
+
+/* The harm: one part of 64 is told to wait, and a gigabyte is sent anew, which another part ends.
+ */
+static void a_store_that_says_when_is_waited_for(void **state)
+{
+    (void)state;
+    int64_t mono_ms = 0;
+    const struct clock clock = {stub_wall_us, stub_mono_ms, stub_sleep_ms, &mono_ms};
+    struct bench bench = {.clock = &clock,
+                          .steps = {NO_UPLOADS,
+                                    CREATED,
+                                    SLOW(PART1, "Retry-After: 5\r\n"),
+                                    SLOW(PART1, "Retry-After: 120\r\n"),
+                                    PARTS,
+                                    SLOW(COMPLETE, "Retry-After: 120\r\n"),
+                                    {COMPLETE, "200 OK", NULL, XML_ERROR("SlowDown")},
+                                    COMPLETED}};
+    bench_open(&bench);
+    assert_int_equal(put_large(&bench, PUT_ALWAYS), OK);
+    assert_in_range(mono_ms, 65000, 69000);
+    bench_close(&bench);
+}
+
+struct impatient {
+    const int64_t *mono_ms;
+    unsigned asked; /* with nothing to send */
+};
+
+static int pace_for_a_while(void *context, size_t bytes, struct error *err)
+{
+    struct impatient *impatient = context;
+    impatient->asked += bytes == 0;
+    if (*impatient->mono_ms < 10000)
+        return OK;
+    return error_set(err, ERROR_RETRY, "the end is near");
+}
+
+/* The harm: an agent that is told to end is killed, or its watchdog takes a wait for a hang. */
+static void who_puts_can_end_the_wait(void **state)
+{
+    (void)state;
+    int64_t mono_ms = 0;
+    const struct clock clock = {stub_wall_us, stub_mono_ms, stub_sleep_ms, &mono_ms};
+    struct impatient impatient = {.mono_ms = &mono_ms};
+    struct bench bench = {.clock = &clock,
+                          .steps = {NO_UPLOADS,
+                                    CREATED,
+                                    SLOW(PART1, "Retry-After: 120\r\n"),
+                                    {ABORT, "204 No Content", NULL, NULL}}};
+    uint8_t *bytes = memory_alloc(LARGE, 1);
+    struct slice all = slice_of(bytes, LARGE);
+    struct objstore_body body = {
+        .bytes = all, .pace = pace_for_a_while, .pace_context = &impatient};
+    bench_open(&bench);
+    assert_int_equal(objstore_put(bench.store, "a", &body, crc32c(0, all), PUT_ALWAYS, &bench.err),
+                     ERROR_RETRY);
+    assert_non_null(strstr(bench.err.text, "SlowDown"));
+    assert_in_range(mono_ms, 10000, 10200);
+    assert_in_range(impatient.asked, 50, 60);
+    bench_close(&bench);
+    free(bytes);
 }
 
 /* The harm: a file that is not what its agent wrote gets a name. */
@@ -211,6 +274,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_bodies_go_in_parts),
         cmocka_unit_test(parts_are_tried_again_and_what_fails_is_aborted),
+        cmocka_unit_test(a_store_that_says_when_is_waited_for),
+        cmocka_unit_test(who_puts_can_end_the_wait),
         cmocka_unit_test(bytes_that_were_not_announced_get_no_name),
         cmocka_unit_test(the_end_of_an_upload_is_heard_or_found_out),
         cmocka_unit_test(only_old_uploads_of_our_files_are_swept),

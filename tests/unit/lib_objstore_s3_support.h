@@ -48,6 +48,8 @@ struct bench {
     struct buf heard[STEPS_MAX + 1]; /* requests, whole */
     char complaint[300];
     const struct clock *clock; /* NULL: the system's */
+    bool (*stop)(void *context);
+    void *stop_context;
     struct objstore *store;
     struct error err;
 };
@@ -125,7 +127,11 @@ static void bench_open(struct bench *bench)
                              .sse = "aws:kms",
                              .kms_key_id = "key-1",
                              .getenv = test_getenv};
-    struct objstore_options options = {.clock = bench->clock, .parallel = 1, .s3 = &s3};
+    struct objstore_options options = {.clock = bench->clock,
+                                       .parallel = 1,
+                                       .stop = bench->stop,
+                                       .stop_context = bench->stop_context,
+                                       .s3 = &s3};
     assert_int_equal(objstore_open(&bench->store, "s3://lake/wh", &options, &bench->err), OK);
 }
 
@@ -157,6 +163,10 @@ static bool was_said(struct bench *bench, size_t request, const char *text)
 }
 
 #define XML_ERROR(code) "<Error><Code>" code "</Code><Message>so it is</Message></Error>"
+#define SLOW(line, fields)                                                                         \
+    {                                                                                              \
+        line, "503 No", fields, XML_ERROR("SlowDown")                                              \
+    }
 #define PUT_A "PUT /lake/wh/a HTTP/1.1"
 #define HEAD_A "HEAD /lake/wh/a HTTP/1.1"
 #define GET_A "GET /lake/wh/a HTTP/1.1"

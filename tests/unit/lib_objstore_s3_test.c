@@ -520,27 +520,67 @@ static int remove_one(void *context, size_t index, struct error *err)
 static void each_of_many_is_tried_again(void **state)
 {
     (void)state;
-    static const struct step a_slow = {"DELETE /lake/wh/a ", "503 No", NULL, XML_ERROR("SlowDown")};
-    static const struct step b_slow = {"DELETE /lake/wh/b ", "503 No", NULL, XML_ERROR("SlowDown")};
+    static const struct step a_slow = SLOW("DELETE /lake/wh/a ", NULL);
+    static const struct step b_ill = {"DELETE /lake/wh/b ", "500 No", NULL,
+                                      XML_ERROR("InternalError")};
+    static const struct step a_gone = {"DELETE /lake/wh/a ", "204 Gone", NULL, NULL};
+    static const struct step b_gone = {"DELETE /lake/wh/b ", "204 Gone", NULL, NULL};
     int64_t mono_ms = 0;
     const struct clock clock = {stub_wall_us, stub_mono_ms, stub_sleep_ms, &mono_ms};
     struct bench bench = {
         .clock = &clock,
         .steps = {a_slow,
-                  {"DELETE /lake/wh/a ", "204 Gone", NULL, NULL},
-                  b_slow,
-                  b_slow,
-                  b_slow,
-                  b_slow,
+                  a_gone,
+                  b_ill,
+                  b_ill,
+                  b_ill,
+                  b_ill,
                   {"DELETE /lake/wh/a ", "403 No", NULL, XML_ERROR("AccessDenied")},
-                  {"DELETE /lake/wh/a ", "503 No", "Retry-After: 60\r\n", XML_ERROR("SlowDown")}}};
+                  SLOW("DELETE /lake/wh/a ", "Retry-After: 7\r\n"),
+                  SLOW("DELETE /lake/wh/a ", "Retry-After: 120\r\n"),
+                  a_gone,
+                  b_gone}};
     bench_open(&bench);
     assert_int_equal(objstore_each(bench.store, 2, remove_one, &bench, &bench.err), ERROR_RETRY);
     assert_in_range(mono_ms, 1, 4000);
     assert_int_equal(objstore_each(bench.store, 1, remove_one, &bench, &bench.err), ERROR_DENIED);
-    assert_int_equal(objstore_each(bench.store, 1, remove_one, &bench, &bench.err), ERROR_RETRY);
-    assert_int_equal(bench.err.retry_after_ms, 60000);
+    mono_ms = 0;
+    assert_int_equal(objstore_each(bench.store, 2, remove_one, &bench, &bench.err), OK);
+    assert_in_range(mono_ms, 37000, 39000); /* what it names, but half a minute at most */
     bench_close(&bench);
+}
+
+static bool is_late(void *context)
+{
+    return *(int64_t *)context >= 10000;
+}
+
+/* The harm: a store that never lets anybody on holds a turn for ever; one that holds it is killed
+ * with it. */
+static void a_store_that_goes_on_refusing_ends_it(void **state)
+{
+    (void)state;
+    static const struct step slow = SLOW("DELETE /lake/wh/a ", "Retry-After: 120\r\n");
+    int64_t mono_ms = 0;
+    const struct clock clock = {stub_wall_us, stub_mono_ms, stub_sleep_ms, &mono_ms};
+    struct bench bench = {.clock = &clock,
+                          .steps = {slow, slow, slow, slow, slow, slow, slow, slow}};
+    bench_open(&bench);
+    assert_int_equal(objstore_each(bench.store, 2, remove_one, &bench, &bench.err), ERROR_RETRY);
+    assert_int_equal(bench.err.retry_after_ms, 120000);
+    assert_in_range(mono_ms, 7 * 30000, 600000);
+    bench_close(&bench);
+
+    mono_ms = 0;
+    struct bench stopped = {
+        .clock = &clock, .stop = is_late, .stop_context = &mono_ms, .steps = {slow}};
+    bench_open(&stopped);
+    assert_int_equal(objstore_each(stopped.store, 2, remove_one, &stopped, &stopped.err),
+                     ERROR_RETRY);
+    assert_in_range(mono_ms, 10000, 10200);
+    assert_int_equal(objstore_each(stopped.store, 2, remove_one, &stopped, &stopped.err),
+                     ERROR_RETRY); /* and nothing new is begun */
+    bench_close(&stopped);
 }
 
 /* The harm: a lost answer makes such a store look like one that keeps the condition. */
@@ -619,6 +659,7 @@ int main(void)
         cmocka_unit_test(what_is_too_large_for_one_copy_goes_in_parts),
         cmocka_unit_test(a_store_that_ignores_the_condition_is_refused),
         cmocka_unit_test(each_of_many_is_tried_again),
+        cmocka_unit_test(a_store_that_goes_on_refusing_ends_it),
         cmocka_unit_test(a_probe_without_an_answer_proves_nothing),
         cmocka_unit_test(settings_that_can_not_be_are_refused),
     };
