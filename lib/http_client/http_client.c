@@ -469,9 +469,11 @@ int64_t http_reply_retry_after_ms(const struct http_reply *reply, int64_t now_ms
         span = span < RETRY_AFTER_MS_MAX ? span * 1000 : span;
     } else {
         int64_t at = date_ms(text);
+        int64_t server_ms = http_reply_date_ms(reply);
+        int64_t from_ms = server_ms > 0 ? server_ms : now_ms;
         if (at == 0)
             return -1;
-        span = at > now_ms ? at - now_ms : 0;
+        span = at > from_ms ? at - from_ms : 0;
     }
     return span < RETRY_AFTER_MS_MAX ? span : RETRY_AFTER_MS_MAX;
 }

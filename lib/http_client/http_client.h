@@ -90,7 +90,8 @@ struct slice http_reply_field(const struct http_reply *reply, const char *name);
 int64_t http_reply_date_ms(const struct http_reply *reply);
 /* The same of another field that holds a date, as "last-modified". */
 int64_t http_reply_time_ms(const struct http_reply *reply, const char *name);
-/* Retry-After, seconds or a date (against `now_ms`), as a span of at most an hour; -1: none. */
+/* Retry-After, seconds or a date, as a span of at most an hour; -1: none. A date counts from the
+ * answer's own Date, since our clock may be off; where it has none, from `now_ms`. */
 int64_t http_reply_retry_after_ms(const struct http_reply *reply, int64_t now_ms);
 
 /* Percent-encoded but for A-Z a-z 0-9 - . _ ~ and, with `slashes`, '/'. */

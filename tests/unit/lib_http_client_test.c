@@ -438,6 +438,21 @@ static void retry_after_is_bounded(void **state)
     }
 }
 
+/* The harm: a clock that is an hour slow makes an hour of a minute, a fast one none. */
+static void retry_after_counts_by_the_clock_that_named_it(void **state)
+{
+    (void)state;
+    struct http_reply reply = {0};
+    buf_put_cstr(&reply.head, "date: Sat, 21 Nov 2026 10:00:00 GMT\n"
+                              "retry-after: Sat, 21 Nov 2026 10:00:30 GMT\n");
+    assert_int_equal(http_reply_retry_after_ms(&reply, 1795255200000 - 3600000), 30000);
+    assert_int_equal(http_reply_retry_after_ms(&reply, 1795255200000 + 3600000), 30000);
+    http_reply_free(&reply);
+    buf_put_cstr(&reply.head, "date: yesterday\nretry-after: Sat, 21 Nov 2026 10:00:30 GMT\n");
+    assert_int_equal(http_reply_retry_after_ms(&reply, 1795255200000), 30000);
+    http_reply_free(&reply);
+}
+
 /* Years that no date has: a sum with them would overflow, and a signature has no room for them. */
 static void a_date_is_one_of_four_digits(void **state)
 {
@@ -508,6 +523,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_trickles_is_left),
         cmocka_unit_test(a_body_is_read_from_where_it_lies),
         cmocka_unit_test(retry_after_is_bounded),
+        cmocka_unit_test(retry_after_counts_by_the_clock_that_named_it),
         cmocka_unit_test(a_date_is_one_of_four_digits),
         cmocka_unit_test(a_proxy_is_not_repeated),
         cmocka_unit_test(only_what_is_unreserved_stays_plain),
