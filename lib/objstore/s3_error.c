@@ -66,7 +66,8 @@ static const struct row {
     {0, "InvalidToken", ERROR_DENIED, S3_MEND_CREDENTIALS, EXPIRED, false},
     {0, "InvalidAccessKeyId", ERROR_DENIED, S3_MEND_CREDENTIALS, ACCESS, false},
     {0, "XAdminUserNotFound", ERROR_DENIED, S3_MEND_CREDENTIALS, ACCESS, false},
-    {0, "SignatureDoesNotMatch", ERROR_DENIED, S3_MEND_NONE, SECRET, false},
+    /* Some check the time by the signature alone: if the clock is right, it is the secret. */
+    {0, "SignatureDoesNotMatch", ERROR_DENIED, S3_MEND_CLOCK, SECRET, false},
     {0, "AccessDenied", ERROR_DENIED, S3_MEND_NONE, RIGHT, false},
     {0, "KMS.NotFoundException", ERROR_DENIED, S3_MEND_NONE, KMS, false},
     {0, "KMS.DisabledException", ERROR_DENIED, S3_MEND_NONE, KMS, false},

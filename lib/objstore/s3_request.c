@@ -17,6 +17,7 @@
 
 enum {
     ERROR_BYTES_MAX = 64 << 10, /* room for an <Error> where few bytes are wanted */
+    SKEW_MS = 60000,            /* services bear five minutes at least */
 };
 
 static const int64_t offset_ms_max = 400 * 86400 * INT64_C(1000);
@@ -25,7 +26,7 @@ static const int64_t offset_ms_max = 400 * 86400 * INT64_C(1000);
 struct sending {
     struct s3_endpoint endpoint;
     char region[AWS_REGION_SIZE];
-    int64_t now_ms;                /* by the store's clock, as far as we know it */
+    int64_t offset_ms;             /* the store's clock against ours, as far as we know it */
     struct aws_provider *provider; /* who gave the credentials */
     struct aws_credentials credentials;
     struct aws_signed signed_fields;
@@ -119,10 +120,9 @@ static int sending_make(struct s3_store *store, const struct s3_request *request
                         struct sending *out, struct error *err)
 {
     char hash[2 * SHA256_SIZE + 1];
-    int64_t offset_ms = 0;
     const char *scope = request->key != NULL ? request->key : request->scope;
     *out = (struct sending){.provider = s3_provider_find(store, scope)};
-    int rc = region_find(store, out->region, &offset_ms, err);
+    int rc = region_find(store, out->region, &out->offset_ms, err);
     if (rc == OK)
         rc = s3_endpoint_make(&out->endpoint, &store->endpoint, out->region, &store->place,
                               store->style, err);
@@ -142,7 +142,6 @@ static int sending_make(struct s3_store *store, const struct s3_request *request
         hex_encode(slice_of(digest, sizeof digest), hash);
         payload = hash;
     }
-    out->now_ms = clock_wall_ms(store->clock) + offset_ms;
     s3_path_put(&out->endpoint, &store->place, request->key, &out->path);
     buf_printf(&out->url, "%s://%s%s%s%s", out->endpoint.https ? "https" : "http",
                out->endpoint.host, buf_cstr(&out->path), request->query != NULL ? "?" : "",
@@ -156,7 +155,7 @@ static int sending_make(struct s3_store *store, const struct s3_request *request
                                   .payload_hash = payload,
                                   .service = "s3",
                                   .region = out->region,
-                                  .now_ms = out->now_ms,
+                                  .now_ms = clock_wall_ms(store->clock) + out->offset_ms,
                                   .credentials = &out->credentials};
     aws_sign(&out->signed_fields, &to_sign);
     return OK;
@@ -204,10 +203,14 @@ static bool region_learn(struct s3_store *store, const struct sending *sending, 
     return true;
 }
 
-static bool clock_learn(struct s3_store *store, int64_t server_ms)
+static bool clock_learn(struct s3_store *store, const struct sending *sending, int64_t server_ms)
 {
     int64_t offset_ms = server_ms - clock_wall_ms(store->clock);
     if (server_ms <= 0 || offset_ms > offset_ms_max || offset_ms < -offset_ms_max)
+        return false;
+    /* It was signed by the right time: another signature would be refused, too. */
+    int64_t more_ms = offset_ms - sending->offset_ms;
+    if (more_ms < SKEW_MS && more_ms > -SKEW_MS)
         return false;
     pthread_mutex_lock(&store->lock);
     store->clock_offset_ms = offset_ms;
@@ -227,7 +230,7 @@ static bool mend(struct s3_store *store, const struct sending *sending,
     case S3_MEND_REGION:
         return region_learn(store, sending, problem->region);
     case S3_MEND_CLOCK:
-        return clock_learn(store, problem->server_ms);
+        return clock_learn(store, sending, problem->server_ms);
     case S3_MEND_CREDENTIALS:
         aws_provider_expire(sending->provider, sending->credentials.access_key);
         return true;

@@ -146,7 +146,7 @@ static void an_answer_says_what_to_do(void **state)
         {404, "XAdminUserNotFound", ERROR_DENIED, S3_MEND_CREDENTIALS, false},
         {404, "NoIdeaWhat", ERROR_DENIED, S3_MEND_NONE, false},
         {403, "AccessDenied", ERROR_DENIED, S3_MEND_NONE, false},
-        {403, "SignatureDoesNotMatch", ERROR_DENIED, S3_MEND_NONE, false},
+        {403, "SignatureDoesNotMatch", ERROR_DENIED, S3_MEND_CLOCK, false},
         {403, "RequestTimeTooSkewed", ERROR_DENIED, S3_MEND_CLOCK, false},
         {403, "", ERROR_DENIED, S3_MEND_NONE, false},
         {400, "ExpiredToken", ERROR_DENIED, S3_MEND_CREDENTIALS, false},
