@@ -483,6 +483,9 @@ int s3_put_body(struct s3_store *store, const char *key, const struct objstore_b
     put.plan = s3_plan_parts(put.size, store->part_bytes);
     put_init(&put);
     int rc = body_open(&put, err);
+    /* Who puts data files puts large ones, too, or did so before it crashed. */
+    if (rc == OK && (put.plan.count > 1 || s3_is_our_file(key)))
+        s3_sweep(store);
     if (rc == OK && put.plan.count == 1) {
         rc = part_sum(&put, 0, err);
         if (rc == OK)
@@ -490,7 +493,6 @@ int s3_put_body(struct s3_store *store, const char *key, const struct objstore_b
         if (rc == OK)
             rc = put_single(&put, err);
     } else if (rc == OK) {
-        s3_sweep(store);
         rc = not_taken(&put, err);
         if (rc == OK)
             rc = put_in_parts(&put, err);

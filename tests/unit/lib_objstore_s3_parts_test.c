@@ -234,6 +234,23 @@ static void only_old_uploads_of_our_files_are_swept(void **state)
     bench_close(&bench);
 }
 
+/* The harm: an agent whose files have become small pays for what a crash left of the large ones. */
+static void a_small_data_file_sweeps_too(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{"PUT /lake/wh/a.json ", "200 OK", NULL, ""},
+                                    NO_UPLOADS,
+                                    {"PUT /lake/wh/t/data/" OURS " ", "200 OK", NULL, ""},
+                                    {"PUT /lake/wh/t/data/" OURS " ", "200 OK", NULL, ""}}};
+    const struct slice bytes = slice_cstr("small");
+    bench_open(&bench);
+    assert_int_equal(objstore_put_bytes(bench.store, "a.json", bytes, PUT_ALWAYS, &bench.err), OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(
+            objstore_put_bytes(bench.store, "t/data/" OURS, bytes, PUT_ALWAYS, &bench.err), OK);
+    bench_close(&bench);
+}
+
 /* The harm: an agent that runs for a year pays for what a lost network kept it from aborting. */
 static void uploads_are_swept_once_a_day(void **state)
 {
@@ -279,6 +296,7 @@ int main(void)
         cmocka_unit_test(bytes_that_were_not_announced_get_no_name),
         cmocka_unit_test(the_end_of_an_upload_is_heard_or_found_out),
         cmocka_unit_test(only_old_uploads_of_our_files_are_swept),
+        cmocka_unit_test(a_small_data_file_sweeps_too),
         cmocka_unit_test(uploads_are_swept_once_a_day),
         cmocka_unit_test(plans_keep_the_limits),
     };
