@@ -6,6 +6,11 @@ bool pace_is_free(const struct pace *pace, int64_t now_ms)
     return pace->bytes_per_second == 0 || pace->paid_until_us <= now_ms * 1000;
 }
 
+size_t pace_piece(const struct pace *pace)
+{
+    return pace->bytes_per_second < SIZE_MAX ? (size_t)pace->bytes_per_second : SIZE_MAX;
+}
+
 int64_t pace_take(struct pace *pace, uint64_t bytes, int64_t now_ms)
 {
     if (pace->bytes_per_second == 0)

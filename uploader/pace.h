@@ -9,6 +9,7 @@
 #define UPLOADER_PACE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { PACE_SAVED_MS = 100 };
@@ -20,6 +21,9 @@ struct pace {
 
 /* Whether what was sent is paid for. */
 bool pace_is_free(const struct pace *pace, int64_t now_ms);
+/* How many bytes may go at once: what a second pays for, so that who takes them never waits for
+ * longer. 0: as many as there are. */
+size_t pace_piece(const struct pace *pace);
 /* Takes note of bytes that are about to go, and returns how long to wait before, in ms. */
 int64_t pace_take(struct pace *pace, uint64_t bytes, int64_t now_ms);
 

@@ -386,7 +386,8 @@ static int put_file(struct uploader *uploader, const char *table, const char *lo
                                      .file_size = file->size,
                                      .pace = waits ? wait_for_bandwidth : move_on,
                                      .pace_context = waits ? (void *)uploader : &moving,
-                                     .pace_waits = waits};
+                                     .pace_waits = waits,
+                                     .pace_bytes_max = pace_piece(&uploader->pace)};
         buf_reset(&key);
         key_of_data_file(table, file->path, &key);
         rc = objstore_put(uploader->options.store, buf_cstr(&key), &body, file->crc32c,

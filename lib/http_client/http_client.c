@@ -142,6 +142,8 @@ static size_t on_read(char *to, size_t size, size_t count, void *context)
     size_t len = size * count < left ? size * count : (size_t)left;
     if (len == 0)
         return 0;
+    if (call->source.piece_bytes_max > 0 && len > call->source.piece_bytes_max)
+        len = call->source.piece_bytes_max;
     size_t asked = len;
     call->rc = call->source.read(call->source.context, call->offset, to, &len, call->err);
     if (call->rc == OK && len < asked)

@@ -48,6 +48,9 @@ struct http_client_source {
     /* Up to *len bytes from `offset` on; fewer only at the end. An error ends the call with it. */
     int (*read)(void *context, uint64_t offset, void *to, size_t *len, struct error *err);
     void *context;
+    /* Of one call, which all go out before the next one; 0: whatever suits. A `read` that takes
+     * its time does so before each piece: servers hang up on senders that are silent for long. */
+    size_t piece_bytes_max;
 };
 
 struct http_call {

@@ -63,6 +63,7 @@ struct objstore_body {
     int (*pace)(void *context, size_t bytes, struct error *err);
     void *pace_context;
     bool pace_waits;
+    size_t pace_bytes_max; /* of one call of it; 0: what suits the store */
 };
 
 struct objstore_info {

@@ -242,6 +242,8 @@ static int stream_copy(int from, uint64_t size, int to, const struct objstore_bo
 {
     int rc = OK;
     size_t cap = size < COPY_BYTES ? (size_t)size : COPY_BYTES;
+    if (paced != NULL && paced->pace_bytes_max > 0 && cap > paced->pace_bytes_max)
+        cap = paced->pace_bytes_max;
     uint8_t *bytes = memory_alloc_raw(cap, 1);
     *checksum = 0;
     while (rc == OK && size > 0) {

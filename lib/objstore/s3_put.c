@@ -202,7 +202,10 @@ static int put_single(struct put *put, struct error *err)
     struct s3_answer answer = {0};
     char crc[S3_CRC_FIELD_SIZE];
     struct reader reader = {.put = put};
-    struct http_client_source source = {.size = put->size, .read = on_read, .context = &reader};
+    struct http_client_source source = {.size = put->size,
+                                        .read = on_read,
+                                        .context = &reader,
+                                        .piece_bytes_max = put->body->pace_bytes_max};
     struct s3_request request = {.name = "PutObject",
                                  .method = "PUT",
                                  .key = put->key,
@@ -271,8 +274,10 @@ static int part_put(struct put *put, size_t index, const char *query, struct s3_
     char crc[S3_CRC_FIELD_SIZE];
     struct part *part = &put->parts[index];
     struct reader reader = {.put = put, .offset = part_offset(put, index)};
-    struct http_client_source source = {
-        .size = part_size(put, index), .read = on_read, .context = &reader};
+    struct http_client_source source = {.size = part_size(put, index),
+                                        .read = on_read,
+                                        .context = &reader,
+                                        .piece_bytes_max = put->body->pace_bytes_max};
     struct s3_request request = {.name = "UploadPart",
                                  .right = "s3:PutObject",
                                  .method = "PUT",

@@ -172,7 +172,7 @@ class Toxics(unittest.TestCase):
 
     def test_upload_left_and_swept(self):
         """A store that goes away in a part hears of no abort: the upload stays, and a day later the
-        next process that puts in parts ends it."""
+        next process that puts a data file ends it."""
         with self.to_store.toxic("bandwidth", "upstream", rate=3000):
             self.post(large=True)
             until(self.store.uploads, "an upload has begun")

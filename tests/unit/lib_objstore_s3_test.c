@@ -209,6 +209,46 @@ static void a_clock_that_is_off_spoils_signatures(void **state)
     bench_close(&bench);
 }
 
+struct strides {
+    size_t most;
+    size_t bytes;
+};
+
+static int pace_strides(void *context, size_t bytes, struct error *err)
+{
+    struct strides *strides = context;
+    (void)err;
+    strides->most = bytes > strides->most ? bytes : strides->most;
+    strides->bytes += bytes;
+    return OK;
+}
+
+/* The harm: 256 KiB at 10 KiB a second, of which 25 seconds are silence, after which S3 hangs up.
+ */
+static void a_body_goes_in_the_pieces_that_it_is_paid_by(void **state)
+{
+    enum { BYTES = 100001, PIECE = 1000 };
+    (void)state;
+    struct bench bench = {.steps = {{PUT_A, "200 OK", NULL, ""}}};
+    struct strides strides = {0};
+    uint8_t *bytes = memory_alloc(BYTES, 1);
+    memset(bytes, 'x', BYTES);
+    struct objstore_body body = {.bytes = slice_of(bytes, BYTES),
+                                 .pace = pace_strides,
+                                 .pace_context = &strides,
+                                 .pace_waits = true,
+                                 .pace_bytes_max = PIECE};
+    bench_open(&bench);
+    assert_int_equal(
+        objstore_put(bench.store, "a", &body, crc32c(0, body.bytes), PUT_ALWAYS, &bench.err), OK);
+    assert_int_equal(strides.most, PIECE);
+    assert_int_equal(strides.bytes, BYTES);
+    const char *end = strstr(buf_cstr(&bench.heard[0]), "\r\n\r\n") + 4;
+    assert_memory_equal(end, bytes, BYTES);
+    bench_close(&bench);
+    free(bytes);
+}
+
 /* The harm: a token that ran out between two renewals stops uploads. */
 static void credentials_that_ran_out_are_asked_for_anew_once(void **state)
 {
@@ -668,6 +708,7 @@ int main(void)
         cmocka_unit_test(a_region_is_learned_once),
         cmocka_unit_test(the_clock_of_the_store_is_learned),
         cmocka_unit_test(a_clock_that_is_off_spoils_signatures),
+        cmocka_unit_test(a_body_goes_in_the_pieces_that_it_is_paid_by),
         cmocka_unit_test(credentials_that_ran_out_are_asked_for_anew_once),
         cmocka_unit_test(absence_is_only_what_says_so),
         cmocka_unit_test(without_a_checksum_the_object_is_summed),
