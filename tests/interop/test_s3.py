@@ -12,7 +12,8 @@ import os
 import subprocess
 import unittest
 
-from peer import Minio, Versitygw, duck_with_http
+from peer import PATIENCE, Minio, Versitygw, duck_with_http
+from slow_wire import OnceEachWire, SlowWire
 
 from pyiceberg.catalog.sql import SqlCatalog
 
@@ -211,6 +212,44 @@ class Away(unittest.TestCase):
 
 class MinioAway(OnMinio, Away):
     pass
+
+
+class SlowDown(Case):
+    """A store that says when it wants to be asked again, and one that must not wait for bytes."""
+
+    def behind(self, wire):
+        self.addCleanup(wire.close)
+        return self.peer.environment(AWS_ENDPOINT_URL_S3=wire.url)
+
+    def test_parts(self):
+        """Each part and the end of the upload is told to wait once: nothing is sent anew."""
+        wire = OnceEachWire(self.peer.port, ("part", "complete"), after=3)
+        lake = self.lake("slow-parts", ["--s3-part-bytes", "5MiB", "--s3-concurrency", "3"])
+        lake.init()
+        lines = (b'{"id":"%d","ts":1767225600000,"landing_page":"%s"}\n' %
+                 (n, os.urandom(2000).hex().encode()) for n in range(9000))
+        lake.ingest("clicks", "-", stdin=b"".join(lines), env=self.behind(wire))
+        self.assertEqual((wire.asked["create"], wire.asked["complete"], wire.asked["abort"]),
+                         (1, 1, 0), wire.asked)
+        self.assertGreaterEqual(wire.asked["part"], 3)
+        self.assertEqual(wire.refused, {"part": wire.asked["part"], "complete": 1})
+        lake.once()
+        lake.table("check", "--deep", "db.clicks")
+        self.assertEqual(lake.table("count", "db.clicks").out.strip(), "9000")
+
+    def test_bandwidth(self):
+        """No pause is so long that a store hangs up (S3: 20 s)."""
+        wire = SlowWire(self.peer.port)
+        lake = self.lake("paced")
+        lake.init()
+        lines = (b'{"id":"%d","ts":1767225600000,"landing_page":"%s"}\n' %
+                 (n, os.urandom(1000).hex().encode()) for n in range(300))
+        lake.ingest("clicks", "-", "--upload-bandwidth", "20KiB", stdin=b"".join(lines),
+                    env=self.behind(wire))
+        self.assertGreater(wire.silence, 0.2)
+        self.assertLess(wire.silence, 2 * PATIENCE)
+        lake.once()
+        self.assertEqual(lake.table("count", "db.clicks").out.strip(), "300")
 
 
 class Refusals(Case):

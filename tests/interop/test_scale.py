@@ -8,6 +8,7 @@ import tempfile
 import unittest
 
 from peer import ROOT
+from slow_wire import NarrowWire
 
 from lake import BUILD
 
@@ -55,6 +56,22 @@ class Requests(Case):
         self.assertEqual(few["delete"], 0, few)
         self.assertGreaterEqual(most, 16, "requests under way at once")
         self.assertLessEqual(sum(few.values()), 5 + 15 + 5 + 16, few)
+
+
+class Narrow(Case):
+    """A store that takes six requests at a time and tells the others to come back in three
+    seconds: a turn asks for as many as it takes, and is done in one go."""
+
+    def test_slow_down(self):
+        table = self.cloud.new_table(1)
+        for number in range(120):
+            table.pile.announce(number, 0)
+        with self.cloud.behind(NarrowWire(self.cloud.store.port, 6, after=3, delay=0.02)) as wire:
+            report = table.turn()["report"]
+        self.assertEqual((report["taken"], report["snapshots"], report["attempts"]), (120, 1, 1))
+        self.assertEqual(self.rows(table), report["rows"])
+        self.assertGreater(wire.refused.total(), 0)
+        self.assertLess(wire.refused.total(), wire.asked.total() // 4, (wire.refused, wire.asked))
 
 
 class Outage(Case):
