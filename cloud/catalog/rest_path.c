@@ -57,14 +57,10 @@ int rest_url_check(const char *url, struct buf *out, struct error *err)
     while (len > 0 && url[len - 1] == '/')
         len--;
     /* As libcurl makes Host of it: whoever signs that must see the same. */
-    const char *usual = host == url + 8 ? ":443" : ":80";
-    size_t usual_len = strlen(usual);
-    size_t host_len = strcspn(host, "/");
-    size_t head = (size_t)(host - url) + host_len;
-    bool is_usual =
-        host_len > usual_len && memcmp(host + host_len - usual_len, usual, usual_len) == 0;
-    buf_put(out, url, is_usual ? head - usual_len : head);
-    if (len > head)
+    size_t head = (size_t)(host - url) + strcspn(host, "/");
+    buf_put(out, url, (size_t)(host - url));
+    int rc = http_client_host(url, out, err);
+    if (rc == OK && len > head)
         buf_put(out, url + head, len - head);
-    return OK;
+    return rc;
 }

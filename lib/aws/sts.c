@@ -164,26 +164,20 @@ static void put_form(struct buf *form, const char *action, const struct sts_role
 }
 
 /* Host and path of the endpoint as they are signed. */
-static void sign(const char *url, const char *region, struct slice form, int64_t now_ms,
-                 const struct aws_credentials *by, struct aws_signed *out)
+static int sign(const char *url, const char *region, struct slice form, int64_t now_ms,
+                const struct aws_credentials *by, struct aws_signed *out, struct error *err)
 {
     static const char *const fields[] = {FORM};
     uint8_t digest[SHA256_SIZE];
     char hex[2 * SHA256_SIZE + 1];
     sha256(form, digest);
     hex_encode(slice_of(digest, sizeof digest), hex);
-    bool tls = strncmp(url, "https://", 8) == 0;
     const char *host = strstr(url, "://") != NULL ? strstr(url, "://") + 3 : url;
-    size_t len = strcspn(host, "/");
-    const char *own_port = tls ? ":443" : ":80";
-    size_t port_len = strlen(own_port);
-    size_t host_len = len;
-    if (len > port_len && memcmp(host + len - port_len, own_port, port_len) == 0)
-        host_len -= port_len;
-    char *name = memory_copy_slice(slice_of(host, host_len));
-    char *path = memory_printf("%s/", host + len);
+    char *path = memory_printf("%s/", host + strcspn(host, "/"));
+    struct buf sent = {0};
+    int rc = http_client_host(url, &sent, err);
     struct aws_request request = {.method = "POST",
-                                  .host = name,
+                                  .host = buf_cstr(&sent),
                                   .path = path,
                                   .fields = fields,
                                   .field_count = 1,
@@ -192,9 +186,11 @@ static void sign(const char *url, const char *region, struct slice form, int64_t
                                   .region = region[0] != 0 ? region : "us-east-1",
                                   .now_ms = now_ms,
                                   .credentials = by};
-    aws_sign(out, &request);
+    if (rc == OK)
+        aws_sign(out, &request);
     free(path);
-    free(name);
+    buf_free(&sent);
+    return rc;
 }
 
 /* One call; `by` NULL: not signed. */
@@ -205,8 +201,7 @@ static int call_once(const struct aws_sources *sources, const char *base, const 
     static const char *const plain[] = {FORM};
     char *url = memory_printf("%s/", base);
     struct aws_signed made = {0};
-    if (by != NULL)
-        sign(base, region, form, now_ms, by, &made);
+    int rc = by != NULL ? sign(base, region, form, now_ms, by, &made, err) : OK;
     struct http_call call = {.method = "POST",
                              .url = url,
                              .fields = by != NULL ? made.fields : plain,
@@ -214,7 +209,8 @@ static int call_once(const struct aws_sources *sources, const char *base, const 
                              .body = form,
                              .answer_bytes_max = ANSWER_BYTES_MAX,
                              .timeout_ms = CALL_MS};
-    int rc = http_client_call(sources->http, &call, reply, err);
+    if (rc == OK)
+        rc = http_client_call(sources->http, &call, reply, err);
     aws_signed_free(&made);
     free(url);
     return rc;

@@ -480,6 +480,25 @@ int64_t http_reply_retry_after_ms(const struct http_reply *reply, int64_t now_ms
     return span < RETRY_AFTER_MS_MAX ? span : RETRY_AFTER_MS_MAX;
 }
 
+int http_client_host(const char *url, struct buf *out, struct error *err)
+{
+    char *host = NULL;
+    char *port = NULL;
+    CURLU *parts = curl_url();
+    if (parts == NULL)
+        abort();
+    bool fine = curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+    if (fine)
+        buf_put_cstr(out, host);
+    if (fine && curl_url_get(parts, CURLUPART_PORT, &port, CURLU_NO_DEFAULT_PORT) == CURLUE_OK)
+        buf_printf(out, ":%s", port);
+    curl_free(host);
+    curl_free(port);
+    curl_url_cleanup(parts);
+    return fine ? OK : error_set(err, ERROR_INPUT, "\"%.*s\" is no URL", url_len(url), url);
+}
+
 void http_client_encode(struct slice text, bool slashes, struct buf *out)
 {
     static const char digits[] = "0123456789ABCDEF";

@@ -97,6 +97,11 @@ int64_t http_reply_time_ms(const struct http_reply *reply, const char *name);
  * answer's own Date, since our clock may be off; where it has none, from `now_ms`. */
 int64_t http_reply_retry_after_ms(const struct http_reply *reply, int64_t now_ms);
 
+/* Appends the Host that goes out with a request to `url`, for those who sign it: libcurl writes
+ * addresses in their own form ("127.1", "[0:0::1]"), ports without zeros, and none that is the
+ * scheme's own. ERROR_INPUT: the URL is none. */
+int http_client_host(const char *url, struct buf *out, struct error *err) MUST_USE;
+
 /* Percent-encoded but for A-Z a-z 0-9 - . _ ~ and, with `slashes`, '/'. */
 void http_client_encode(struct slice text, bool slashes, struct buf *out);
 

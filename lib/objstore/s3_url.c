@@ -121,11 +121,6 @@ static int endpoint_parse(struct s3_endpoint *out, const char *url, char host[S3
     if (!known || !host_is_fine(at, len) || (at[len] == '/' && at[len + 1] != 0))
         return error_set(err, ERROR_INPUT,
                          "endpoint \"%.200s\": write https://host or http://host:port", url);
-    /* The port that goes without saying is not sent, and so it may not be signed. */
-    const char *usual = out->https ? ":443" : ":80";
-    size_t usual_len = strlen(usual);
-    if (len > usual_len && memcmp(at + len - usual_len, usual, usual_len) == 0)
-        len -= usual_len;
     memcpy(host, at, len);
     host[len] = 0;
     return OK;
@@ -138,6 +133,25 @@ static int amazon_host(const struct aws_endpoint *at, const char *region,
     int rc = aws_host("s3", region, at, &name, err);
     snprintf(host, S3_HOST_MAX + 1, "%s", buf_cstr(&name));
     buf_free(&name);
+    return rc;
+}
+
+/* As it is sent, and so it must be signed. */
+static int host_put(struct s3_endpoint *out, const struct s3_place *place, const char *host,
+                    struct error *err)
+{
+    struct buf url = {0};
+    struct buf sent;
+    buf_init(&sent, sizeof out->host - 1);
+    buf_printf(&url, "%s://%s%s%s", out->https ? "https" : "http",
+               out->in_path ? "" : place->bucket, out->in_path ? "" : ".", host);
+    int rc = http_client_host(buf_cstr(&url), &sent, err);
+    if (rc == OK && buf_failed(&sent))
+        rc = error_set(err, ERROR_INPUT, "endpoint \"%.200s\": its name is too long", host);
+    if (rc == OK)
+        memcpy(out->host, buf_cstr(&sent), sent.len + 1);
+    buf_free(&url);
+    buf_free(&sent);
     return rc;
 }
 
@@ -158,9 +172,7 @@ int s3_endpoint_make(struct s3_endpoint *out, const struct aws_endpoint *at, con
                          "the bucket %s has dots or capitals: TLS wants s3.path_style yes or auto",
                          place->bucket);
     out->in_path = style == S3_STYLE_PATH || (style == S3_STYLE_AUTO && (!own || !label));
-    snprintf(out->host, sizeof out->host, "%s%s%s", out->in_path ? "" : place->bucket,
-             out->in_path ? "" : ".", host);
-    return OK;
+    return host_put(out, place, host, err);
 }
 
 void s3_path_put(const struct s3_endpoint *endpoint, const struct s3_place *place, const char *key,

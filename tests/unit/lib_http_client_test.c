@@ -453,6 +453,59 @@ static void retry_after_counts_by_the_clock_that_named_it(void **state)
     http_reply_free(&reply);
 }
 
+/* The harm: the host that was signed is not the one that is sent, and nobody sees why. */
+static void a_host_is_known_as_it_goes_out(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"http://127.0.0.1:9000/a", "127.0.0.1:9000"}, {"http://127.1:09000", "127.0.0.1:9000"},
+        {"https://[0:0:0:0:0:0:0:1]:443/", "[::1]"},   {"https://[::1]:80", "[::1]:80"},
+        {"http://store.test:80", "store.test"},        {"http://store.test:080/a:b", "store.test"},
+        {"https://store.test:80", "store.test:80"},    {"https://Store_1.test", "Store_1.test"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf host = {0};
+        struct error err;
+        assert_int_equal(http_client_host(cases[i][0], &host, &err), OK);
+        assert_string_equal(buf_cstr(&host), cases[i][1]);
+        buf_free(&host);
+    }
+    struct buf host = {0};
+    struct error err;
+    assert_int_equal(http_client_host("http://", &host, &err), ERROR_INPUT);
+    assert_int_equal(http_client_host("http://a:70000", &host, &err), ERROR_INPUT);
+    assert_int_equal(host.len, 0);
+    buf_free(&host);
+}
+
+/* And so it is: a server hears what was foretold. */
+static void a_host_is_sent_as_it_was_said(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {"http://127.1:", "http://127.0.0.1:0",
+                                        "http://2130706433:", "http://0x7f.1:"};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        struct server server = {.steps = {{"HTTP/1.1 204 No\r\n\r\n", CLOSE}}, .step_count = 1};
+        struct http_reply reply = {0};
+        struct error err;
+        struct buf host = {0};
+        char url[100];
+        char line[100];
+        server_start(&server);
+        struct http_client *client = client_open(NULL);
+        snprintf(url, sizeof url, "%s%s", forms[i], strrchr(server.url, ':') + 1);
+        struct http_call call = {.method = "GET", .url = url};
+        assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+        assert_int_equal(http_client_host(url, &host, &err), OK);
+        snprintf(line, sizeof line, "\r\nHost: %s\r\n", buf_cstr(&host));
+        assert_non_null(strstr(buf_cstr(&server.heard), line));
+        http_client_close(client);
+        server_stop(&server);
+        http_reply_free(&reply);
+        buf_free(&host);
+    }
+}
+
 /* Years that no date has: a sum with them would overflow, and a signature has no room for them. */
 static void a_date_is_one_of_four_digits(void **state)
 {
@@ -523,6 +576,8 @@ int main(void)
         cmocka_unit_test(an_answer_that_trickles_is_left),
         cmocka_unit_test(a_body_is_read_from_where_it_lies),
         cmocka_unit_test(retry_after_is_bounded),
+        cmocka_unit_test(a_host_is_known_as_it_goes_out),
+        cmocka_unit_test(a_host_is_sent_as_it_was_said),
         cmocka_unit_test(retry_after_counts_by_the_clock_that_named_it),
         cmocka_unit_test(a_date_is_one_of_four_digits),
         cmocka_unit_test(a_proxy_is_not_repeated),

@@ -89,6 +89,13 @@ static void an_object_is_asked_for_where_it_lies(void **state)
                "https://lake.store.test/a");
     assert_url("s3://lake", "http://store.test:80", "us-east-1", S3_STYLE_PATH, NULL,
                "http://store.test/lake");
+    /* As libcurl writes them */
+    assert_url("s3://lake", "http://127.1:09000", "us-east-1", S3_STYLE_AUTO, NULL,
+               "http://127.0.0.1:9000/lake");
+    assert_url("s3://lake", "http://[0:0:0:0:0:0:0:1]:9000", "us-east-1", S3_STYLE_AUTO, NULL,
+               "http://[::1]:9000/lake");
+    assert_url("s3://lake", "https://store.test:0443", "us-east-1", S3_STYLE_HOST, NULL,
+               "https://lake.store.test/");
     assert_url("s3://lake/wh", NULL, "us-east-1", S3_STYLE_AUTO, NULL,
                "https://lake.s3.us-east-1.amazonaws.com/");
     /* '=' of Hive's paths, '+', '%', blanks, what isn't ASCII */
