@@ -51,8 +51,8 @@ void memory_store_apply_late(struct memory_store *store, size_t index);
 /* For checkers: walks all objects in key order. */
 typedef void memory_visit(void *context, const char *key, struct slice bytes, int64_t modified_ms);
 void memory_store_visit(const struct memory_store *store, memory_visit *visit, void *context);
-/* True once two different contents were ever put under one key that begins with
- * `prefix` and ends with `suffix`; the key is copied to out. */
+/* True once two different contents were ever put under one key that ends with `suffix`; the key
+ * is copied to out. */
 bool memory_store_rewritten(const struct memory_store *store, const char *suffix,
                             char out[OBJSTORE_KEY_MAX + 1]);
 
