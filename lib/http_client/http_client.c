@@ -52,8 +52,9 @@ struct call {
     int64_t answer_at_ms; /* monotonic, of the first byte behind our last one; 0: none yet */
     int64_t answer_bytes;
     int status; /* of the head that came last */
-    bool cut;   /* the body, since it is long and no success's */
-    int rc;     /* of a callback */
+    bool head_whole;
+    bool cut; /* the body, since it is long and no success's */
+    int rc;   /* of a callback */
     struct error *err;
 };
 
@@ -228,8 +229,10 @@ static size_t on_head(char *bytes, size_t size, size_t count, void *context)
     if (len >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
         buf_reset(head);
         call->status = status_read(bytes, len);
+        call->head_whole = false;
         return len;
     }
+    call->head_whole = call->head_whole || bytes[0] == '\r' || bytes[0] == '\n';
     const char *colon = memchr(bytes, ':', len);
     if (colon == NULL)
         return len;
@@ -384,6 +387,10 @@ static int call_perform(const struct http_client *client, CURL *easy, struct cal
     /* Some servers answer a body that they don't want and close: the answer counts. */
     if (code == CURLE_SEND_ERROR && status >= 400)
         return OK;
+    /* Without a length an answer ends with its connection, to libcurl also one within its head. */
+    if (code == CURLE_OK && !call->head_whole)
+        return error_set(call->err, ERROR_RETRY, "%s %.*s: the answer ends in its head",
+                         call->asked->method, url_len(call->asked->url), call->asked->url);
     return code == CURLE_OK ? OK : call_failed(code, call, detail);
 }
 

@@ -233,6 +233,33 @@ static void an_error_says_whether_anything_was_sent(void **state)
     http_reply_free(&reply);
 }
 
+/* The harm: an answer that is cut in its head passes for a whole one without a body: a service took
+ * it for that of no catalog, and ended. */
+static void an_answer_cut_in_its_head_is_none(void **state)
+{
+    (void)state;
+    struct server server = {.steps = {{"HTTP/1.1 200 OK\r\n", CLOSE},
+                                      {"HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov", CLOSE},
+                                      {"HTTP/1.1 404 Not Found\r\nConnection: close\r\n", CLOSE},
+                                      {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", CLOSE},
+                                      {"HTTP/1.1 200 OK\r\n\r\nall of it", CLOSE}},
+                            .step_count = 5};
+    server_start(&server);
+    struct http_client *client = client_open(NULL);
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "GET", .url = server.url};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+        assert_non_null(strstr(err.text, "ends in its head"));
+    }
+    assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+    assert_true(slice_is(buf_slice(&reply.body), "all of it"));
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+}
+
 static void an_answer_longer_than_asked_for_is_an_error(void **state)
 {
     (void)state;
@@ -568,6 +595,7 @@ int main(void)
         cmocka_unit_test(a_request_goes_out_as_it_was_asked),
         cmocka_unit_test(what_is_fresh_is_not_sent_again),
         cmocka_unit_test(an_error_says_whether_anything_was_sent),
+        cmocka_unit_test(an_answer_cut_in_its_head_is_none),
         cmocka_unit_test(an_answer_longer_than_asked_for_is_an_error),
         cmocka_unit_test(a_refusal_is_heard_without_its_end),
         cmocka_unit_test(a_head_without_end_is_left),
