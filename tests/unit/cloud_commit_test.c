@@ -690,64 +690,6 @@ static void skip_by_hand(void **state)
     assert_int_equal(rows_in_table(f), 20);
 }
 
-/* Somebody commits to another branch, and takes the sequence number. */
-static void branch_moves(struct fixture *f, const char *ns)
-{
-    struct catalog_table table = {0};
-    struct error err;
-    bool found = false;
-    assert_int_equal(catalog_load_table(f->catalog, ns, "t", &table, &found, &err), OK);
-    json_t *requirements = json_array();
-    json_t *updates =
-        json_pack("[{s:s,s:{s:i,s:I,s:I,s:s,s:{s:s}}},{s:s,s:s,s:s,s:i}]", "action", "add-snapshot",
-                  "snapshot", "snapshot-id", 77, "sequence-number",
-                  (json_int_t)metadata_last_sequence_number(table.metadata) + 1, "timestamp-ms",
-                  (json_int_t)(f->wall_us / 1000), "manifest-list", "memory:///theirs.avro",
-                  "summary", "operation", "append", "action", "set-snapshot-ref", "ref-name",
-                  "audit", "type", "branch", "snapshot-id", 77);
-    assert_non_null(updates);
-    if (catalog_commit(f->catalog, ns, "t", &table, requirements, updates, NULL, &err) != OK)
-        fail_msg("%s", err.text);
-    catalog_table_free(&table);
-    json_decref(requirements);
-    json_decref(updates);
-}
-
-static void branch_of_db_moves(struct fixture *f)
-{
-    branch_moves(f, "db");
-}
-
-static void branch_of_other_moves(struct fixture *f)
-{
-    branch_moves(f, "other");
-}
-
-/* The first commit of init is of specs, which no sequence number stops. */
-static void then_branch_of_other_moves(struct fixture *f)
-{
-    f->before_commit = branch_of_other_moves;
-}
-
-/* The harm: a person is told that the catalog refuses what it only asks to be tried again. */
-static void a_race_that_reads_as_a_refusal_is_run_again(void **state)
-{
-    struct fixture *f = *state;
-    struct error err;
-    uint64_t from = 0;
-    announce(f, STREAM, 0, 10);
-    assert_int_equal(turn(f), OK);
-    f->before_commit = branch_of_db_moves;
-    if (commit_skip(&f->committer, TABLE, STREAM, 20, &from, &f->report, &err) != OK)
-        fail_msg("%s", err.text);
-    assert_null(f->before_commit);
-    assert_int_equal(next_of(f, STREAM), 20);
-    f->before_commit = then_branch_of_other_moves;
-    if (commit_init_table(&f->committer, "other", &f->mapping, &f->report, &err) != OK)
-        fail_msg("%s", err.text);
-    assert_null(f->before_commit);
-}
-
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -791,7 +733,6 @@ int main(void)
         T(retired_stream_is_not_taken),
         T(old_ledgers_are_pruned_but_not_the_current),
         T(skip_by_hand),
-        T(a_race_that_reads_as_a_refusal_is_run_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
