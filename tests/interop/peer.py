@@ -126,11 +126,11 @@ class IcebergRest(Peer):
 class S3Peer(Peer):
     """What the tests know of every S3 store: the key "bidlake" may do all."""
 
-    def ask(self, method, path, body=b""):
+    def ask(self, method, path, body=b"", user="bidlake"):
         """Its answer, which must be a good one."""
         ran = subprocess.run(
             ["curl", "-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
-             "bidlake:bidlake-secret", "-H", "x-amz-content-sha256: " +
+             f"{user}:{user}-secret", "-H", "x-amz-content-sha256: " +
              hashlib.sha256(body).hexdigest(), "-X", method, "--data-binary", "@-",
              f"{self.url}/{path}"], input=body, capture_output=True)
         if ran.returncode != 0:
@@ -156,16 +156,16 @@ class S3Peer(Peer):
 
 
 class Minio(S3Peer):
-    """Another S3 store, with one bucket "lake"; its objects are no files that one could list.
-    `webhook`: who is told of what notify() asks for."""
+    """Another S3 store, with one bucket "lake"; its objects are no files that one could list. It has
+    an STS, at the same URL. `webhook`: who is told of what notify() asks for."""
 
-    def __init__(self, folder, port=None, webhook=None):
+    def __init__(self, folder, port=None, webhook=None, env=None):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         environment = {"MINIO_NOTIFY_WEBHOOK_ENABLE_tests": "on",
                        "MINIO_NOTIFY_WEBHOOK_ENDPOINT_tests": webhook} if webhook else {}
         super().__init__("minio.sh", [self.port, os.path.join(folder, "minio")], self.port,
-                         os.path.join(folder, "minio.log"), env=environment)
+                         os.path.join(folder, "minio.log"), env={**environment, **(env or {})})
         until(self.is_ready, "MinIO is ready")
         if not os.path.isdir(os.path.join(folder, "minio", "lake")):
             self.ask("PUT", "lake")

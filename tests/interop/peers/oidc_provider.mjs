@@ -17,6 +17,12 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
     clientCredentials: { enabled: true },
     introspection: { enabled: true, allowedPolicy: () => true },
     devInteractions: { enabled: false },
+    resourceIndicators: { // who names a resource gets a JWT with that audience, whatever it is
+      enabled: true,
+      getResourceServerInfo: (_, resource) => ({
+        scope: 'catalog', audience: resource.split(':').pop(), accessTokenFormat: 'jwt',
+      }),
+    },
   },
   ttl: { ClientCredentials: seconds },
 });

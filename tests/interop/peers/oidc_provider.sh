@@ -3,6 +3,7 @@
 #
 # npm's oidc-provider, a certified implementation of OpenID Connect, as a token service.
 #   oidc_provider.sh run PORT SECONDS    as authlib.sh; the clients want Basic
+# With resource=urn:any:AUDIENCE the token is a signed JWT, as a web identity's is.
 . "$(dirname "$0")/common.sh"
 place=$peers/oidc_provider
 pins=oidc-provider@9.13.3
