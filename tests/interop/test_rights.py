@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """packaging/iam: agent and commit service go the whole way with these rights, and each of them is
-needed: without it something fails, in a line that names it. The store is Versity's gateway, where
+needed: without it something fails, in a line that names it. Whatever else their keys are used for
+is refused. The store is Versity's gateway, where
 each is a user of its own; its policies hang on the bucket, so each statement gets its user."""
 import base64
 import contextlib
@@ -131,8 +132,18 @@ class RightsLake(S3Lake):
                                 recursive=True))
 
 
+# What lies in a warehouse; and beside it.
+KINDS = ("db/clicks/data/", "db/clicks/metadata/", "_bidlake/inbox/db.clicks/s/",
+         "_bidlake/tables/", "_bidlake/receipts/", "_bidlake/ledger/db.clicks/",
+         "_bidlake/refused/db.clicks/s/", "_bidlake/dropped/db.clicks/", "_bidlake/probe/",
+         "_bidlake/", "other/clicks/data/", "")
+VERSIONING = "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
+DELETE = "<Delete><Object><Key>{}</Key></Object></Delete>"
+
+
 class Case(unittest.TestCase):
     USER = None
+    MAY = {}  # beginnings of KINDS: methods; all else is refused
 
     @classmethod
     def setUpClass(cls):
@@ -181,8 +192,45 @@ class Case(unittest.TestCase):
         return step(code=DONE)
 
 
+    def is_allowed(self, method, path, body=b""):
+        try:
+            self.peer.ask(method, path, body, user=self.USER)
+        except AssertionError as error:
+            self.assertIn("<Code>AccessDenied</Code>", str(error))
+            return False
+        return True
+
+    def test_nothing_besides(self):
+        """The harm: a key that was taken from a bidder's machine reads or removes more than what
+        that machine sends."""
+        lake = self.lake()
+        for prefix in (lake.prefix, f"{lake.prefix}-2"):
+            for kind in KINDS:
+                key = f"lake/{prefix}/{kind}a"
+                self.peer.ask("PUT", key, b"somebody's")
+                may = set() if prefix != lake.prefix else next(
+                    (set(methods.split()) for begin, methods in self.MAY.items()
+                     if kind.startswith(begin)), set())
+                found = {method for method in ("GET", "PUT", "DELETE")
+                         if self.is_allowed(method, key, b"mine" if method == "PUT" else b"")}
+                self.assertEqual(found, may, key)
+                if "DELETE" not in may:
+                    with contextlib.suppress(AssertionError):  # it may say so of each key
+                        self.peer.ask("POST", "lake?delete=", DELETE.format(
+                            key.removeprefix("lake/")).encode(), user=self.USER)
+                    self.assertEqual(self.peer.ask("GET", key),
+                                     "mine" if "PUT" in may else "somebody's")
+        for method, path, body in (
+                ("DELETE", "lake", ""), ("GET", "lake?policy=", ""), ("DELETE", "lake?policy=", ""),
+                ("PUT", "lake?policy=", json.dumps(bucket_policy(lake.prefix))),
+                ("GET", "lake?acl=", ""), ("PUT", "lake?versioning=", VERSIONING)):
+            self.assertFalse(self.is_allowed(method, path, body.encode()), (method, path))
+
+
 class Agent(Case):
     USER = "agent"
+    MAY = {"db/clicks/data/": "GET PUT", "_bidlake/inbox/": "GET PUT", "_bidlake/tables/": "GET",
+           "_bidlake/receipts/": "GET", "_bidlake/probe/": "PUT"}
 
     def test_probe(self):
         lake = self.lake()
@@ -295,6 +343,10 @@ class Agent(Case):
 
 class Commit(Case):
     USER = "commit"
+    MAY = {"db/clicks/data/": "GET PUT", "db/clicks/metadata/": "GET PUT DELETE",
+           "_bidlake/inbox/": "GET DELETE", "_bidlake/tables/": "GET PUT",
+           "_bidlake/receipts/": "PUT", "_bidlake/ledger/": "GET PUT DELETE",
+           "_bidlake/refused/": "GET PUT DELETE", "_bidlake/dropped/": "GET PUT DELETE"}
 
     def with_clicks(self):
         lake = self.lake()
