@@ -189,8 +189,9 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *context)
     size_t len = size * count;
     if (is_too_slow(call, len))
         return 0;
-    if (call->status >= 300 && len > REFUSAL_BYTES_MAX - body->len) {
-        len = REFUSAL_BYTES_MAX - body->len;
+    size_t room = body->max < REFUSAL_BYTES_MAX ? body->max : REFUSAL_BYTES_MAX;
+    if (call->status >= 300 && len > room - body->len) {
+        len = room - body->len;
         call->cut = true;
     }
     buf_put(body, bytes, len);

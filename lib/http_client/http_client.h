@@ -7,7 +7,7 @@
  * an error means that there is none, and `sent` then says whether the server may have acted:
  *
  *   ERROR_RETRY   no name, no connection, cut, too slow, a head of more than 64 KiB
- *   ERROR_LIMIT   the answer's body is longer than the caller takes
+ *   ERROR_LIMIT   a success's body is longer than the caller takes
  *   ERROR_INPUT   the URL is none, or no http(s)
  *   ERROR_DENIED  the server's certificate is not to be trusted
  *   others        what the body's `read` returned
@@ -60,8 +60,9 @@ struct http_call {
     size_t field_count;
     struct slice body;                       /* of POST and PUT, or */
     const struct http_client_source *source; /* this, if not NULL */
-    /* Of its body; 0: 1 MiB. Of a status from 300 on no more than 256 KiB are taken, the rest is
-     * left: a page that has no end is not to fill a memory that waits for a large table. */
+    /* Of its body; 0: 1 MiB. Of a status from 300 on what is longer than this, or than 256 KiB,
+     * is cut off: a page that has no end is not to fill a memory that waits for a large table, nor
+     * to hide the status that it comes with. */
     size_t answer_bytes_max;
     /* Of the whole call, also in silence for longer than stall_ms; 0: none but the client's two. */
     int64_t timeout_ms;

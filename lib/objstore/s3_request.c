@@ -312,9 +312,6 @@ static int send_once(struct s3_store *store, const struct s3_request *request,
     enum throttle_answer answer = THROTTLE_NONE;
     uint64_t ticket = throttle_enter(store->throttle);
     int rc = http_client_call(store->http, &call, &out->reply, err);
-    /* A page of somebody's is not the object that was to fit: its status counts. */
-    if (rc == ERROR_LIMIT && out->reply.status >= 300)
-        rc = OK;
     if (rc == OK && !is_success(request, out)) {
         problem_read(&sending->credentials, out);
         *verdict = s3_judge(out->reply.status, out->problem.code);

@@ -277,11 +277,8 @@ static void an_answer_longer_than_asked_for_is_an_error(void **state)
     http_reply_free(&reply);
 }
 
-/* The harm: somebody's page without an end fills the memory that waits for a large table, and it
- * isn't heard what it says. */
-static void a_refusal_is_heard_without_its_end(void **state)
+static void hear_refusal(size_t room, size_t taken)
 {
-    (void)state;
     char *page = memory_alloc((64 << 10) + 1, 1);
     memset(page, 'x', 64 << 10);
     struct server server = {.steps = {{"HTTP/1.1 100 Continue\r\n\r\n"
@@ -293,10 +290,10 @@ static void a_refusal_is_heard_without_its_end(void **state)
     struct http_client *client = client_open(NULL);
     struct http_reply reply = {0};
     struct error err;
-    struct http_call call = {.method = "GET", .url = server.url, .answer_bytes_max = 8 << 20};
+    struct http_call call = {.method = "GET", .url = server.url, .answer_bytes_max = room};
     assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
     assert_int_equal(reply.status, 503);
-    assert_int_equal(reply.body.len, 256 << 10);
+    assert_int_equal(reply.body.len, taken);
     assert_int_equal(http_reply_retry_after_ms(&reply, 0), 7000);
     assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
     assert_int_equal(reply.status, 200); /* not the rest of the page */
@@ -304,6 +301,22 @@ static void a_refusal_is_heard_without_its_end(void **state)
     server_stop(&server);
     http_reply_free(&reply);
     free(page);
+}
+
+/* The harm: somebody's page without an end fills the memory that waits for a large table, and it
+ * isn't heard what it says. */
+static void a_refusal_is_heard_without_its_end(void **state)
+{
+    (void)state;
+    hear_refusal(8 << 20, 256 << 10);
+}
+
+/* The harm: a gateway's large page before a service of few words is taken for an answer of that
+ * service that is too long, and its Retry-After is lost. */
+static void a_refusal_is_heard_with_little_room(void **state)
+{
+    (void)state;
+    hear_refusal(9, 9);
 }
 
 /* The harm: a server's endless field ends the process, or its answer is taken for an object that
@@ -598,6 +611,7 @@ int main(void)
         cmocka_unit_test(an_answer_cut_in_its_head_is_none),
         cmocka_unit_test(an_answer_longer_than_asked_for_is_an_error),
         cmocka_unit_test(a_refusal_is_heard_without_its_end),
+        cmocka_unit_test(a_refusal_is_heard_with_little_room),
         cmocka_unit_test(a_head_without_end_is_left),
         cmocka_unit_test(a_silent_server_is_left),
         cmocka_unit_test(a_call_s_own_time_goes_before_silence),
