@@ -119,7 +119,7 @@ static int rest_load(struct rest *rest, const char *ns, const char *name, struct
         if (is_file_lost(&reply))
             rc = err->code = ERROR_CORRUPT;
     }
-    rest_reply_wipe(&reply);
+    http_reply_wipe(&reply);
     buf_free(&path);
     return rc;
 }
@@ -183,7 +183,7 @@ static int post(struct rest *rest, const char *ns, const char *create, struct re
     } else if (rc == OK) {
         rc = rest_refusal(rest, &reply, true, err);
     }
-    rest_reply_wipe(&reply);
+    http_reply_wipe(&reply);
     return rc;
 }
 
@@ -300,7 +300,7 @@ static int config_get(struct rest *rest, const char *warehouse, struct error *er
         rc = rest_refusal(rest, &reply, false, err);
     }
     json_decref(client);
-    http_reply_free(&reply);
+    http_reply_wipe(&reply);
     buf_free(&path);
     return rc;
 }

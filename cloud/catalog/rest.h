@@ -118,10 +118,8 @@ struct rest_grant {
 };
 int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_ms,
                       struct error *err) MUST_USE;
-void rest_text_wipe(char **text); /* overwrites, frees, NULL */
 /* What can stand behind "Bearer ". */
 bool rest_bearer_is_fine(const char *bearer);
-void rest_reply_wipe(struct http_reply *reply); /* overwrites, frees */
 
 /* ---- AWS's signature ---- */
 

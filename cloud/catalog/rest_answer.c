@@ -91,7 +91,7 @@ void rest_table_free(struct rest_table *table)
 {
     catalog_table_free(&table->table);
     free(table->etag);
-    rest_text_wipe(&table->bearer);
+    memory_wipe(&table->bearer);
     json_decref(table->config);
     json_decref(table->credentials);
     *table = (struct rest_table){0};

@@ -99,7 +99,7 @@ static int send_once(struct rest *rest, struct sending *sending, struct http_rep
     reply->sent = false;
     if (rc == OK)
         rc = http_client_call(rest->http, &call, reply, err);
-    rest_text_wipe(&bearer);
+    memory_wipe(&bearer);
     if (rc == OK) {
         secret_hide(sending->bearer, reply);
         secret_hide(sending->credentials.token, reply);
@@ -122,7 +122,7 @@ static bool table_token_drop(struct rest *rest, struct sending *sending)
     struct rest_table *table = sending->request->table;
     if (table == NULL || table->bearer == NULL || rest->provider != NULL)
         return false;
-    rest_text_wipe(&table->bearer);
+    memory_wipe(&table->bearer);
     free(table->etag);
     table->etag = NULL;
     buf_reset(&sending->etag);

@@ -126,7 +126,7 @@ static int endpoint_ask(struct rest *rest, const char *ns, const char *name,
         json_decref(table->credentials);
         table->credentials = list;
     }
-    rest_reply_wipe(&reply);
+    http_reply_wipe(&reply);
     buf_free(&path);
     return rc;
 }
@@ -157,7 +157,7 @@ static int load_ask(struct rest *rest, const char *ns, const char *name, struct 
         table->credentials = json_incref(now.credentials);
     }
     rest_table_free(&now);
-    rest_reply_wipe(&reply);
+    http_reply_wipe(&reply);
     buf_free(&path);
     return rc;
 }

@@ -11,9 +11,8 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
-/* Five minutes are let pass; a clock that is off by more than a year is no clock. */
+/* Five minutes are let pass. */
 static const int64_t skew_ms = 240000;
-static const int64_t offset_ms_max = 400 * 86400 * INT64_C(1000);
 
 static const char *or_null(const char *text)
 {
@@ -99,11 +98,12 @@ static bool is_refused(const struct http_reply *reply)
 
 bool rest_sign_learn_clock(struct rest *rest, const struct http_reply *reply)
 {
-    int64_t server_ms = http_reply_date_ms(reply);
-    int64_t offset_ms = server_ms - clock_wall_ms(rest->clock);
+    int64_t offset_ms;
+    if (!is_refused(reply) ||
+        !aws_clock_offset(http_reply_date_ms(reply), clock_wall_ms(rest->clock), &offset_ms))
+        return false;
     int64_t change_ms = offset_ms - rest->clock_offset_ms;
-    if (!is_refused(reply) || server_ms <= 0 || offset_ms > offset_ms_max ||
-        offset_ms < -offset_ms_max || (change_ms < skew_ms && change_ms > -skew_ms))
+    if (change_ms < skew_ms && change_ms > -skew_ms)
         return false;
     rest->clock_offset_ms = offset_ms;
     log_event(LOG_LEVEL_WARN, "catalog",

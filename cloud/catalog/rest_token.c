@@ -23,28 +23,6 @@ static const int64_t life_unknown_ms = 3600 * 1000;
 static const int64_t ahead_most_ms = 300 * 1000;
 static const int64_t again_ms = 30 * 1000;
 
-void rest_text_wipe(char **text)
-{
-    if (*text != NULL)
-        explicit_bzero(*text, strlen(*text));
-    free(*text);
-    *text = NULL;
-}
-
-static void buf_wipe(struct buf *buf)
-{
-    if (buf->data != NULL)
-        explicit_bzero(buf->data, buf->cap);
-    buf_free(buf);
-}
-
-void rest_reply_wipe(struct http_reply *reply)
-{
-    if (reply->body.data != NULL)
-        explicit_bzero(reply->body.data, reply->body.cap);
-    http_reply_free(reply);
-}
-
 /* ---- what is given ---- */
 
 /* What can stand in a header: RFC 6750's b64token and a little more. */
@@ -98,11 +76,11 @@ static int given_read(struct rest_token *token, struct error *err)
     if (rc == OK && !token->by_credential && !rest_bearer_is_fine(text))
         rc = error_set(err, ERROR_INPUT, "%s: this is no token", token->file);
     if (rc != OK) {
-        rest_text_wipe(&text);
+        memory_wipe(&text);
         return rc;
     }
     char **to = token->by_credential ? &token->credential : &token->bearer;
-    rest_text_wipe(to);
+    memory_wipe(to);
     *to = text;
     /* Basic authorization takes an id beside the secret. */
     token->basic = token->basic && token->by_credential && strchr(text, ':') != NULL;
@@ -146,8 +124,8 @@ int rest_token_init(struct rest_token *token, const struct catalog_rest_options 
 
 void rest_token_free(struct rest_token *token)
 {
-    rest_text_wipe(&token->credential);
-    rest_text_wipe(&token->bearer);
+    memory_wipe(&token->credential);
+    memory_wipe(&token->bearer);
     free(token->file);
     free(token->url);
     free(token->form);
@@ -158,7 +136,7 @@ int rest_token_take(struct rest_token *token, const char *bearer, struct error *
 {
     if (!rest_bearer_is_fine(bearer))
         return error_set(err, ERROR_INPUT, "the server's configuration has a token that is none");
-    rest_text_wipe(&token->bearer);
+    memory_wipe(&token->bearer);
     token->bearer = memory_copy_cstr(bearer);
     token->none = false;
     return OK;
@@ -365,12 +343,12 @@ static int token_fetch(struct rest *rest, struct error *err)
         (void)error_wrap(err, "%.160s (catalog.oauth2_server_uri)", token->url);
     if (rc == OK) {
         int64_t ahead_ms = grant.life_ms / 10 < ahead_most_ms ? grant.life_ms / 10 : ahead_most_ms;
-        rest_text_wipe(&token->bearer);
+        memory_wipe(&token->bearer);
         token->bearer = grant.bearer;
         token->expires_at_ms = asked_ms + grant.life_ms;
         token->renew_at_ms = token->expires_at_ms - ahead_ms;
     }
-    rest_reply_wipe(&reply);
+    http_reply_wipe(&reply);
     return rc == OK ? OK : error_wrap(err, "token");
 }
 
@@ -402,7 +380,7 @@ int rest_token_renew(struct rest *rest, bool *renewed, struct error *err)
         rc = given_read(token, err);
         const char *now = token->by_credential ? token->credential : token->bearer;
         *renewed = rc == OK && (before == NULL || now == NULL || strcmp(before, now) != 0);
-        rest_text_wipe(&before);
+        memory_wipe(&before);
     }
     if (rc == OK && token->by_credential) {
         rc = token_fetch(rest, err);

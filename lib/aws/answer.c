@@ -29,24 +29,8 @@ int token_read(const char *path, const char *what, char **out, struct error *err
                        len == text.len ? "empty" : "not one line of printable characters");
     if (rc == OK)
         *out = memory_copy_slice(buf_slice(&text));
-    if (text.data != NULL)
-        explicit_bzero(text.data, text.cap);
-    buf_free(&text);
+    buf_wipe(&text);
     return rc == OK ? OK : error_wrap(err, "%s", what);
-}
-
-void token_free(char *token)
-{
-    if (token != NULL)
-        explicit_bzero(token, strlen(token));
-    free(token);
-}
-
-void reply_wipe(struct http_reply *reply)
-{
-    if (reply->body.data != NULL)
-        explicit_bzero(reply->body.data, reply->body.cap);
-    http_reply_free(reply);
 }
 
 int64_t expiry_ms(const char *text, const struct http_reply *reply, int64_t now_ms)

@@ -73,6 +73,10 @@ struct aws_signed {
 void aws_sign(struct aws_signed *out, const struct aws_request *request);
 void aws_signed_free(struct aws_signed *out);
 
+/* How far a server's clock, as its answer shows it, is ahead of ours. False: it shows none (0), or
+ * is off by more than a year, which is no clock. */
+bool aws_clock_offset(int64_t server_ms, int64_t now_ms, int64_t *offset_ms);
+
 /* ---- where credentials come from ---- */
 
 struct aws_provider;

@@ -6,19 +6,11 @@
 #include "lib/base/assert.h"
 #include "lib/base/memory.h"
 
-static void wipe(char **text)
-{
-    if (*text != NULL)
-        explicit_bzero(*text, strlen(*text));
-    free(*text);
-    *text = NULL;
-}
-
 void aws_credentials_free(struct aws_credentials *credentials)
 {
-    wipe(&credentials->access_key);
-    wipe(&credentials->secret);
-    wipe(&credentials->token);
+    memory_wipe(&credentials->access_key);
+    memory_wipe(&credentials->secret);
+    memory_wipe(&credentials->token);
     credentials->expires_ms = 0;
 }
 

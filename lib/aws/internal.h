@@ -56,10 +56,7 @@ int credentials_check(const struct aws_credentials *credentials, const char *wha
                       struct error *err) MUST_USE;
 /* Trimmed, one word of printable ASCII; `what` is named in the error. */
 int token_read(const char *path, const char *what, char **out, struct error *err) MUST_USE;
-void token_free(char *token); /* wipes it */
 
-/* An answer that holds a secret is to be freed by this. */
-void reply_wipe(struct http_reply *reply);
 /* When credentials end, by our own clock, if the answer says what the other one shows. `text` is
  * RFC 3339; 0 when it is none. */
 int64_t expiry_ms(const char *text, const struct http_reply *reply, int64_t now_ms);

@@ -90,7 +90,7 @@ static int container_field(const struct aws_sources *sources, char **out, struct
         return error_set(err, ERROR_DENIED, "AWS_CONTAINER_AUTHORIZATION_TOKEN has a line end");
     if (token != NULL)
         *out = memory_printf("Authorization: %s", token);
-    token_free(read);
+    memory_wipe(&read);
     return OK;
 }
 
@@ -114,7 +114,7 @@ static int container_call(const struct aws_sources *sources, const char *url, co
         rc = credentials_from_json(out, buf_slice(&reply.body), "Token", &reply,
                                    clock_wall_ms(sources->clock), err);
     }
-    reply_wipe(&reply);
+    http_reply_wipe(&reply);
     return rc;
 }
 
@@ -136,7 +136,7 @@ int container_fetch(const struct aws_sources *sources, struct fetched *out, stru
         rc = container_field(sources, &field, err);
     if (rc == OK)
         rc = container_call(sources, url, field, &out->credentials, err);
-    token_free(field);
+    memory_wipe(&field);
     free(url);
     return rc == OK ? OK : error_wrap(err, "container");
 }
@@ -219,8 +219,8 @@ static int instance_token(const struct aws_sources *sources, char **token, struc
     }
     if (word != NULL)
         *token = memory_printf("X-aws-ec2-metadata-token: %s", word);
-    token_free(word);
-    reply_wipe(&reply);
+    memory_wipe(&word);
+    http_reply_wipe(&reply);
     return rc;
 }
 
@@ -237,7 +237,7 @@ static int instance_role(const struct aws_sources *sources, const char *token, c
         rc = instance_status(&reply, "role", out, err);
     else if (rc == OK && ((*role = first_word(&reply)) == NULL || strlen(*role) > NAME_MAX_BYTES))
         rc = error_set(err, ERROR_DENIED, "instance metadata: its role is none");
-    reply_wipe(&reply);
+    http_reply_wipe(&reply);
     return rc;
 }
 
@@ -286,8 +286,8 @@ int instance_fetch(const struct aws_sources *sources, struct fetched *out, struc
             (void)error_wrap(err, "instance role %s", role);
         buf_free(&path);
     }
-    reply_wipe(&reply);
-    token_free(token);
+    http_reply_wipe(&reply);
+    memory_wipe(&token);
     free(role);
     return rc;
 }
@@ -312,7 +312,7 @@ int instance_region(const struct aws_sources *sources, char out[AWS_REGION_SIZE]
                        token == NULL ? none.absent : "instance metadata: no region");
     *unanswered = none.unanswered;
     http_reply_free(&reply);
-    token_free(token);
+    memory_wipe(&token);
     free(region);
     return rc;
 }

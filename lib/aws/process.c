@@ -147,8 +147,6 @@ int process_fetch(const struct aws_sources *sources, const char *command,
     if (rc == OK)
         rc = credentials_from_json(out, buf_slice(&output), "SessionToken", NULL,
                                    clock_wall_ms(sources->clock), err);
-    if (output.data != NULL)
-        explicit_bzero(output.data, output.cap);
-    buf_free(&output);
+    buf_wipe(&output);
     return rc == OK ? OK : error_wrap(err, "credential_process");
 }

@@ -59,9 +59,7 @@ static char *shared_path(const struct aws_sources *sources, const char *name, co
 static void shared_free(struct shared *shared)
 {
     for (size_t i = 0; i < 2; i++) {
-        if (shared->texts[i].data != NULL)
-            explicit_bzero(shared->texts[i].data, shared->texts[i].cap);
-        buf_free(&shared->texts[i]);
+        buf_wipe(&shared->texts[i]);
         ini_free(&shared->files[i]);
         free(shared->paths[i]);
     }

@@ -203,8 +203,7 @@ static void signature(const struct aws_request *request, const char *stamp, stru
     uint8_t key[SHA256_SIZE];
     char *secret = memory_printf("AWS4%s", request->credentials->secret);
     hmac_sha256(slice_cstr(secret), slice_of(stamp, 8), key);
-    explicit_bzero(secret, strlen(secret));
-    free(secret);
+    memory_wipe(&secret);
     const struct slice steps[] = {slice_cstr(request->region), slice_cstr(request->service),
                                   slice_cstr("aws4_request"), text};
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
@@ -232,8 +231,7 @@ static void put_string_to_sign(const struct aws_signed *out, const struct aws_re
     buf_printf(&canonical, "\n%s\n%s", buf_cstr(names), request->payload_hash);
     buf_printf(text, "AWS4-HMAC-SHA256\n%s\n%s\n", stamp, scope);
     put_hex_digest(buf_slice(&canonical), text);
-    explicit_bzero(canonical.data, canonical.len); /* it holds the token */
-    buf_free(&canonical);
+    buf_wipe(&canonical); /* it holds the token */
 }
 
 void aws_sign(struct aws_signed *out, const struct aws_request *request)
@@ -274,9 +272,15 @@ void aws_signed_free(struct aws_signed *out)
 {
     for (size_t i = 0; i < out->field_count; i++) {
         char *field = (char *)(uintptr_t)out->fields[i];
-        explicit_bzero(field, strlen(field));
-        free(field);
+        memory_wipe(&field);
     }
     free(out->fields);
     *out = (struct aws_signed){0};
+}
+
+bool aws_clock_offset(int64_t server_ms, int64_t now_ms, int64_t *offset_ms)
+{
+    static const int64_t most_ms = 400 * 86400 * INT64_C(1000);
+    *offset_ms = server_ms > 0 ? server_ms - now_ms : 0;
+    return server_ms > 0 && *offset_ms <= most_ms && *offset_ms >= -most_ms;
 }

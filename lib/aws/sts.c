@@ -233,9 +233,8 @@ static int call(const struct aws_sources *sources, const char *region, struct bu
     if (rc == OK)
         rc = sts_decode(out, &reply, clock_wall_ms(sources->clock), err);
     free(base);
-    reply_wipe(&reply);
-    explicit_bzero(form->data, form->len);
-    buf_free(form);
+    http_reply_wipe(&reply);
+    buf_wipe(form);
     return rc;
 }
 
@@ -265,7 +264,7 @@ int sts_web_identity(const struct aws_sources *sources, const struct sts_role *r
     /* A server that repeats what it was given must not get it into a log. */
     if (rc != OK && token != NULL && strstr(err->text, token) != NULL)
         (void)error_set(err, err->code, "STS refuses the token");
-    token_free(token);
+    memory_wipe(&token);
     return rc == OK ? OK : error_wrap(err, "role %s", role->arn);
 }
 

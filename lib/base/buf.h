@@ -26,6 +26,7 @@ struct buf {
 
 void buf_init(struct buf *buf, size_t max);
 void buf_free(struct buf *buf);
+void buf_wipe(struct buf *buf); /* overwrites secrets, frees */
 
 /* Empties it and clears a failure; keeps memory and ceiling. */
 void buf_reset(struct buf *buf);

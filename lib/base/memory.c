@@ -52,6 +52,14 @@ char *memory_copy_slice(struct slice bytes)
     return out;
 }
 
+void memory_wipe(char **text)
+{
+    if (*text != NULL)
+        explicit_bzero(*text, strlen(*text));
+    free(*text);
+    *text = NULL;
+}
+
 char *memory_printf(const char *format, ...)
 {
     va_list args;

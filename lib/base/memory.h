@@ -23,6 +23,8 @@ void memory_trim(void);
 char *memory_copy_cstr(const char *text);
 /* A NUL is put behind the copy. */
 char *memory_copy_slice(struct slice bytes);
+/* Overwrites a secret, frees it, NULL. */
+void memory_wipe(char **text);
 char *memory_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -425,6 +425,13 @@ void http_reply_free(struct http_reply *reply)
     *reply = (struct http_reply){0};
 }
 
+void http_reply_wipe(struct http_reply *reply)
+{
+    buf_wipe(&reply->body);
+    buf_wipe(&reply->head);
+    *reply = (struct http_reply){0};
+}
+
 /* ---- of an answer ---- */
 
 struct slice http_reply_field(const struct http_reply *reply, const char *name)

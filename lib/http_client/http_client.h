@@ -87,6 +87,7 @@ void http_client_close(struct http_client *client); /* no call is under way */
 int http_client_call(struct http_client *client, const struct http_call *call,
                      struct http_reply *reply, struct error *err) MUST_USE;
 void http_reply_free(struct http_reply *reply);
+void http_reply_wipe(struct http_reply *reply); /* overwrites secrets, frees */
 
 /* The first field of that name (in lower case), into the reply's bytes; data NULL: none. */
 struct slice http_reply_field(const struct http_reply *reply, const char *name);

@@ -20,8 +20,6 @@ enum {
     SKEW_MS = 60000,            /* services bear five minutes at least */
 };
 
-static const int64_t offset_ms_max = 400 * 86400 * INT64_C(1000);
-
 /* What one sending is made of. */
 struct sending {
     struct s3_endpoint endpoint;
@@ -205,8 +203,8 @@ static bool region_learn(struct s3_store *store, const struct sending *sending, 
 
 static bool clock_learn(struct s3_store *store, const struct sending *sending, int64_t server_ms)
 {
-    int64_t offset_ms = server_ms - clock_wall_ms(store->clock);
-    if (server_ms <= 0 || offset_ms > offset_ms_max || offset_ms < -offset_ms_max)
+    int64_t offset_ms;
+    if (!aws_clock_offset(server_ms, clock_wall_ms(store->clock), &offset_ms))
         return false;
     /* It was signed by the right time: another signature would be refused, too. */
     int64_t more_ms = offset_ms - sending->offset_ms;

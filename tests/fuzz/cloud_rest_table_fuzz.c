@@ -8,6 +8,7 @@
 
 #include "cloud/catalog/rest.h"
 #include "lib/base/assert.h"
+#include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -48,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rc = rest_grant_decode(&grant, bytes, 1790000000000, &err);
     ASSERT(rc == OK ? grant.life_ms > 0 && strpbrk(grant.bearer, " \r\n") == NULL
                     : grant.bearer == NULL);
-    rest_text_wipe(&grant.bearer);
+    memory_wipe(&grant.bearer);
     rest_error_put(bytes, &text);
     for (size_t i = 0; i < text.len; i++)
         ASSERT(text.data[i] >= ' ' && text.data[i] < 0x7f);

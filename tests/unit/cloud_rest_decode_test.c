@@ -200,7 +200,7 @@ static void grants(void **state)
         }
         assert_int_equal(rc, OK);
         assert_int_equal(grant.life_ms, cases[i].life_ms);
-        rest_text_wipe(&grant.bearer);
+        memory_wipe(&grant.bearer);
     }
 }
 
