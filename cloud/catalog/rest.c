@@ -244,9 +244,7 @@ static void rest_close(void *impl)
     rest_loans_free(rest);
     pthread_mutex_destroy(&rest->lend_lock);
     rest_config_free(&rest->config);
-    rest_token_free(&rest->token);
-    aws_provider_close(rest->provider);
-    free(rest->signing_name);
+    rest_auth_close(rest->auth);
     http_client_close(rest->http);
     free(rest->base);
     free(rest);
@@ -308,12 +306,8 @@ static int config_get(struct rest *rest, const char *warehouse, struct error *er
 static int config_use(struct rest *rest, struct error *err)
 {
     struct buf base = {0};
-    int rc = OK;
     rest_fields_take(rest);
-    const char *token = json_string_value(json_object_get(rest->config.properties, "token"));
-    if (rc == OK && token != NULL && rest->provider == NULL &&
-        (rest->token.none || rest->config.token_forced))
-        rc = rest_token_take(&rest->token, token, err);
+    int rc = rest->auth->ops->configure(rest->auth, &rest->config, rest->base, err);
     if (rc == OK && rest->config.uri != NULL) {
         rc = rest_url_check(rest->config.uri, &base, err);
         if (rc == OK && strncmp(rest->base, "https", 5) == 0 &&
@@ -364,10 +358,13 @@ static int rest_begin(struct rest *rest, const char *url,
         rc = http_client_open(&rest->http, &http, err);
     }
     buf_free(&base);
+    struct rest_auth_options auth = {.http = rest->http,
+                                     .clock = rest->clock,
+                                     .timeout_ms = rest->timeout_ms,
+                                     .base = rest->base,
+                                     .given = options};
     if (rc == OK)
-        rc = rest_token_init(&rest->token, options, rest->base, err);
-    if (rc == OK)
-        rc = rest_sign_open(rest, options, err);
+        rc = rest_auth_open(&rest->auth, &auth, err);
     if (rc == OK)
         rc = rest_fields_add(rest, options->headers, err);
     if (rc == OK && options->access_delegation != NULL && *options->access_delegation != 0)

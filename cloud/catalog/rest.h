@@ -7,15 +7,11 @@
  * rest_credentials.c what the server lends for a table's files
  * rest_lend.c        given to the store that holds them
  * rest_call.c        one request with its sign-in; what a status means
- * rest_token.c       the bearer token: given, or fetched and renewed
- * rest_sign.c        AWS's signature instead of it
+ * rest_auth.h        who asks: a bearer token, AWS's signature
  * rest_config.c      the server's configuration, and which endpoints it has
  * rest_fields.c      header fields
  * rest_path.c        paths
  * rest_answer.c      answers, all of them hostile
- *
- * Secrets  stand in rest_token and in the header made of it, and are wiped; no text of an error
- *          holds one, also where a server repeats it or sends half an answer.
  */
 #ifndef CLOUD_CATALOG_REST_H
 #define CLOUD_CATALOG_REST_H
@@ -23,15 +19,14 @@
 #include <pthread.h>
 
 #include "cloud/catalog/catalog.h"
+#include "cloud/catalog/rest_auth.h"
 #include "cloud/catalog/table_cache.h"
-#include "lib/aws/aws.h"
 #include "lib/base/buf.h"
 #include "lib/http_client/http_client.h"
 #include "lib/iceberg/iceberg.h"
 
 enum {
     REST_CONFIG_BYTES_MAX = 1 << 20,
-    REST_TOKEN_BYTES_MAX = 64 << 10,
     REST_LIST_BYTES_MAX = 16 << 20,
     REST_NAMES_MAX = 100000,
     REST_FIELDS_MAX = 32,
@@ -85,55 +80,6 @@ int rest_path_make(const struct rest_config *config, const char *ns, const char 
  * http(s) URL. */
 int rest_url_check(const char *url, struct buf *out, struct error *err) MUST_USE;
 
-/* ---- the bearer token ---- */
-
-struct rest_token {
-    char *credential; /* "id:secret", or a secret alone */
-    char *file;       /* of the credential or the token */
-    char *url;        /* of the service that gives tokens */
-    char *form;       /* scope, audience, resource, encoded */
-    char *bearer;     /* NULL: none */
-    bool by_credential;
-    bool none;           /* nothing was given: requests go without */
-    bool basic;          /* the service wants the credential in Authorization */
-    int64_t renew_at_ms; /* monotonic */
-    int64_t expires_at_ms;
-};
-
-struct rest;
-int rest_token_init(struct rest_token *token, const struct catalog_rest_options *options,
-                    const char *base, struct error *err) MUST_USE;
-void rest_token_free(struct rest_token *token);
-/* That there is a token which has not expired, as far as one is needed. */
-int rest_token_ready(struct rest *rest, struct error *err) MUST_USE;
-/* After it was refused: *renewed when there is another one now. */
-int rest_token_renew(struct rest *rest, bool *renewed, struct error *err) MUST_USE;
-/* One that the server gives with its configuration. */
-int rest_token_take(struct rest_token *token, const char *bearer, struct error *err) MUST_USE;
-
-/* How long an answer's token lives; pure. ERROR_DENIED: the service refuses the credential. */
-struct rest_grant {
-    char *bearer;
-    int64_t life_ms;
-};
-int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_ms,
-                      struct error *err) MUST_USE;
-/* What can stand behind "Bearer ". */
-bool rest_bearer_is_fine(const char *bearer);
-
-/* ---- AWS's signature ---- */
-
-int rest_sign_open(struct rest *rest, const struct catalog_rest_options *options,
-                   struct error *err) MUST_USE;
-/* `call` with its signature: out->fields are for the call that goes out. `used` are the
- * credentials that it was made with. */
-int rest_sign(struct rest *rest, const struct http_call *call, struct aws_signed *out,
-              struct aws_credentials *used, struct error *err) MUST_USE;
-/* Are the credentials refused because they have expired? */
-bool rest_sign_is_expired(const struct http_reply *reply);
-/* Was it refused while our clock was far from the server's? Then that one counts from now on. */
-bool rest_sign_learn_clock(struct rest *rest, const struct http_reply *reply);
-
 /* ---- a request ---- */
 
 struct rest {
@@ -142,11 +88,8 @@ struct rest {
     struct http_client *http;
     char *base; /* without a slash at its end */
     struct rest_config config;
-    struct rest_token token;
-    struct aws_provider *provider; /* NULL: requests aren't signed */
-    char *signing_name;
-    int64_t clock_offset_ms; /* the server's clock against ours, once it was seen to matter */
-    size_t field_count;      /* of the user and the configuration: "Name: value" */
+    struct rest_auth *auth;
+    size_t field_count; /* of the user and the configuration: "Name: value" */
     char *fields[REST_FIELDS_MAX];
     bool delegated; /* the user asks for credentials by one of them */
     int64_t timeout_ms;
@@ -171,7 +114,8 @@ struct rest_request {
 /* The catalog itself says that there is no such thing. */
 bool rest_is_missing(const struct http_reply *reply);
 
-/* Any status is OK, but a 401 or 419 only after the token was renewed and the request sent again.
+/* Any status is OK, but one that refuses who asks only after a renewal, if there is one, and the
+ * request sent again.
  * An error: no answer has come. */
 int rest_call(struct rest *rest, const struct rest_request *request, struct http_reply *reply,
               struct error *err) MUST_USE;
@@ -180,8 +124,6 @@ int rest_call(struct rest *rest, const struct rest_request *request, struct http
  * changes something (`once`) is only refused where the server must have said so itself. */
 int rest_refusal(const struct rest *rest, const struct http_reply *reply, bool once,
                  struct error *err) MUST_USE;
-/* Who asks, for messages: "client \"ID\"", "the token in FILE". */
-void rest_principal_put(const struct rest *rest, struct buf *out);
 
 /* The later one of a name wins. ERROR_INPUT: it is no field, or one that we set. */
 int rest_field_put(struct rest *rest, struct slice name, struct slice value,

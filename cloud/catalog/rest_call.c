@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One request to the server. It is sent again in one case alone: its token (401, 419) or its
- * signature was refused, so nothing was done, and there is another one now: a token, credentials,
- * or the server's time.
+ * One request to the server. It is sent again in one case alone: who asks was refused (401, 419,
+ * a signature), so nothing was done, and there is another proof now: a token, credentials, or the
+ * server's time.
  *
  * What changes something goes on a connection of its own, because libcurl would send it again,
  * unseen, on a dead one. When its answer does not come, or comes from somebody in between (5xx),
@@ -16,7 +16,7 @@
 #include "lib/base/random.h"
 #include "lib/json/json.h"
 
-enum { OWN_FIELDS_MAX = 5, SECRET_BYTES_MIN = 8 };
+enum { OWN_FIELDS_MAX = 4 };
 
 /* The key is the same when a request goes out again, so the server knows it for the same. */
 struct sending {
@@ -24,19 +24,14 @@ struct sending {
     struct buf url;
     struct buf body;
     struct buf etag;
-    const char *bearer; /* the table's, the catalog's; NULL: none */
     char key[sizeof "Idempotency-Key: " + UUID_TEXT_SIZE];
-    struct aws_signed signed_fields;
-    struct aws_credentials credentials;
+    struct rest_proof proof; /* of the last time it went out */
 };
 
 static void sending_make(struct rest *rest, struct sending *sending)
 {
     const struct rest_request *request = sending->request;
     buf_printf(&sending->url, "%s%s", rest->base, request->path);
-    const struct rest_table *table = request->table;
-    bool own = table != NULL && table->bearer != NULL;
-    sending->bearer = rest->provider != NULL ? NULL : own ? table->bearer : rest->token.bearer;
     if (request->body != NULL)
         json_encode(request->body, &sending->body);
     if (request->etag != NULL)
@@ -49,28 +44,12 @@ static void sending_make(struct rest *rest, struct sending *sending)
     }
 }
 
-/* Servers repeat what they were sent, and what they say goes to a log. */
-static void secret_hide(const char *secret, struct http_reply *reply)
-{
-    size_t len = secret != NULL ? strlen(secret) : 0;
-    uint8_t *at = reply->body.data;
-    if (len < SECRET_BYTES_MIN || reply->status < 300)
-        return;
-    while (at != NULL) {
-        size_t left = reply->body.len - (size_t)(at - reply->body.data);
-        at = memmem(at, left, secret, len);
-        if (at != NULL)
-            memset(at, '*', len);
-    }
-}
-
 static int send_once(struct rest *rest, struct sending *sending, struct http_reply *reply,
                      struct error *err)
 {
     const struct rest_request *request = sending->request;
     const char *fields[REST_FIELDS_MAX + OWN_FIELDS_MAX];
     size_t count = 0;
-    char *bearer = NULL;
     for (size_t i = 0; i < rest->field_count; i++)
         fields[count++] = rest->fields[i];
     fields[count++] = "Accept: application/json";
@@ -80,8 +59,6 @@ static int send_once(struct rest *rest, struct sending *sending, struct http_rep
         fields[count++] = buf_cstr(&sending->etag);
     if (sending->key[0] != 0)
         fields[count++] = sending->key;
-    if (sending->bearer != NULL)
-        fields[count++] = bearer = memory_printf("Authorization: Bearer %s", sending->bearer);
     struct http_call call = {.method = request->method,
                              .url = buf_cstr(&sending->url),
                              .fields = fields,
@@ -90,43 +67,30 @@ static int send_once(struct rest *rest, struct sending *sending, struct http_rep
                              .answer_bytes_max = request->answer_bytes_max,
                              .timeout_ms = rest->timeout_ms,
                              .fresh = request->once};
-    int rc = OK;
-    if (rest->provider != NULL) {
-        rc = rest_sign(rest, &call, &sending->signed_fields, &sending->credentials, err);
-        call.fields = sending->signed_fields.fields;
-        call.field_count = sending->signed_fields.field_count;
-    }
+    const char *own = request->table != NULL ? request->table->bearer : NULL;
+    int rc = rest->auth->ops->prove(rest->auth, own, &call, &sending->proof, err);
     reply->sent = false;
     if (rc == OK)
         rc = http_client_call(rest->http, &call, reply, err);
-    memory_wipe(&bearer);
-    if (rc == OK) {
-        secret_hide(sending->bearer, reply);
-        secret_hide(sending->credentials.token, reply);
-    }
+    if (rc == OK)
+        rest_proof_hide(&sending->proof, reply);
     /* Nothing that went wrong on the way back says that it was not applied. */
     if (rc != OK && request->once && reply->sent)
         rc = err->code = ERROR_RETRY;
     return rc;
 }
 
-static bool is_unknown(int status)
-{
-    return status == 401 || status == 419;
-}
-
 /* A table's token that is refused goes; the catalog's own asks for the table, whole, so that
  * the answer has another one. False: there was none. */
-static bool table_token_drop(struct rest *rest, struct sending *sending)
+static bool table_token_drop(struct sending *sending)
 {
     struct rest_table *table = sending->request->table;
-    if (table == NULL || table->bearer == NULL || rest->provider != NULL)
+    if (!sending->proof.of_table)
         return false;
     memory_wipe(&table->bearer);
     free(table->etag);
     table->etag = NULL;
     buf_reset(&sending->etag);
-    sending->bearer = rest->token.bearer;
     return true;
 }
 
@@ -135,29 +99,21 @@ int rest_call(struct rest *rest, const struct rest_request *request, struct http
 {
     struct sending sending = {.request = request};
     bool again = false;
-    int rc = rest_token_ready(rest, err);
+    int rc = rest->auth->ops->ready(rest->auth, err);
     if (rc == OK) {
         sending_make(rest, &sending);
         rc = send_once(rest, &sending, reply, err);
     }
-    if (rc == OK && is_unknown(reply->status) && table_token_drop(rest, &sending))
+    if (rc == OK && rest_is_unknown(reply->status) && table_token_drop(&sending))
         rc = send_once(rest, &sending, reply, err);
-    if (rc == OK && rest->provider != NULL && rest_sign_is_expired(reply)) {
-        aws_provider_expire(rest->provider, sending.credentials.access_key);
-        again = true;
-    } else if (rc == OK && rest->provider != NULL && rest_sign_learn_clock(rest, reply)) {
-        again = true;
-    } else if (rc == OK && is_unknown(reply->status)) {
-        rc = rest_token_renew(rest, &again, err);
-        sending.bearer = rest->token.bearer;
-    }
+    if (rc == OK)
+        rc = rest->auth->ops->refused(rest->auth, &sending.proof, reply, &again, err);
     if (rc == OK && again)
         rc = send_once(rest, &sending, reply, err);
     buf_free(&sending.url);
     buf_free(&sending.body);
     buf_free(&sending.etag);
-    aws_signed_free(&sending.signed_fields);
-    aws_credentials_free(&sending.credentials);
+    rest_proof_free(&sending.proof);
     return rc;
 }
 
@@ -190,26 +146,6 @@ static enum error_code code_of(int status, bool once)
     return once ? ERROR_RETRY : ERROR_CORRUPT; /* a success that is none of the protocol's */
 }
 
-void rest_principal_put(const struct rest *rest, struct buf *out)
-{
-    const struct rest_token *token = &rest->token;
-    if (rest->provider != NULL) {
-        char kind[AWS_KIND_SIZE];
-        aws_provider_kind(rest->provider, kind);
-        buf_printf(out, "%s, signed for %s", kind, rest->signing_name);
-    } else if (token->by_credential && strchr(token->credential, ':') != NULL) {
-        buf_put_cstr(out, "client \"");
-        rest_text_put(slice_of(token->credential, strcspn(token->credential, ":")), 60, out);
-        buf_put_cstr(out, "\"");
-    } else if (token->by_credential) {
-        buf_put_cstr(out, "a secret without an ID");
-    } else if (token->file != NULL) {
-        buf_printf(out, "the token in %.100s", token->file);
-    } else {
-        buf_put_cstr(out, token->none ? "nobody" : "the given token");
-    }
-}
-
 bool rest_is_missing(const struct http_reply *reply)
 {
     return reply->status == 404 && rest_error_is(buf_slice(&reply->body));
@@ -219,23 +155,20 @@ bool rest_is_missing(const struct http_reply *reply)
 static void advice_put(const struct rest *rest, const struct http_reply *reply, struct buf *out)
 {
     int status = reply->status;
-    const char *check = rest->provider != NULL ? "its keys, catalog.signing_name and signing_region"
-                        : rest->token.by_credential ? "catalog.credential_file and catalog.scope"
-                                                    : "catalog.token_file";
-    if ((status == 401 || status == 403 || status == 419) && rest->token.none &&
-        rest->provider == NULL) {
+    const struct rest_auth_ops *auth = rest->auth->ops;
+    const char *check = auth->check(rest->auth);
+    bool unknown = rest_is_unknown(status);
+    if (check == NULL && (unknown || status == 403)) {
         buf_put_cstr(out, "; nobody was named: set catalog.credential_file, catalog.token_file or "
                           "catalog.signing_name");
-    } else if (status == 401 || status == 419) {
-        buf_put_cstr(out, "; it does not take ");
-        rest_principal_put(rest, out);
-        buf_printf(out, ": check %s", check);
-    } else if (status == 403) {
-        buf_put_cstr(out, "; it does not allow this to ");
-        rest_principal_put(rest, out);
-        buf_put_cstr(out, ": check the rights there");
-        if (rest->provider != NULL)
-            buf_printf(out, ", and %s", check);
+    } else if (unknown || status == 403) {
+        buf_put_cstr(out, unknown ? "; it does not take " : "; it does not allow this to ");
+        auth->principal_put(rest->auth, out);
+        buf_put_cstr(out, unknown ? ": check " : ": check the rights there");
+        if (!unknown && auth->wrong_is_forbidden)
+            buf_put_cstr(out, ", and ");
+        if (unknown || auth->wrong_is_forbidden)
+            buf_put_cstr(out, check);
     } else if (status == 405 || status == 406 || status == 501) {
         buf_put_cstr(out, "; the catalog doesn't offer this");
     } else if (status == 404 && !rest_is_missing(reply)) {

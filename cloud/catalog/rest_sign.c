@@ -14,23 +14,39 @@
 /* Five minutes are let pass. */
 static const int64_t skew_ms = 240000;
 
+struct signer {
+    struct rest_auth auth;
+    struct aws_provider *provider;
+    const struct clock *clock;
+    char *name;              /* of the service */
+    int64_t clock_offset_ms; /* the server's clock against ours, once it was seen to matter */
+};
+
+static struct signer *signer_of(struct rest_auth *auth)
+{
+    return (struct signer *)auth;
+}
+
 static const char *or_null(const char *text)
 {
     return text != NULL && *text != 0 ? text : NULL;
 }
 
-int rest_sign_open(struct rest *rest, const struct catalog_rest_options *options, struct error *err)
+static int sign_ready(struct rest_auth *auth, struct error *err)
 {
-    struct aws_provider_options provider = {.http = rest->http,
-                                            .clock = rest->clock,
-                                            .region = or_null(options->signing_region),
-                                            .profile = or_null(options->profile)};
-    if (or_null(options->signing_name) == NULL)
-        return OK;
-    if (!rest->token.none)
-        return error_set(err, ERROR_INPUT, "a token or a signature (signing_name), not both");
-    rest->signing_name = memory_copy_cstr(options->signing_name);
-    return aws_provider_open(&rest->provider, &provider, err);
+    (void)auth; /* its provider sees to it, at each request */
+    (void)err;
+    return OK;
+}
+
+static int sign_configure(struct rest_auth *auth, const struct rest_config *config,
+                          const char *base, struct error *err)
+{
+    (void)auth;
+    (void)config;
+    (void)base;
+    (void)err;
+    return OK;
 }
 
 /* "https://host:port/path?query" in its parts, each with a NUL. */
@@ -56,17 +72,20 @@ static void url_split(const char *url, struct buf *path, struct url_parts *out)
     out->path = buf_cstr(path);
 }
 
-int rest_sign(struct rest *rest, const struct http_call *call, struct aws_signed *out,
-              struct aws_credentials *used, struct error *err)
+static int sign_prove(struct rest_auth *auth, const char *own, struct http_call *call,
+                      struct rest_proof *out, struct error *err)
 {
+    struct signer *signer = signer_of(auth);
     char region[AWS_REGION_SIZE];
     uint8_t digest[SHA256_SIZE];
     char hash[2 * SHA256_SIZE + 1];
     struct buf path = {0};
     struct url_parts parts;
-    int rc = aws_provider_get(rest->provider, used, err);
+    (void)own; /* AWS's own know no tokens */
+    rest_proof_free(out);
+    int rc = aws_provider_get(signer->provider, &out->credentials, err);
     if (rc == OK)
-        rc = aws_provider_region(rest->provider, region, err);
+        rc = aws_provider_region(signer->provider, region, err);
     if (rc != OK)
         return rc;
     sha256(call->body, digest);
@@ -79,12 +98,14 @@ int rest_sign(struct rest *rest, const struct http_call *call, struct aws_signed
                                   .fields = call->fields,
                                   .field_count = call->field_count,
                                   .payload_hash = hash,
-                                  .service = rest->signing_name,
+                                  .service = signer->name,
                                   .region = region,
-                                  .now_ms = clock_wall_ms(rest->clock) + rest->clock_offset_ms,
+                                  .now_ms = clock_wall_ms(signer->clock) + signer->clock_offset_ms,
                                   .send_payload_hash = true,
-                                  .credentials = used};
-    aws_sign(out, &request);
+                                  .credentials = &out->credentials};
+    aws_sign(&out->aws_fields, &request);
+    call->fields = out->aws_fields.fields;
+    call->field_count = out->aws_fields.field_count;
     free(parts.text);
     buf_free(&path);
     return OK;
@@ -96,16 +117,17 @@ static bool is_refused(const struct http_reply *reply)
     return reply->status == 400 || reply->status == 401 || reply->status == 403;
 }
 
-bool rest_sign_learn_clock(struct rest *rest, const struct http_reply *reply)
+/* Was it refused while our clock was far from the server's? Then that one counts from now on. */
+static bool clock_learn(struct signer *signer, const struct http_reply *reply)
 {
     int64_t offset_ms;
     if (!is_refused(reply) ||
-        !aws_clock_offset(http_reply_date_ms(reply), clock_wall_ms(rest->clock), &offset_ms))
+        !aws_clock_offset(http_reply_date_ms(reply), clock_wall_ms(signer->clock), &offset_ms))
         return false;
-    int64_t change_ms = offset_ms - rest->clock_offset_ms;
+    int64_t change_ms = offset_ms - signer->clock_offset_ms;
     if (change_ms < skew_ms && change_ms > -skew_ms)
         return false;
-    rest->clock_offset_ms = offset_ms;
+    signer->clock_offset_ms = offset_ms;
     log_event(LOG_LEVEL_WARN, "catalog",
               "this machine's clock is off: requests are signed by the catalog's", "offset_ms=%lld",
               (long long)offset_ms);
@@ -114,15 +136,80 @@ bool rest_sign_learn_clock(struct rest *rest, const struct http_reply *reply)
 
 /* Gateways of AWS say it in words alone: "The security token included in the request is expired".
  */
-bool rest_sign_is_expired(const struct http_reply *reply)
+static bool is_expired(const struct http_reply *reply)
 {
     struct buf text = {0};
     if (!is_refused(reply))
         return false;
     rest_error_put(buf_slice(&reply->body), &text);
     const char *said = buf_cstr(&text);
-    bool expired = strstr(said, "ExpiredToken") != NULL ||
-                   (strstr(said, "security token") != NULL && strstr(said, "expired") != NULL);
+    bool found = strstr(said, "ExpiredToken") != NULL ||
+                 (strstr(said, "security token") != NULL && strstr(said, "expired") != NULL);
     buf_free(&text);
-    return expired;
+    return found;
+}
+
+static int sign_refused(struct rest_auth *auth, const struct rest_proof *used,
+                        const struct http_reply *reply, bool *again, struct error *err)
+{
+    struct signer *signer = signer_of(auth);
+    (void)err;
+    *again = true;
+    if (is_expired(reply))
+        aws_provider_expire(signer->provider, used->credentials.access_key);
+    else
+        *again = clock_learn(signer, reply);
+    return OK;
+}
+
+static void sign_principal_put(const struct rest_auth *auth, struct buf *out)
+{
+    const struct signer *signer = (const struct signer *)auth;
+    char kind[AWS_KIND_SIZE];
+    aws_provider_kind(signer->provider, kind);
+    buf_printf(out, "%s, signed for %s", kind, signer->name);
+}
+
+static const char *sign_check(const struct rest_auth *auth)
+{
+    (void)auth;
+    return "its keys, catalog.signing_name and signing_region";
+}
+
+static void sign_close(struct rest_auth *auth)
+{
+    struct signer *signer = signer_of(auth);
+    aws_provider_close(signer->provider);
+    free(signer->name);
+    free(signer);
+}
+
+static const struct rest_auth_ops sign_ops = {
+    .ready = sign_ready,
+    .configure = sign_configure,
+    .prove = sign_prove,
+    .refused = sign_refused,
+    .principal_put = sign_principal_put,
+    .check = sign_check,
+    .wrong_is_forbidden = true,
+    .close = sign_close,
+};
+
+int rest_sign_open(struct rest_auth **out, const struct rest_auth_options *options,
+                   struct error *err)
+{
+    const struct catalog_rest_options *given = options->given;
+    struct aws_provider_options provider = {.http = options->http,
+                                            .clock = options->clock,
+                                            .region = or_null(given->signing_region),
+                                            .profile = or_null(given->profile)};
+    struct signer *signer = memory_alloc(1, sizeof *signer);
+    signer->auth.ops = &sign_ops;
+    signer->clock = options->clock;
+    signer->name = memory_copy_cstr(given->signing_name);
+    *out = &signer->auth;
+    if (or_null(given->credential) != NULL || or_null(given->credential_file) != NULL ||
+        or_null(given->token) != NULL || or_null(given->token_file) != NULL)
+        return error_set(err, ERROR_INPUT, "a token or a signature (signing_name), not both");
+    return aws_provider_open(&signer->provider, &provider, err);
 }

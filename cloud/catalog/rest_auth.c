@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/catalog/rest_auth.h"
+#include "lib/base/memory.h"
+
+enum { SECRET_BYTES_MIN = 8 };
+
+int rest_auth_open(struct rest_auth **out, const struct rest_auth_options *options,
+                   struct error *err)
+{
+    const char *signing_name = options->given->signing_name;
+    if (signing_name == NULL || *signing_name == 0)
+        return rest_token_open(out, options, err);
+    return rest_sign_open(out, options, err);
+}
+
+void rest_auth_close(struct rest_auth *auth)
+{
+    if (auth != NULL)
+        auth->ops->close(auth);
+}
+
+void rest_proof_free(struct rest_proof *proof)
+{
+    free(proof->fields);
+    memory_wipe(&proof->authorization);
+    aws_signed_free(&proof->aws_fields);
+    aws_credentials_free(&proof->credentials);
+    *proof = (struct rest_proof){0};
+}
+
+static void hide(const char *secret, struct http_reply *reply)
+{
+    size_t len = secret != NULL ? strlen(secret) : 0;
+    uint8_t *at = reply->body.data;
+    if (len < SECRET_BYTES_MIN || reply->status < 300)
+        return;
+    while (at != NULL) {
+        size_t left = reply->body.len - (size_t)(at - reply->body.data);
+        at = memmem(at, left, secret, len);
+        if (at != NULL)
+            memset(at, '*', len);
+    }
+}
+
+void rest_proof_hide(const struct rest_proof *proof, struct http_reply *reply)
+{
+    if (proof->authorization != NULL)
+        hide(strrchr(proof->authorization, ' ') + 1, reply);
+    hide(proof->credentials.token, reply);
+}
+
+bool rest_is_unknown(int status)
+{
+    return status == 401 || status == 419;
+}
