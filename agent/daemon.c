@@ -419,7 +419,7 @@ static int open_all(struct daemon *daemon, struct error *err)
     const struct agent_config *config = daemon->config;
     int rc = memory_share(config, &daemon->memory, err);
     if (rc == OK)
-        rc = agent_parts_open(&daemon->parts, config, err);
+        rc = agent_parts_open(&daemon->parts, config, NULL, err);
     if (rc != OK)
         return rc;
     struct capture_options capture = {

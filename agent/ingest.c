@@ -74,6 +74,7 @@ struct ingest {
     bool half_line;         /* the file ends in a line that was refused and may grow */
     struct input_line half; /* its place */
     int64_t progress_at_ms;
+    _Atomic int64_t deadline_ms; /* monotonic: of the delivery; INT64_MAX while there is input */
     pthread_t deliverer;
     bool delivering;
     pthread_mutex_t lock;
@@ -94,7 +95,14 @@ void ingest_report_free(struct ingest_report *report)
 
 /* ---- the delivering thread ---- */
 
-static bool delivered(struct ingest *ingest, int64_t deadline_ms, int *rc, struct error *err)
+static bool patience_is_over(void *context)
+{
+    const struct ingest *ingest = context;
+    return atomic_load(&stop_asked) ||
+           clock_mono_ms(&clock_system) >= atomic_load(&ingest->deadline_ms);
+}
+
+static bool delivered(struct ingest *ingest, int *rc, struct error *err)
 {
     struct pipeline_backlog backlog;
     struct arena arena = {0};
@@ -109,7 +117,7 @@ static bool delivered(struct ingest *ingest, int64_t deadline_ms, int *rc, struc
         return true;
     /* Who asked to stop doesn't wait for a store that is away: the spool keeps it. */
     bool given_up = atomic_load(&stop_asked) && backlog.failing;
-    if (clock_mono_ms(&clock_system) < deadline_ms && !given_up)
+    if (clock_mono_ms(&clock_system) < atomic_load(&ingest->deadline_ms) && !given_up)
         return false;
     error_set(err, ERROR_RETRY, "%s", backlog.last_failure[0] != 0 ? backlog.last_failure : "none");
     *rc = error_wrap(err,
@@ -134,20 +142,15 @@ static void *deliver(void *context)
 {
     struct ingest *ingest = context;
     struct error err = {0};
-    int64_t deadline_ms = INT64_MAX;
     int rc = OK;
     for (bool done = false; rc == OK;) {
         rc = pipeline_step(ingest->parts.pipeline, done, &err);
-        if (rc == OK && done && delivered(ingest, deadline_ms, &rc, &err))
+        if (rc == OK && done && delivered(ingest, &rc, &err))
             break;
-        bool was_done = done;
         if (rc == OK && done)
             clock_sleep_ms(&clock_system, IDLE_WAIT_MS);
         else if (rc == OK)
             done = wait_for_more(ingest);
-        if (done && !was_done)
-            deadline_ms =
-                clock_mono_ms(&clock_system) + ingest->options->config->deliver_deadline_ms;
     }
     pthread_mutex_lock(&ingest->lock);
     ingest->deliver_rc = rc;
@@ -170,6 +173,8 @@ static int deliver_finish(struct ingest *ingest, struct error *err)
 {
     if (!ingest->delivering)
         return OK;
+    atomic_store(&ingest->deadline_ms,
+                 clock_mono_ms(&clock_system) + ingest->options->config->deliver_deadline_ms);
     pthread_mutex_lock(&ingest->lock);
     ingest->reading_done = true;
     pthread_cond_signal(&ingest->changed);
@@ -510,7 +515,8 @@ static int open_parts(struct ingest *ingest, struct error *err)
     const struct agent_config *config = ingest->options->config;
     const struct mapping *mapping = ingest->options->mapping;
     struct shred_options shred = {.bytes_max = (size_t)config->event_bytes_max};
-    int rc = agent_parts_open(&ingest->parts, config, err);
+    const struct agent_patience patience = {patience_is_over, ingest};
+    int rc = agent_parts_open(&ingest->parts, config, &patience, err);
     if (rc == OK)
         rc = shredder_open(&ingest->shredder, mapping, &shred, err);
     if (rc != OK)
@@ -573,7 +579,7 @@ static int ingest_files(struct ingest *ingest, struct error *err)
 int ingest_run(const struct ingest_options *options, struct ingest_report *report,
                struct error *err)
 {
-    struct ingest ingest = {.options = options, .report = report};
+    struct ingest ingest = {.options = options, .report = report, .deadline_ms = INT64_MAX};
     int64_t start_ns = clock_mono_ns();
     *report = (struct ingest_report){0};
     pthread_mutex_init(&ingest.lock, NULL);

@@ -146,8 +146,8 @@ struct objstore_s3 {
 struct objstore_options {
     const struct clock *clock; /* NULL: the system's */
     unsigned parallel;         /* of objstore_each; 0: 32 for s3://, else one after the other */
-    /* Over a store in a cloud objstore_each asks it before each of its calls and five times a
-     * second while it waits, by any of its threads: true ends it with ERROR_RETRY. NULL: never. */
+    /* Asked five times a second, by any thread, while objstore_each or an upload waits because a
+     * store in a cloud wants it to: true ends it with ERROR_RETRY. NULL: never. */
     bool (*stop)(void *context);
     void *stop_context;
     const struct objstore_s3 *s3;

@@ -168,14 +168,14 @@ static bool wait_for(struct throttle *throttle, int64_t wait_ms, throttle_look *
 {
     int64_t own_ms = clock_mono_ms(throttle->clock) + wait_ms;
     for (;;) {
-        if (throttle->stop != NULL && throttle->stop(throttle->stop_context))
-            return false;
         int64_t shared_ms = pause_until_ms(throttle);
         int64_t last_ms = own_ms + AFTER_MS_MAX;
         int64_t until_ms = shared_ms < own_ms ? own_ms : shared_ms < last_ms ? shared_ms : last_ms;
         int64_t now_ms = clock_mono_ms(throttle->clock);
         if (now_ms >= until_ms)
             return true;
+        if (throttle->stop != NULL && throttle->stop(throttle->stop_context))
+            return false;
         if (look != NULL && look(context))
             return false;
         int64_t left_ms = until_ms - now_ms;
@@ -187,7 +187,7 @@ int throttle_await(struct throttle *throttle, throttle_look *look, void *context
 {
     if (wait_for(throttle, 0, look, context))
         return OK;
-    return error_set(err, ERROR_RETRY, "stopped before it was begun");
+    return error_set(err, ERROR_RETRY, "stopped while the store wanted a pause");
 }
 
 /* S3's answers alone have these causes: libcurl's codes are small. */

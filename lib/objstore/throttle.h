@@ -11,8 +11,8 @@
  *         refusing, never for longer than the time that it named.
  * Bounds  Of one thing up to eight tries where the store says "slow down", four at other failures:
  *         its waits together take less than ten minutes.
- * Stop    Whoever waits asks five times a second whether it is to give up, and the options' stop
- *         at the beginning, too.
+ * Stop    Whoever waits asks five times a second whether it is to give up. What need not wait goes
+ *         on: to end that, too, is up to who began it.
  * Threads any number.
  */
 #ifndef LIB_OBJSTORE_THROTTLE_H

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import os
 import subprocess
+import time
 import unittest
 
 from peer import PATIENCE, Minio, Versitygw, duck_with_http
@@ -17,7 +18,7 @@ from slow_wire import OnceEachWire, SlowWire
 
 from pyiceberg.catalog.sql import SqlCatalog
 
-from lake import DONE, FAILED, ROOT, Lake
+from lake import BUILD, DONE, FAILED, ROOT, Lake, end, until
 
 INTEROP_BUILD = os.environ.get("INTEROP_BUILD", os.path.join(ROOT, "build", "release", "interop"))
 EVENTS = 2000
@@ -221,20 +222,48 @@ class SlowDown(Case):
         self.addCleanup(wire.close)
         return self.peer.environment(AWS_ENDPOINT_URL_S3=wire.url)
 
+    @staticmethod
+    def large_lines():
+        """Of which a file has some parts."""
+        return b"".join(b'{"id":"%d","ts":1767225600000,"landing_page":"%s"}\n' %
+                        (n, os.urandom(2000).hex().encode()) for n in range(9000))
+
     def test_parts(self):
         """Each part and the end of the upload is told to wait once: nothing is sent anew."""
         wire = OnceEachWire(self.peer.port, ("part", "complete"), after=3)
         lake = self.lake("slow-parts", ["--s3-part-bytes", "5MiB", "--s3-concurrency", "3"])
         lake.init()
-        lines = (b'{"id":"%d","ts":1767225600000,"landing_page":"%s"}\n' %
-                 (n, os.urandom(2000).hex().encode()) for n in range(9000))
-        lake.ingest("clicks", "-", stdin=b"".join(lines), env=self.behind(wire))
+        lake.ingest("clicks", "-", stdin=self.large_lines(), env=self.behind(wire))
         self.assertEqual((wire.asked["create"], wire.asked["complete"], wire.asked["abort"]),
                          (1, 1, 0), wire.asked)
         self.assertGreaterEqual(wire.asked["part"], 3)
         self.assertEqual(wire.refused, {"part": wire.asked["part"], "complete": 1})
         lake.once()
         lake.table("check", "--deep", "db.clicks")
+        self.assertEqual(lake.table("count", "db.clicks").out.strip(), "9000")
+
+    def test_stop(self):
+        """Who is asked to stop waits for nobody: the spool keeps what is not delivered."""
+        wire = OnceEachWire(self.peer.port, ("part",), after=100)
+        lake = self.lake("slow-stop", ["--s3-part-bytes", "5MiB"])
+        lake.init()
+        with open(lake.path("events"), "wb") as file:
+            file.write(self.large_lines())
+        command = [os.path.join(BUILD, "bidlake-agent"), "ingest", "--quiet", *lake.agent_flags(),
+                   "clicks", file.name]
+        with subprocess.Popen(command, env=dict(os.environ, **self.behind(wire)),
+                              stderr=subprocess.PIPE) as process:
+            self.addCleanup(end, process)
+            until(lambda: wire.refused["part"] > 0, "a part is told to wait", 30)
+            at = time.monotonic()
+            process.terminate()
+            said = process.communicate(timeout=60)[1].decode()
+        self.assertLess(time.monotonic() - at, 15)
+        self.assertEqual(process.returncode, FAILED, said)
+        self.assertIn("stay in the spool", said)
+        self.assertEqual(self.peer.uploads(prefix="slow-stop/"), [])
+        lake.ingest("clicks", "-", stdin=b"")
+        lake.once()
         self.assertEqual(lake.table("count", "db.clicks").out.strip(), "9000")
 
     def test_bandwidth(self):

@@ -233,6 +233,8 @@ static void a_stop_ends_a_wait(void **state)
     stop_at_ms = now_ms + 3000;
     assert_false(throttle_again(throttle, 1, NULL, NULL, &err));
     assert_in_range(now_ms, stop_at_ms, stop_at_ms + 200);
+    assert_int_equal(throttle_await(throttle, NULL, NULL, &err), OK); /* nothing to wait for */
+    burst(throttle, 1, 1, 0);
     assert_int_equal(throttle_await(throttle, NULL, NULL, &err), ERROR_RETRY);
     throttle_close(throttle);
     throttle = open_for(8, NULL);
