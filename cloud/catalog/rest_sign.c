@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Signature Version 4 for AWS's REST catalogs (Glue, S3 Tables), which know no bearer tokens. Path
- * and query are signed as they go out; S3 Tables wants the body's hash as a field besides.
+ * Signature Version 4 for AWS's REST catalogs (Glue), which know no bearer tokens. Path and query
+ * are signed as they go out; the body's hash goes as a field besides, which some want.
  */
 #include <stdlib.h>
 #include <string.h>
