@@ -123,8 +123,8 @@ readers: all $(INTEROP) ## foreign readers and writers over what single modules 
 # The foreign programs lie in .cache/peers, what builds and runs them in .cache/tools, where the machine has none that fits.
 interop: ## real servers: S3, Apache's REST catalog with INTEROP_SCHEDULES=100 of faults, foreign readers
 	@packaging/install-dependencies.sh build test python interop
-	@$(MAKE) --no-print-directory all $(INTEROP)
-	BIDLAKE_BUILD=$(BUILD) INTEROP_BUILD=$(CURDIR)/$(BUILD)/interop BIDLAKE_TEST_PATIENCE=$(or $(BIDLAKE_TEST_PATIENCE),4) \
+	@$(MAKE) --no-print-directory all $(INTEROP) $(BUILD)/crash/clock/jump.so
+	BIDLAKE_BUILD=$(BUILD) CLOCK_TOOLS=$(BUILD)/crash/clock INTEROP_BUILD=$(CURDIR)/$(BUILD)/interop BIDLAKE_TEST_PATIENCE=$(or $(BIDLAKE_TEST_PATIENCE),4) \
 		INTEROP_COMPILE='$(subst ','\'',$(COMPILE) $(LDFLAGS))' INTEROP_LIBS="$(LIBS)" \
 		INTEROP_COMMIT="$(BUILD)/cloud/commit_main.o $(call archives,cloud)" \
 		$(PYTHON) tests/e2e/run.py $(or $(INTEROP_FILES),$(wildcard $(CURDIR)/tests/interop/test_*.py))

@@ -121,6 +121,10 @@ int aws_provider_get(struct aws_provider *provider, struct aws_credentials *out,
 /* A service called these expired or unknown: the next get fetches others. Nothing happens if
  * that was done already. */
 void aws_provider_expire(struct aws_provider *provider, const char *access_key);
+/* A service refused these otherwise: a wrong secret, a right that is missing. If they are keys of
+ * a file that have no end, a person may put others there: the next get looks, every five seconds
+ * at most. */
+void aws_provider_doubt(struct aws_provider *provider, const char *access_key);
 
 /* "environment", "profile NAME", "web identity ROLE", "container", "instance role NAME",
  * "static", "credentials that the catalog lends"; "none yet" before the first success. */

@@ -46,11 +46,13 @@ struct aws_provider {
     char kind[AWS_KIND_SIZE];
     aws_member *member; /* the one that had credentials; NULL: none yet */
     bool refused;       /* a service does not take what is held */
+    bool doubted;       /* others may lie where these came from */
     bool flying;
     uint64_t flight; /* the number of flights that have landed */
     struct error flight_err;
     int64_t again_ms;    /* monotonic: no try before it while the old ones last */
     int64_t logged_ms;   /* monotonic; 0: never */
+    int64_t doubt_ms;    /* monotonic: no doubt before it */
     int64_t extended_ms; /* monotonic: when that was logged; 0: never */
     int64_t silent_ms;   /* monotonic: since when nobody has answered for the instance; 0: never */
     char region[AWS_REGION_SIZE];
@@ -243,7 +245,7 @@ static void keep_old(struct aws_provider *provider, int64_t left_ms, const struc
     provider->logged_ms = mono_ms;
     log_event(LOG_LEVEL_WARN, "aws", "credentials could not be renewed, the old ones are used",
               "kind=\"%s\" seconds_left=%lld error=\"%s\"", provider->kind,
-              (long long)(left_ms / 1000), err->text);
+              (long long)(left_ms == INT64_MAX ? -1 : left_ms / 1000), err->text);
 }
 
 static void keep_new(struct aws_provider *provider, const struct fetched *fetched,
@@ -274,6 +276,7 @@ static void keep_new(struct aws_provider *provider, const struct fetched *fetche
 static void fly(struct aws_provider *provider)
 {
     provider->flying = true;
+    provider->doubted = false;
     aws_member *member = provider->member;
     pthread_mutex_unlock(&provider->lock);
     struct fetched fetched = {0};
@@ -302,13 +305,14 @@ static int get_locked(struct aws_provider *provider, struct error *err)
     for (;;) {
         int64_t left_ms = held_ms(provider, clock_wall_ms(provider->sources.clock));
         bool landed = provider->flight != came;
-        if (left_ms > provider->ahead_ms || (landed && left_ms > 0))
+        bool wants = provider->doubted && !landed;
+        if ((left_ms > provider->ahead_ms && !wants) || (landed && left_ms > 0))
             return OK;
         if (landed && provider->flight_err.code != OK) {
             *err = provider->flight_err;
             return err->code;
         }
-        if (left_ms > 0 && clock_mono_ms(provider->sources.clock) < provider->again_ms)
+        if (left_ms > 0 && !wants && clock_mono_ms(provider->sources.clock) < provider->again_ms)
             return OK;
         if (provider->flying && left_ms > MUST_MS)
             return OK;
@@ -334,6 +338,18 @@ void aws_provider_expire(struct aws_provider *provider, const char *access_key)
     pthread_mutex_lock(&provider->lock);
     if (provider->held.access_key != NULL && strcmp(provider->held.access_key, access_key) == 0)
         provider->refused = true;
+    pthread_mutex_unlock(&provider->lock);
+}
+
+void aws_provider_doubt(struct aws_provider *provider, const char *access_key)
+{
+    int64_t mono_ms = clock_mono_ms(provider->sources.clock);
+    pthread_mutex_lock(&provider->lock);
+    if (provider->member == shared_fetch && provider->held.expires_ms == 0 &&
+        mono_ms >= provider->doubt_ms && strcmp(provider->held.access_key, access_key) == 0) {
+        provider->doubted = true;
+        provider->doubt_ms = mono_ms + AGAIN_MUST_MS;
+    }
     pthread_mutex_unlock(&provider->lock);
 }
 

@@ -14,6 +14,7 @@
 #define SECRET "the secret key is not that of this access key, or a proxy changes requests"
 #define ACCESS "this access key is unknown to the store: look at the credentials and s3.endpoint"
 #define EXPIRED "the credentials have run out, and so have those that came after them"
+#define TOKEN "the session token is none of this access key's: look at the credentials"
 #define RIGHT "the right is missing"
 #define KMS "look at the KMS key (s3.kms_key_id) and its policy"
 #define FULL "the store is full, or a quota is used up"
@@ -63,7 +64,8 @@ static const struct row {
     {0, "ExpiredToken", ERROR_DENIED, S3_MEND_CREDENTIALS, EXPIRED, false},
     {0, "ExpiredTokenException", ERROR_DENIED, S3_MEND_CREDENTIALS, EXPIRED, false},
     {0, "TokenRefreshRequired", ERROR_DENIED, S3_MEND_CREDENTIALS, EXPIRED, false},
-    {0, "InvalidToken", ERROR_DENIED, S3_MEND_CREDENTIALS, EXPIRED, false},
+    {0, "InvalidToken", ERROR_DENIED, S3_MEND_CREDENTIALS, TOKEN, false},
+    {0, "InvalidTokenId", ERROR_DENIED, S3_MEND_CREDENTIALS, TOKEN, false}, /* MinIO's */
     {0, "InvalidAccessKeyId", ERROR_DENIED, S3_MEND_CREDENTIALS, ACCESS, false},
     {0, "XAdminUserNotFound", ERROR_DENIED, S3_MEND_CREDENTIALS, ACCESS, false},
     /* Some check the time by the signature alone: if the clock is right, it is the secret. */

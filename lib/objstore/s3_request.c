@@ -256,12 +256,14 @@ static int refuse(struct s3_store *store, const struct s3_request *request,
                answer->reply.status);
     if (problem->code[0] != 0)
         buf_printf(&text, " %s", problem->code);
-    if (problem->message[0] != 0)
+    /* Not where we say it better: the lines of those who call us are long as well. */
+    if (problem->message[0] != 0 && verdict->mend == S3_MEND_NONE)
         buf_printf(&text, " (%.120s)", problem->message);
     if (verdict->check[0] != 0)
         buf_printf(&text, "; %s", verdict->check);
     if (verdict->code == ERROR_DENIED) {
         char kind[AWS_KIND_SIZE];
+        aws_provider_doubt(sending->provider, sending->credentials.access_key);
         aws_provider_kind(sending->provider, kind);
         buf_printf(&text, "; %s%s of %.60s in %s", request->right != NULL ? "" : "s3:",
                    request->right != NULL ? request->right : request->name, kind, sending->region);

@@ -188,6 +188,54 @@ static void files_of_others_are_none(void **state)
     free(folder);
 }
 
+/* The harm: keys that a person mended in the file are not looked at before a restart. Or each
+ * request that is refused for good reads the files, or asks a service, once more. */
+static void doubted_keys_are_read_again(void **state)
+{
+    (void)state;
+    struct bench bench;
+    const char *config = "[profile p]\naws_access_key_id = A%d\naws_secret_access_key = b\n";
+    start(&bench, (struct aws_provider_options){.profile = "p"});
+    for (int i = 0; i < 4; i++) {
+        char *text = memory_printf(config, i);
+        home_write(".aws/config", text);
+        free(text);
+        assert_int_equal(bench_get(&bench), OK);
+        char *before = memory_copy_cstr(bench.got.access_key);
+        if (i > 0)
+            assert_int_not_equal(before[1], '0' + i);
+        aws_provider_doubt(bench.provider, "somebody's");
+        assert_int_equal(bench_get(&bench), OK);
+        assert_key(&bench, before);
+        aws_provider_doubt(bench.provider, before);
+        assert_int_equal(bench_get(&bench), OK);
+        assert_int_equal(bench.got.access_key[1], '0' + i);
+        aws_provider_doubt(bench.provider, bench.got.access_key);
+        home_write(".aws/config", "[profile p]\naws_access_key_id = X\n");
+        assert_int_equal(bench_get(&bench), OK); /* not so soon again */
+        atomic_fetch_add(&now_ms, 5000);
+        aws_provider_doubt(bench.provider, bench.got.access_key);
+        assert_int_equal(bench_get(&bench), OK); /* what doesn't read puts nothing away */
+        assert_int_equal(bench.got.access_key[1], '0' + i);
+        atomic_fetch_add(&now_ms, 5000);
+        free(before);
+    }
+    stop(&bench);
+    server_free(&server);
+
+    /* A role's session is as good as the next one. */
+    home_write(".aws/config", "[profile p]\nrole_arn = r\nsource_profile = p\n"
+                              "aws_access_key_id = A\naws_secret_access_key = b\n");
+    route_set(0, "POST / ", 200, STS("AssumeRole", "ASIA1", "2026-11-21T10:08:07Z"));
+    start(&bench, (struct aws_provider_options){.profile = "p"});
+    assert_int_equal(bench_get(&bench), OK);
+    aws_provider_doubt(bench.provider, "ASIA1");
+    assert_int_equal(bench_get(&bench), OK);
+    stop(&bench);
+    assert_int_equal(atomic_load(&server.requests), 1);
+    server_free(&server);
+}
+
 /* Signs the request once more, from what came over the wire, and compares. */
 static void assert_signed(const char *request, const char *access_key, const char *secret,
                           const char *token)
@@ -464,6 +512,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(profiles_are_found_in_both_files, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_with_a_profile_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(files_of_others_are_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(doubted_keys_are_read_again, setup, teardown),
         cmocka_unit_test_setup_teardown(roles_are_taken_one_by_the_other, setup, teardown),
         cmocka_unit_test_setup_teardown(a_usual_port_is_not_signed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_profile_may_name_a_token, setup, teardown),
