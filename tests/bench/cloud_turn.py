@@ -57,10 +57,7 @@ class Cloud:
         self.rest = None
         self.store = Versitygw(folder, keep_alive=True)
         try:
-            self.rest = IcebergRest(folder, "s3://lake/catalog", [
-                "io-impl=org.apache.iceberg.aws.s3.S3FileIO", f"s3.endpoint={self.store.url}",
-                "s3.path-style-access=true", "s3.access-key-id=bidlake",
-                "s3.secret-access-key=bidlake-secret", "client.region=us-east-1"])
+            self.rest = IcebergRest(folder, "s3://lake/catalog", store=self.store)
         except BaseException:
             self.close()
             raise

@@ -93,6 +93,7 @@ class Lake:
         self.spool = os.path.join(self.directory, "spool")
         self.catalog_path = os.path.join(self.directory, "catalog.db")
         self.tables = tables
+        self.environment = {}  # for the programs, beside the test's own
         os.makedirs(self.warehouse, exist_ok=True)
 
     def __enter__(self):
@@ -113,6 +114,9 @@ class Lake:
 
     # -- the programs ----------------------------------------------------------------------
 
+    def program(self, name, *arguments, env=None, **how):
+        return program(name, *arguments, env={**self.environment, **(env or {})}, **how)
+
     def agent_flags(self, spool=None, agent_id="edge-1"):
         flags = ["--warehouse", f"file://{self.warehouse}", "--spool", spool or self.spool,
                  "--agent-id", agent_id]
@@ -124,8 +128,8 @@ class Lake:
         return flags + (["--tables", self.tables] if self.tables else [])
 
     def agent(self, command, *arguments, spool=None, agent_id="edge-1", **how):
-        return program("bidlake-agent", command, *self.agent_flags(spool, agent_id), *arguments,
-                       **how)
+        return self.program("bidlake-agent", command, *self.agent_flags(spool, agent_id),
+                            *arguments, **how)
 
     def ingest(self, table, *arguments, code=DONE, **how):
         """Returns the JSON report; with code=None the Result."""
@@ -133,16 +137,17 @@ class Lake:
         return result if code is None else json.loads(result.out)
 
     def init(self, *arguments, code=DONE, **how):
-        return program("bidlake-commit", "init", *arguments, *self.commit_flags(), code=code, **how)
+        return self.program("bidlake-commit", "init", *arguments, *self.commit_flags(), code=code,
+                            **how)
 
     def once(self, *arguments, code=DONE, **how):
-        result = program("bidlake-commit", "once", "--json", *self.commit_flags(), *arguments,
-                         code=code, **how)
+        result = self.program("bidlake-commit", "once", "--json", *self.commit_flags(), *arguments,
+                              code=code, **how)
         return result if code is None else json.loads(result.out)
 
     def table(self, command, *arguments, code=DONE, **how):
-        return program("bidlake-table", command, *self.commit_flags(), *arguments, code=code,
-                       **how)
+        return self.program("bidlake-table", command, *self.commit_flags(), *arguments, code=code,
+                            **how)
 
     def table_json(self, command, *arguments, **how):
         return json.loads(self.table(command, *arguments, "--json", **how).out)

@@ -51,10 +51,7 @@ class EngineLake:
             self.home = stack.enter_context(Lake())
             self.store = Versitygw(self.home.directory)
             stack.callback(self.store.close)
-            self.rest = IcebergRest(self.home.directory, "s3://lake/wh", [
-                "io-impl=org.apache.iceberg.aws.s3.S3FileIO", f"s3.endpoint={self.store.url}",
-                "s3.path-style-access=true", "s3.access-key-id=bidlake",
-                "s3.secret-access-key=bidlake-secret", "client.region=us-east-1"])
+            self.rest = IcebergRest(self.home.directory, "s3://lake/wh", store=self.store)
             stack.callback(self.rest.close)
             self.lake = self.beside(namespace)
             self.lake.tables = ",".join(f"openrtb/{table}" for table in TABLES)

@@ -30,7 +30,8 @@ class RestLake(Lake):
         self.url, self.folder, self.namespace, self.store = url, folder, namespace, store
         self.direct = direct or url
         self.warehouse = warehouse or f"file://{folder}"
-        self.environment = store.environment() if store else None
+        if store:
+            self.environment = store.environment()
 
     def commit_flags(self):
         return ["--warehouse", self.warehouse, "--catalog", f"rest:{self.url}",
@@ -39,18 +40,6 @@ class RestLake(Lake):
     def agent_flags(self, spool=None, agent_id="edge-1"):
         return ["--warehouse", self.warehouse, "--spool", spool or self.spool, "--agent-id",
                 agent_id, "--tables", self.tables, "--namespace", self.namespace]
-
-    def agent(self, *arguments, **how):
-        return super().agent(*arguments, env=self.environment, **how)
-
-    def init(self, *arguments, **how):
-        return super().init(*arguments, env=self.environment, **how)
-
-    def once(self, *arguments, **how):
-        return super().once(*arguments, env=self.environment, **how)
-
-    def table(self, *arguments, **how):
-        return super().table(*arguments, env=self.environment, **how)
 
     def catalog(self):
         return load_catalog("rest", type="rest", uri=self.direct,
@@ -70,7 +59,7 @@ class RestLake(Lake):
         """Two committers at once: what each says is not judged, what is in the table is."""
         command = [os.path.join(BUILD, "bidlake-commit"), "once", *self.commit_flags()]
         both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                 env=dict(os.environ, **(self.environment or {})))
+                                 env=dict(os.environ, **self.environment))
                 for _ in range(2)]
         for process in both:
             _, err = process.communicate(timeout=60 * PATIENCE)

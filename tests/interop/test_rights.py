@@ -111,10 +111,10 @@ class RightsLake(S3Lake):
                                      AWS_ENDPOINT_URL_S3=self.endpoint)
 
     def agent(self, *arguments, **how):
-        return Lake.agent(self, *arguments, env=self.as_user("agent"), **how)
+        return super().agent(*arguments, env=self.as_user("agent"), **how)
 
     def init(self, *arguments, **how):
-        return Lake.init(self, *arguments, env=self.as_user("commit"), **how)
+        return super().init(*arguments, env=self.as_user("commit"), **how)
 
     def once(self, *arguments, code=DONE):
         """One turn; its Result."""

@@ -35,6 +35,7 @@ class S3Lake(Lake):
     def __init__(self, peer, prefix, flags=()):
         super().__init__(tables="openrtb/clicks")
         self.peer, self.url, self.flags = peer, f"s3://lake/{prefix}", list(flags)
+        self.environment = peer.environment()
 
     def agent_flags(self, spool=None, agent_id="edge-1"):
         return ["--warehouse", self.url, "--spool", spool or self.spool, "--agent-id", agent_id,
@@ -43,18 +44,6 @@ class S3Lake(Lake):
     def commit_flags(self):
         return ["--warehouse", self.url, "--catalog", f"sqlite:{self.catalog_path}", "--tables",
                 self.tables, *self.flags]
-
-    def agent(self, *arguments, env=None, **how):
-        return super().agent(*arguments, env=env or self.peer.environment(), **how)
-
-    def init(self, *arguments, **how):
-        return super().init(*arguments, env=self.peer.environment(), **how)
-
-    def once(self, *arguments, **how):
-        return super().once(*arguments, env=self.peer.environment(), **how)
-
-    def table(self, *arguments, **how):
-        return super().table(*arguments, env=self.peer.environment(), **how)
 
     def load(self, table="clicks"):
         with contextlib.closing(SqlCatalog("bidlake", uri=f"sqlite:///{self.catalog_path}",
@@ -287,7 +276,7 @@ class Refusals(Case):
     def said(self, url="s3://lake/refused", **environment):
         lake = self.lake("refused")
         lake.url = url
-        result = lake.agent("check", env=self.peer.environment(**environment))
+        result = lake.agent("check", env=environment)
         self.assertEqual(result.code, FAILED, result.err)
         self.assertNotIn("bidlake-secret", result.err)
         return result.err

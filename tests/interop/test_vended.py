@@ -106,7 +106,7 @@ class VendedLake(RestLake):
         return [*super().commit_flags(), "--catalog-access-delegation", "vended-credentials"]
 
     def deliver(self, key):
-        return Lake.agent(self, "ingest", "clicks", "-", "--ingest-deadline", "30s", code=DONE,
+        return self.agent("ingest", "clicks", "-", "--ingest-deadline", "30s", code=DONE,
                           stdin=line(key), env=self.as_user("agent"))
 
 
@@ -117,10 +117,7 @@ class Case(unittest.TestCase):
         cls.addClassCleanup(cls.home.__exit__)
         cls.store = Versitygw(cls.home.directory, users=("agent", "commit", *LENT))
         cls.addClassCleanup(cls.store.close)
-        cls.peer = IcebergRest(cls.home.directory, "s3://lake/wh", [
-            "io-impl=org.apache.iceberg.aws.s3.S3FileIO", f"s3.endpoint={cls.store.url}",
-            "s3.path-style-access=true", "s3.access-key-id=bidlake",
-            "s3.secret-access-key=bidlake-secret", "client.region=us-east-1"])
+        cls.peer = IcebergRest(cls.home.directory, "s3://lake/wh", store=cls.store)
         cls.addClassCleanup(cls.peer.close)
 
     def setUp(self):
