@@ -286,6 +286,8 @@ static int memory_commit(void *impl, const char *ns, const char *name,
     enum catalog_fault fault = ask(handle, CATALOG_COMMIT);
     if (fault == CATALOG_FAULT_BEFORE)
         return error_set(err, ERROR_RETRY, "commit %s.%s: no answer", ns, name);
+    if (fault == CATALOG_FAULT_REFUSED)
+        return error_set(err, ERROR_INPUT, "commit %s.%s: refused", ns, name);
     struct memory_table *table = find(handle->shared, ns, name);
     if (table == NULL)
         return error_set(err, ERROR_INPUT, "no table %s.%s", ns, name);

@@ -18,6 +18,7 @@ enum catalog_fault {
     CATALOG_FAULT_AFTER,     /* applied, then ERROR_RETRY */
     CATALOG_FAULT_LATE,      /* commit: ERROR_RETRY now, judged and applied later */
     CATALOG_FAULT_DUPLICATE, /* commit: applied, then its own copy is judged: ERROR_CONFLICT */
+    CATALOG_FAULT_REFUSED,   /* commit: ERROR_INPUT, as if it were wrong (400) */
     CATALOG_FAULT_STALE,     /* load: the table as it was before its last change */
 };
 

@@ -161,6 +161,8 @@ MUTANTS = [
     M("kafka-overlaps", "an overlap on Kafka is no alarm", "cloud/turn.c",
       [("    if (row == NULL || stream_epoch(row->stream).data == NULL)", "    if (row == NULL)")],
       scenario=(KAFKA, "kafka_zombie")),
+    M("lost-by-400", "a refusal counts as a lost race if the table has moved", "cloud/turn.c",
+      [("        if (refused)\n", "        if (false)\n")], scenario=(COMMIT, "branch_400")),
     M("schema-check", "a schema that the table hasn't got is refused", "cloud/turn.c",
       [("turn->table.full, &why) != OK) {", "turn->table.full, &why) != OK && false) {")],
       scenario=(AGENT, "refused_then_mended")),

@@ -1,38 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A catalog that says 400 where 409 is meant, as Apache's server does of a sequence number that
- * another branch has taken: who else commits must be told apart from what is wrong.
+ * Catalogs that say 400 where 409 is meant, as Apache's does of a sequence number that another
+ * branch has taken: who else commits must be told apart from what is wrong.
  */
 #include "tests/unit/cloud_fixture.h"
 
-/* Before the fixture's catalog. */
-struct strict {
-    struct fixture *f;
-    const char *moves; /* namespace whose table moves before a commit, once it comes */
-    unsigned passes;   /* commits before that one */
-    bool refuses;      /* all, for good */
-    unsigned commits;
-    int last_id; /* of a snapshot on the branch */
-    struct committer committer;
-};
-
-/* Somebody commits to another branch, and takes the sequence number. */
-static void branch_moves(struct strict *strict, const char *ns)
+/* Somebody commits to another branch. */
+static void branch_moves(struct fixture *f, const char *ns)
 {
-    const struct fixture *f = strict->f;
-    int id = ++strict->last_id;
     struct catalog_table table = {0};
     struct error err;
     bool found = false;
     assert_int_equal(catalog_load_table(f->catalog, ns, "t", &table, &found, &err), OK);
+    json_int_t number = metadata_last_sequence_number(table.metadata) + 1;
     json_t *requirements = json_array();
     json_t *updates =
-        json_pack("[{s:s,s:{s:i,s:I,s:I,s:s,s:{s:s}}},{s:s,s:s,s:s,s:i}]", "action", "add-snapshot",
-                  "snapshot", "snapshot-id", id, "sequence-number",
-                  (json_int_t)metadata_last_sequence_number(table.metadata) + 1, "timestamp-ms",
+        json_pack("[{s:s,s:{s:I,s:I,s:I,s:s,s:{s:s}}},{s:s,s:s,s:s,s:I}]", "action", "add-snapshot",
+                  "snapshot", "snapshot-id", number, "sequence-number", number, "timestamp-ms",
                   (json_int_t)(f->wall_us / 1000), "manifest-list", "memory:///theirs.avro",
                   "summary", "operation", "append", "action", "set-snapshot-ref", "ref-name",
-                  "audit", "type", "branch", "snapshot-id", id);
+                  "audit", "type", "branch", "snapshot-id", number);
     assert_non_null(updates);
     if (catalog_commit(f->catalog, ns, "t", &table, requirements, updates, NULL, &err) != OK)
         fail_msg("%s", err.text);
@@ -41,56 +28,23 @@ static void branch_moves(struct strict *strict, const char *ns)
     json_decref(updates);
 }
 
-static int strict_namespace(void *impl, const char *ns, struct error *err)
+/* Theirs is a commit too, before the one that is refused. */
+static void branch_of_db_moves(struct fixture *f)
 {
-    return catalog_create_namespace(((struct strict *)impl)->f->catalog, ns, err);
+    branch_moves(f, "db");
+    f->commit_fault_in = 1;
 }
 
-static int strict_load(void *impl, const char *ns, const char *table, struct catalog_table *out,
-                       bool *found, struct error *err)
+static void branch_of_other_moves(struct fixture *f)
 {
-    return catalog_load_table(((struct strict *)impl)->f->catalog, ns, table, out, found, err);
+    branch_moves(f, "other");
+    f->commit_fault_in = 1;
 }
 
-static int strict_create(void *impl, const char *ns, const char *table, const json_t *request,
-                         struct catalog_table *out, struct error *err)
+/* The first commit of init is of a partition spec. */
+static void then_branch_of_other_moves(struct fixture *f)
 {
-    return catalog_create_table(((struct strict *)impl)->f->catalog, ns, table, request, out, err);
-}
-
-static int strict_commit(void *impl, const char *ns, const char *table,
-                         const struct catalog_table *base, const json_t *requirements,
-                         const json_t *updates, struct catalog_table *out, struct error *err)
-{
-    struct strict *strict = impl;
-    unsigned passed = strict->commits++;
-    if (strict->refuses)
-        return error_set(err, ERROR_INPUT, "I don't like it");
-    if (strict->moves != NULL && passed == strict->passes) {
-        branch_moves(strict, strict->moves);
-        strict->moves = NULL;
-    }
-    int rc = catalog_commit(strict->f->catalog, ns, table, base, requirements, updates, out, err);
-    if (rc == ERROR_CONFLICT)
-        rc = err->code = ERROR_INPUT;
-    return rc;
-}
-
-static void strict_close(void *impl)
-{
-    (void)impl;
-}
-
-static void strict_open(struct strict *strict, struct fixture *f)
-{
-    static const struct catalog_ops ops = {.type = "strict",
-                                           .create_namespace = strict_namespace,
-                                           .load_table = strict_load,
-                                           .create_table = strict_create,
-                                           .commit = strict_commit,
-                                           .close = strict_close};
-    *strict = (struct strict){.f = f, .committer = f->committer};
-    strict->committer.catalog = catalog_wrap(&ops, strict);
+    f->before_commit = branch_of_other_moves;
 }
 
 /* The harm: announcements stay, or a person is told that the catalog refuses what it only wants
@@ -98,49 +52,55 @@ static void strict_open(struct strict *strict, struct fixture *f)
 static void a_race_is_run_again(void **state)
 {
     struct fixture *f = *state;
-    struct strict strict;
     struct error err;
     uint64_t from = 0;
-    strict_open(&strict, f);
-    strict.moves = "db";
+    f->commit_fault = CATALOG_FAULT_REFUSED;
+    f->before_commit = branch_of_db_moves;
     announce(f, STREAM, 0, 10);
-    assert_int_equal(turn_by(f, &strict.committer), OK);
+    assert_int_equal(turn(f), OK);
     assert_int_equal(next_of(f, STREAM), 10);
-    assert_int_equal(strict.commits, 2);
-    strict.commits = 0;
-    strict.moves = "db";
-    if (commit_skip(&strict.committer, TABLE, STREAM, 20, &from, &f->report, &err) != OK)
+    f->before_commit = branch_of_db_moves;
+    if (commit_skip(&f->committer, TABLE, STREAM, 20, &from, &f->report, &err) != OK)
         fail_msg("%s", err.text);
     assert_int_equal(next_of(f, STREAM), 20);
-    assert_int_equal(strict.commits, 2);
-    strict.commits = 0;
-    strict.moves = "other";
-    strict.passes = 1; /* the first is of a partition spec, which no sequence number stops */
-    if (commit_init_table(&strict.committer, "other", &f->mapping, &f->report, &err) != OK)
+    f->before_commit = branch_of_other_moves;
+    if (commit_init_table(&f->committer, "other", &f->mapping, &f->report, &err) != OK)
         fail_msg("%s", err.text);
-    assert_int_equal(strict.commits, 3);
-    catalog_close(strict.committer.catalog);
+    assert_null(f->before_commit);
+}
+
+static void a_race_for_the_first_ledger_is_run_again(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    f->commit_fault = CATALOG_FAULT_REFUSED;
+    f->before_commit = then_branch_of_other_moves;
+    if (commit_init_table(&f->committer, "other", &f->mapping, &f->report, &err) != OK)
+        fail_msg("%s", err.text);
+    assert_null(f->before_commit);
 }
 
 /* And what is wrong is said at once. */
 static void a_refusal_stays_one(void **state)
 {
     struct fixture *f = *state;
-    struct strict strict;
     struct error err;
     uint64_t from = 0;
-    strict_open(&strict, f);
-    strict.refuses = true;
+    f->commit_fault = CATALOG_FAULT_REFUSED;
     announce(f, STREAM, 0, 10);
-    assert_int_equal(turn_by(f, &strict.committer), ERROR_INPUT);
-    assert_int_equal(commit_skip(&strict.committer, TABLE, STREAM, 20, &from, &f->report, &err),
+    f->commit_fault_in = 1;
+    assert_int_equal(turn(f), ERROR_INPUT);
+    f->commit_fault_in = 1;
+    assert_int_equal(commit_skip(&f->committer, TABLE, STREAM, 20, &from, &f->report, &err),
                      ERROR_INPUT);
-    assert_non_null(strstr(err.text, "I don't like it"));
-    assert_int_equal(commit_init_table(&strict.committer, "other", &f->mapping, &f->report, &err),
-                     ERROR_INPUT);
-    assert_non_null(strstr(err.text, "I don't like it"));
-    assert_int_equal(strict.commits, 3);
-    catalog_close(strict.committer.catalog);
+    assert_non_null(strstr(err.text, "refused"));
+    for (int i = 1; i <= 2; i++) { /* the spec, then the ledger */
+        f->commit_fault_in = i;
+        assert_int_equal(
+            commit_init_table(&f->committer, i == 1 ? "one" : "two", &f->mapping, &f->report, &err),
+            ERROR_INPUT);
+        assert_non_null(strstr(err.text, "refused"));
+    }
 }
 
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -149,6 +109,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_race_is_run_again),
+        T(a_race_for_the_first_ledger_is_run_again),
         T(a_refusal_stays_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
