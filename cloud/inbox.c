@@ -184,8 +184,6 @@ void inbox_entry_drop(struct inbox_entry *entry)
 static void stream_set(struct inbox_entry *entry, const char *stream)
 {
     char hash[STREAM_HASH_SIZE];
-    if (strlen(stream) > STREAM_NAME_MAX)
-        return;
     stream_hash(stream, hash);
     if (strcmp(hash, entry->hash) != 0) /* then it speaks for somebody else: no receipt */
         return;
@@ -193,25 +191,15 @@ static void stream_set(struct inbox_entry *entry, const char *stream)
     entry->stream = memory_copy_cstr(stream);
 }
 
-/* Of one that doesn't decode we still want to tell its agent why, if it says who it is. A
- * number that fits in no integer may be what is wrong with it, so those are taken as reals. */
-static void stream_guess(struct inbox_entry *entry, struct slice bytes)
-{
-    json_error_t ignored; /* no JSON at all: then nobody can be told */
-    json_t *document = json_loadb((const char *)bytes.data, bytes.len,
-                                  JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &ignored);
-    const char *stream = json_string_value(json_object_get(document, "stream"));
-    if (stream != NULL)
-        stream_set(entry, stream);
-    json_decref(document);
-}
-
 static void entry_take(struct inbox_entry *entry, struct slice bytes)
 {
     struct error err;
     char hash[STREAM_HASH_SIZE];
     if (announcement_decode(&entry->announcement, bytes, &err) != OK) {
-        stream_guess(entry, bytes);
+        char stream[STREAM_NAME_MAX + 1];
+        /* We still want to tell its agent why. */
+        if (announcement_stream_guess(bytes, stream))
+            stream_set(entry, stream);
         inbox_refuse(entry, err.text);
         inbox_entry_drop(entry);
         return;

@@ -16,6 +16,9 @@
 
 /* So many refusals of a page are put durably one by one; more share one sync. */
 enum { PLAIN_PUTS_MAX = 8 };
+/* Refused ones are copied side by side as long as they have no more bytes together: as trees, if
+ * their sender likes, twenty times as many. */
+static const uint64_t side_by_side_bytes = 4u << 20;
 
 /* Not synced: a receipt is a hint. One that a power cut takes, or cuts, comes again with the
  * announcement that asks for it. */
@@ -34,7 +37,7 @@ int receipt_put(const struct committer *committer, const struct receipt *receipt
 }
 
 /* {"v":1,"reason":...,"refused_at":...,"stream":...,"from":...,"announcement":...}; one
- * that is no JSON is kept as base64 up to the limit of a receipt. */
+ * that is no JSON, or too much of it, is kept as base64 up to the limit of a receipt. */
 static void refused_encode(const struct inbox_entry *entry, struct slice bytes, int64_t now_ms,
                            struct buf *out)
 {
@@ -46,7 +49,7 @@ static void refused_encode(const struct inbox_entry *entry, struct slice bytes, 
     if (object == NULL) /* a reason that is no UTF-8: it quotes what was sent */
         object = json_pack("{s:i,s:s,s:I,s:I}", "v", 1, "reason", "not UTF-8", "refused_at",
                            (json_int_t)now_ms, "from", (json_int_t)entry->from);
-    if (json_decode(&document, bytes, &ignored) == OK) {
+    if (announcement_document(&document, bytes, &ignored) == OK) {
         json_object_set_new(object, "announcement", document);
     } else {
         struct buf text = {0};
@@ -102,7 +105,8 @@ int inbox_recall_refusal(const struct committer *committer, const char *table,
     key_of_refused(table, receipt->stream, receipt->next, &key);
     int rc =
         objstore_get(committer->store, buf_cstr(&key), ANNOUNCEMENT_BYTES_MAX, &bytes, &info, err);
-    if (rc == OK && info.found && json_decode(&document, buf_slice(&bytes), &ignored) == OK) {
+    if (rc == OK && info.found &&
+        announcement_document(&document, buf_slice(&bytes), &ignored) == OK) {
         const char *reason = json_string_value(json_object_get(document, "reason"));
         receipt->has_refused = reason != NULL;
         receipt->refused_from = receipt->next;
@@ -126,6 +130,7 @@ struct finishing {
     const struct inbox_page *page;
     const struct stream_index *index;
     enum put_condition condition;
+    size_t begin; /* of those that are under way */
     size_t count;
     size_t *at; /* places in the page */
 };
@@ -133,7 +138,23 @@ struct finishing {
 static int refuse_one(void *context, size_t i, struct error *err)
 {
     const struct finishing *f = context;
-    return refused_put(f->committer, &f->page->entries[f->at[i]], f->condition, err);
+    return refused_put(f->committer, &f->page->entries[f->at[f->begin + i]], f->condition, err);
+}
+
+static int refusals_copy(struct finishing *f, struct error *err)
+{
+    int rc = OK;
+    size_t end = 0;
+    for (f->begin = 0; f->begin < f->count && rc == OK; f->begin = end) {
+        uint64_t bytes = 0;
+        for (end = f->begin; end < f->count; end++) {
+            bytes += f->page->entries[f->at[end]].size;
+            if (end > f->begin && bytes > side_by_side_bytes)
+                break;
+        }
+        rc = objstore_each(f->committer->store, end - f->begin, refuse_one, f, err);
+    }
+    return rc;
 }
 
 /* All that the page has refused, on disk before anybody hears of it. */
@@ -147,7 +168,7 @@ static int refusals_put(struct finishing *f, struct error *err)
         return OK;
     bool share = f->count > PLAIN_PUTS_MAX;
     f->condition = share ? PUT_UNSYNCED : PUT_ALWAYS;
-    int rc = objstore_each(f->committer->store, f->count, refuse_one, f, err);
+    int rc = refusals_copy(f, err);
     if (rc == OK && share)
         rc = objstore_sync(f->committer->store, err);
     return rc == OK ? fault_point("commit.refused_written", err) : rc;

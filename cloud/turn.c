@@ -216,7 +216,8 @@ static int fetch_one(void *context, size_t index, struct error *err)
 }
 
 /* Those of one stream that page_decide will look into if the pieces fit together: a guess,
- * what it needs besides it fetches itself. At most *room bytes, but always one. */
+ * what it needs besides it fetches itself. At most *room bytes, but always one. Large ones are
+ * left to it, too: decoded side by side they would want a multiple of the memory. */
 static void stream_wants(struct batch *batch, size_t begin, size_t end, size_t *room)
 {
     const struct turn *turn = batch->turn;
@@ -224,10 +225,11 @@ static void stream_wants(struct batch *batch, size_t begin, size_t end, size_t *
     uint64_t next = row != NULL ? row->next : 0;
     bool own = row != NULL && stream_epoch(row->stream).data != NULL;
     bool goes_on = false;
-    for (size_t i = begin; i<end && * room> 0; i++) {
+    for (size_t i = begin; i < end && *room != 0; i++) {
         struct inbox_entry *entry = &turn->page.entries[i];
         goes_on = goes_on || entry->from == next;
-        if (entry->finished || entry->fetched || (entry->from < next ? !own : !goes_on))
+        if (entry->finished || entry->fetched || entry->size > large_bytes ||
+            (entry->from < next ? !own : !goes_on))
             continue;
         batch_add(batch, entry);
         *room -= entry->size < *room ? (size_t)entry->size : *room;

@@ -100,6 +100,10 @@ void announcement_init(struct announcement *out);
 void announcement_free(struct announcement *announcement);
 void announcement_encode(const struct announcement *announcement, struct buf *out);
 int announcement_decode(struct announcement *out, struct slice bytes, struct error *err) MUST_USE;
+/* For one that announcement_decode refused, under the same bounds: its JSON, whatever it says;
+ * and the stream that it says it is of, false if that is none. */
+int announcement_document(json_t **out, struct slice bytes, struct error *err) MUST_USE;
+bool announcement_stream_guess(struct slice bytes, char out[STREAM_NAME_MAX + 1]) MUST_USE;
 
 struct receipt {
     const char *stream;
@@ -159,6 +163,8 @@ int contract_decode(struct contract *out, struct slice bytes, struct error *err)
 /* Streams. Own: "<agent>/<epoch>/<ns>.<table>"; the agent id is [A-Za-z0-9._-]{1,128}. */
 int stream_name_make(char out[STREAM_NAME_MAX + 1], const char *agent, const char *epoch,
                      const char *table, struct error *err) MUST_USE;
+/* An own stream's name or a Kafka stream's, with its table behind the last slash. */
+bool stream_name_check(const char *stream, const char **table) MUST_USE;
 /* The epoch's text within an own stream's name (36 bytes), NULL data for Kafka's. */
 struct slice stream_epoch(const char *stream);
 /* First 128 bits of SHA-256 of the name, in hex. */

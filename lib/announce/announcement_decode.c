@@ -403,6 +403,33 @@ static int decode_names(struct announcement *out, struct error *err)
     return rc;
 }
 
+int announcement_document(json_t **out, struct slice bytes, struct error *err)
+{
+    *out = NULL;
+    int rc =
+        document_bound("announcement", bytes, ANNOUNCEMENT_BYTES_MAX, ANNOUNCEMENT_VALUES_MAX, err);
+    return rc == OK ? json_decode(out, bytes, err) : rc;
+}
+
+/* A number that fits in no integer may be what is wrong with it, so those are read as reals. */
+bool announcement_stream_guess(struct slice bytes, char out[STREAM_NAME_MAX + 1])
+{
+    struct error ignored; /* then nobody can be told */
+    json_error_t at;
+    const char *table = NULL;
+    if (document_bound("announcement", bytes, ANNOUNCEMENT_BYTES_MAX, ANNOUNCEMENT_VALUES_MAX,
+                       &ignored) != OK)
+        return false;
+    json_t *document = json_loadb((const char *)bytes.data, bytes.len,
+                                  JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &at);
+    const char *stream = json_string_value(json_object_get(document, "stream"));
+    bool found = stream != NULL && stream_name_check(stream, &table);
+    if (found)
+        memcpy(out, stream, strlen(stream) + 1);
+    json_decref(document);
+    return found;
+}
+
 int announcement_decode(struct announcement *out, struct slice bytes, struct error *err)
 {
     announcement_init(out);

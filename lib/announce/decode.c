@@ -17,10 +17,9 @@ static size_t values_count(struct slice bytes)
     return count;
 }
 
-int document_decode(json_t **out, const char *what, struct slice bytes, size_t bytes_max,
-                    size_t values_max, struct error *err)
+int document_bound(const char *what, struct slice bytes, size_t bytes_max, size_t values_max,
+                   struct error *err)
 {
-    *out = NULL;
     if (bytes.len > bytes_max)
         return error_set(err, ERROR_INPUT, "%s: %zu bytes, more than the %zu allowed", what,
                          bytes.len, bytes_max);
@@ -28,9 +27,19 @@ int document_decode(json_t **out, const char *what, struct slice bytes, size_t b
         return error_set(err, ERROR_INPUT, "%s: no bytes at all", what);
     if (values_count(bytes) > values_max)
         return error_set(err, ERROR_INPUT, "%s: more than %zu values", what, values_max);
+    return OK;
+}
+
+int document_decode(json_t **out, const char *what, struct slice bytes, size_t bytes_max,
+                    size_t values_max, struct error *err)
+{
     int64_t version = 0;
     json_t *document = NULL;
-    int rc = json_decode(&document, bytes, err);
+    *out = NULL;
+    int rc = document_bound(what, bytes, bytes_max, values_max, err);
+    if (rc != OK)
+        return rc;
+    rc = json_decode(&document, bytes, err);
     if (rc != OK)
         return error_wrap(err, "%s", what);
     if (!json_is_object(document))

@@ -23,8 +23,11 @@ enum {
 /* 9999-12-31T23:59:59.999Z: a time beyond it is no time. */
 #define TIME_MS_MAX INT64_C(253402300799999)
 
-/* A JSON document of "v":1. `values_max` bounds the memory that its tree may take:
- * a value of two bytes in the text is a hundred in the tree. */
+/* May these bytes be parsed? `values_max` bounds the memory that their tree may take: a value
+ * of two bytes in the text is a hundred in the tree. */
+int document_bound(const char *what, struct slice bytes, size_t bytes_max, size_t values_max,
+                   struct error *err) MUST_USE;
+/* A JSON document of "v":1, within those bounds. */
 int document_decode(json_t **out, const char *what, struct slice bytes, size_t bytes_max,
                     size_t values_max, struct error *err) MUST_USE;
 
@@ -49,8 +52,6 @@ json_t *encode_lost(const struct lost_range *lost, const json_t *base);
 
 /* "<namespace>.<table>": no empty part, blanks, slashes or control characters. */
 bool table_name_check(const char *table);
-/* An own stream's name or a Kafka stream's, with its table behind the last slash. */
-bool stream_name_check(const char *stream, const char **table);
 
 /* json_integer of a count, which must fit. */
 json_t *encode_count(uint64_t value);
