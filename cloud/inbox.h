@@ -30,6 +30,8 @@ struct inbox_entry {
     bool fetched;  /* announcement is filled */
     bool headed;   /* its files were there, with their bytes */
     bool unfit;    /* they were not, in this attempt: state and reason say why */
+    bool end_known;
+    uint64_t end;  /* of a dead one, whose announcement is let go: its `to`; 0: it has none */
     size_t copied; /* of its files, because of their age; not yet counted */
     struct announcement announcement;
     const char **paths; /* of its files, after copies; in the announcement's arena */

@@ -72,24 +72,35 @@ static bool entry_is_taken(const struct inbox_entry *entry)
 
 /* ---- the rule ---- */
 
+/* Of a dead one nothing but its end is wanted. They pile up where nobody may remove them, so the
+ * rest goes at once. */
+static int end_fetch(const struct turn *turn, struct inbox_entry *entry, struct error *err)
+{
+    if (entry->end_known)
+        return OK;
+    int rc = inbox_fetch(turn->committer, entry, err);
+    if (rc != OK)
+        return rc;
+    entry->end = entry->fetched ? entry->announcement.to : 0;
+    entry->end_known = true;
+    return OK;
+}
+
 /* An own stream seals a range once: two that overlap mean two agents with one identity. */
 static int overlap_check(struct turn *turn, struct inbox_entry *entry, const struct stream_row *row,
                          struct error *err)
 {
     if (row == NULL || stream_epoch(row->stream).data == NULL)
         return OK;
-    int rc = inbox_fetch(turn->committer, entry, err);
+    int rc = end_fetch(turn, entry, err);
     free(entry->reason);
     entry->reason = NULL; /* dead is dead, also when it doesn't decode */
-    if (rc == OK && entry->fetched && entry->announcement.to > row->next) {
+    if (rc == OK && entry->end > row->next) {
         entry->reason =
             memory_printf("announced up to %" PRIu64 " from below next %" PRIu64
                           ": two agents with one identity, or a skip by hand within a segment",
-                          entry->announcement.to, row->next);
+                          entry->end, row->next);
     }
-    entry->state = ENTRY_DEAD;
-    if (entry->size > large_bytes) /* nobody needs it again: it must not fill the memory */
-        inbox_entry_drop(entry);
     return rc;
 }
 
@@ -114,11 +125,13 @@ static int entry_try(struct turn *turn, struct inbox_entry *entry, struct error 
         return rc;
     if (ledger_is_retired(turn->state.ledger, entry->announcement.stream)) {
         entry->state = ENTRY_RETIRED;
+        inbox_entry_drop(entry);
         return OK;
     }
     struct error why;
     if (announcement_check(&turn->check, &entry->announcement, turn->table.full, &why) != OK) {
         inbox_refuse(entry, why.text);
+        inbox_entry_drop(entry);
         return OK;
     }
     /* A thousand of them wait for their snapshot: they share what they have in common. */
@@ -148,8 +161,9 @@ static int stream_decide(struct turn *turn, size_t begin, size_t end, struct err
         if (entry->from > next) {
             entry->state = ENTRY_WAITING;
         } else if (entry->from < next) {
-            entry->state = ENTRY_DEAD;
             rc = overlap_check(turn, entry, row, err);
+            entry->state = ENTRY_DEAD;
+            inbox_entry_drop(entry);
         } else {
             rc = entry_try(turn, entry, err);
             if (rc == OK && entry->state == ENTRY_TAKEN)
@@ -208,16 +222,24 @@ static void schema_share(struct turn *turn, struct announcement *announcement)
 static int fetch_one(void *context, size_t index, struct error *err)
 {
     const struct batch *batch = context;
+    struct turn *turn = batch->turn;
     struct inbox_entry *entry = batch->entries[index];
-    int rc = inbox_fetch(batch->turn->committer, entry, err);
+    const struct stream_row *row = stream_index_find(&turn->index, entry->hash);
+    if (row != NULL && entry->from < row->next) {
+        int rc = end_fetch(turn, entry, err);
+        inbox_entry_drop(entry);
+        return rc;
+    }
+    int rc = inbox_fetch(turn->committer, entry, err);
     if (rc == OK && entry->fetched)
-        schema_share(batch->turn, &entry->announcement);
+        schema_share(turn, &entry->announcement);
     return rc;
 }
 
 /* Those of one stream that page_decide will look into if the pieces fit together: a guess,
- * what it needs besides it fetches itself. At most *room bytes, but always one. Large ones are
- * left to it, too: decoded side by side they would want a multiple of the memory. */
+ * what it needs besides it fetches itself. At most *room bytes, but always one; dead ones take no
+ * room, they are let go at once. Large ones are left to it, too: decoded side by side they would
+ * want a multiple of the memory. */
 static void stream_wants(struct batch *batch, size_t begin, size_t end, size_t *room)
 {
     const struct turn *turn = batch->turn;
@@ -225,14 +247,16 @@ static void stream_wants(struct batch *batch, size_t begin, size_t end, size_t *
     uint64_t next = row != NULL ? row->next : 0;
     bool own = row != NULL && stream_epoch(row->stream).data != NULL;
     bool goes_on = false;
-    for (size_t i = begin; i < end && *room != 0; i++) {
+    for (size_t i = begin; i < end; i++) {
         struct inbox_entry *entry = &turn->page.entries[i];
+        bool dead = entry->from < next;
         goes_on = goes_on || entry->from == next;
         if (entry->finished || entry->fetched || entry->size > large_bytes ||
-            (entry->from < next ? !own : !goes_on))
+            (dead ? !own || entry->end_known : !goes_on || *room == 0))
             continue;
         batch_add(batch, entry);
-        *room -= entry->size < *room ? (size_t)entry->size : *room;
+        if (!dead)
+            *room -= entry->size < *room ? (size_t)entry->size : *room;
     }
 }
 
@@ -276,6 +300,8 @@ static int page_heads(struct turn *turn, bool *again, struct error *err)
         batch.entries[i]->copied = 0;
         batch.entries[i]->unfit = rc == OK && !batch.entries[i]->headed;
         *again = *again || batch.entries[i]->unfit;
+        if (batch.entries[i]->unfit)
+            inbox_entry_drop(batch.entries[i]);
     }
     free(batch.entries);
     return rc;

@@ -142,6 +142,183 @@ static void a_name_that_is_none_is_nobodys(void **state)
     buf_free(&key);
 }
 
+/* ---- what piles up ---- */
+
+enum { PILE = 400, WIDE = 60 };
+
+/* A store over the fixture's that looks how much memory is taken (0 under a sanitizer). */
+struct weighed {
+    struct objstore *inner;
+    size_t first;
+    size_t most;
+    size_t stored; /* held by the store itself */
+    bool removes_nothing;
+};
+
+static int weighed_put(void *impl, const char *key, const struct objstore_body *body, uint32_t sum,
+                       enum put_condition condition, struct error *err)
+{
+    struct weighed *w = impl;
+    w->stored += body->bytes.len;
+    return objstore_put(w->inner, key, body, sum, condition, err);
+}
+
+static int weighed_head(void *impl, const char *key, struct objstore_info *out, struct error *err)
+{
+    return objstore_head(((struct weighed *)impl)->inner, key, out, err);
+}
+
+static int weighed_get(void *impl, const char *key, int64_t offset, uint64_t len, size_t bytes_max,
+                       struct buf *out, struct objstore_info *info, struct error *err)
+{
+    struct weighed *w = impl;
+    struct mallinfo2 now = mallinfo2();
+    size_t bytes = now.uordblks + now.hblkhd;
+    bytes -= w->stored < bytes ? w->stored : bytes;
+    if (w->first == 0)
+        w->first = bytes;
+    if (bytes > w->most)
+        w->most = bytes;
+    if (offset == 0 && len == 0)
+        return objstore_get(w->inner, key, bytes_max, out, info, err);
+    return objstore_get_range(w->inner, key, offset, len, out, info, err);
+}
+
+static int weighed_list(void *impl, const char *prefix, const char *after, size_t count_max,
+                        struct objstore_list *out, struct error *err)
+{
+    return objstore_list(((struct weighed *)impl)->inner, prefix, after, count_max, out, err);
+}
+
+static int weighed_remove(void *impl, const char *key, struct error *err)
+{
+    struct weighed *w = impl;
+    return w->removes_nothing ? error_set(err, ERROR_DENIED, "locked")
+                              : objstore_remove(w->inner, key, err);
+}
+
+static void weighed_close(void *impl)
+{
+    (void)impl;
+}
+
+static const struct objstore_ops weighed_ops = {
+    .scheme = "memory",
+    .put = weighed_put,
+    .head = weighed_head,
+    .get = weighed_get,
+    .list = weighed_list,
+    .remove = weighed_remove,
+    .close = weighed_close,
+};
+
+/* Of WIDE files that nobody put. */
+static void announce_wide(struct fixture *f, const char *stream, uint64_t from, const char *column)
+{
+    struct announcement a;
+    struct data_file files[WIDE] = {0};
+    struct buf path = {0};
+    struct buf bytes = {0};
+    announcement_init(&a);
+    a.stream = stream;
+    a.agent = "edge";
+    a.from = from;
+    a.to = from + WIDE;
+    a.table = TABLE;
+    a.schema = table_schema_to_iceberg(&f->mapping.schema);
+    if (column != NULL)
+        json_object_set_new(json_array_get(json_object_get(a.schema, "fields"), 1), "name",
+                            json_string(column));
+    a.writer = "bidlake test";
+    a.events = a.rows = a.file_count = WIDE;
+    a.files = files;
+    for (unsigned i = 0; i < WIDE; i++) {
+        buf_reset(&path);
+        data_file_path("at_day=2026-09-21/country=USA", stream, a.from, a.to, i, &path);
+        files[i] = (struct data_file){
+            .path = arena_copy_cstr(&a.arena, buf_slice(&path)),
+            .size = 1000,
+            .rows = 1,
+            .sort = 1,
+            .partition_count = 2,
+            .partition = {{.number = 20717}, {.is_text = true, .text = slice_cstr("USA")}},
+        };
+    }
+    announcement_encode(&a, &bytes);
+    put_announced(f, stream, from, buf_slice(&bytes));
+    announcement_free(&a);
+    buf_free(&path);
+    buf_free(&bytes);
+}
+
+/* The pile is a dozen MB when all of it is held. */
+static int weighed_turn(struct fixture *f, bool removes_nothing)
+{
+    struct weighed w = {.inner = f->store, .removes_nothing = removes_nothing};
+    struct objstore *store = objstore_wrap(&weighed_ops, &w, "memory:");
+    struct committer committer = f->committer;
+    committer.store = store;
+    committer.bytes_max = 64 << 10;
+    int rc = turn_by(f, &committer);
+    assert_true(w.most - w.first < 4 << 20);
+    objstore_close(store);
+    return rc;
+}
+
+/* In a bucket that lets nobody delete they are there at each turn again. */
+static void dead_ones_are_not_held(void **state)
+{
+    struct fixture *f = *state;
+    struct wish all_lost = {.lost = "disk_full"};
+    announce_as(f, STREAM, 0, (uint64_t)PILE * WIDE, &all_lost);
+    assert_int_equal(turn(f), OK);
+    for (uint64_t i = 0; i < PILE; i++)
+        announce_wide(f, STREAM, i * WIDE, NULL);
+    assert_int_equal(weighed_turn(f, true), ERROR_DENIED);
+    assert_int_equal(weighed_turn(f, false), OK);
+    assert_int_equal(f->report.dead, PILE);
+    assert_int_equal(f->report.alarms, 0);
+}
+
+static void announce_wide_streams(struct fixture *f, const char *column)
+{
+    for (unsigned i = 0; i < PILE; i++) {
+        char *stream = memory_printf("edge-%u/" EPOCH_1 "/" TABLE, i);
+        announce_wide(f, stream, 0, column);
+        free(stream);
+    }
+}
+
+static void those_without_files_are_not_held(void **state)
+{
+    struct fixture *f = *state;
+    announce_wide_streams(f, NULL);
+    assert_int_equal(weighed_turn(f, false), OK);
+    assert_int_equal(f->report.missing, PILE);
+}
+
+static void refused_ones_are_not_held(void **state)
+{
+    struct fixture *f = *state;
+    announce_wide_streams(f, "no_such_column");
+    assert_int_equal(weighed_turn(f, false), OK);
+    assert_int_equal(f->report.refused, PILE);
+}
+
+/* The silent stream's epoch is the floor; what its old disk announces waits for a person. */
+static void retired_ones_are_not_held(void **state)
+{
+    struct fixture *f = *state;
+    announce(f, OTHER, 0, 10);
+    assert_int_equal(turn(f), OK);
+    fixture_pass_ms(f, (int64_t)31 * 24 * HOUR_MS);
+    announce(f, KAFKA, 0, 10);
+    assert_int_equal(turn(f), OK);
+    announce_wide_streams(f, NULL); /* of an older epoch */
+    assert_int_equal(weighed_turn(f, false), OK);
+    assert_int_equal(f->report.retired, PILE);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -150,6 +327,10 @@ int main(void)
         TEST(what_is_too_much_json_is_refused_unparsed),
         TEST(heavy_ones_are_not_held_together),
         TEST(a_name_that_is_none_is_nobodys),
+        TEST(dead_ones_are_not_held),
+        TEST(those_without_files_are_not_held),
+        TEST(refused_ones_are_not_held),
+        TEST(retired_ones_are_not_held),
     };
     json_set_alloc_funcs(json_counted, json_uncounted);
     return cmocka_run_group_tests(tests, NULL, NULL);
