@@ -62,6 +62,7 @@ enum commit_note_kind {
     NOTE_MISSING, /* a file that an announcement names is not in the store */
     NOTE_FAILED,  /* a table's turn ended for this reason; the next one tries again */
     NOTE_INFO,    /* a file copied, a table adopted: said, no action */
+    NOTE_KINDS,
 };
 
 struct commit_note {
@@ -72,7 +73,8 @@ struct commit_note {
     char *text;
 };
 
-enum { COMMIT_NOTES_MAX = 1000 }; /* kept in one report; more are only counted */
+/* Of one kind, of one table's turn: so nothing crowds out another's alarm. More are counted. */
+enum { COMMIT_NOTES_MAX = 250 };
 
 /* Counts add up over tables and turns. All zero is a valid empty one. */
 struct commit_report {
@@ -94,8 +96,11 @@ struct commit_report {
     int64_t snapshot_id; /* the last one made; 0: none */
     size_t alarms;
     size_t tables_failed;
+    size_t notes_left_out;
     size_t note_count;
+    size_t note_cap;
     struct commit_note *notes;
+    size_t noted[NOTE_KINDS]; /* of the table in hand */
 };
 void commit_report_free(struct commit_report *report);
 

@@ -77,15 +77,15 @@ static bool key_parse(const char *rest, char hash[STREAM_HASH_SIZE], uint64_t *f
     return true;
 }
 
-static void page_take(struct inbox_page *out, const struct objstore_list *list, const char *table,
-                      size_t prefix_len, struct commit_report *report)
+static void page_take(struct inbox_page *out, const struct objstore_list *list, size_t prefix_len)
 {
     out->entries = memory_alloc(list->count > 0 ? list->count : 1, sizeof *out->entries);
     for (size_t i = 0; i < list->count; i++) {
         struct inbox_entry *entry = &out->entries[out->count];
         const char *key = list->entries[i].key;
         if (!key_parse(key + prefix_len, entry->hash, &entry->from)) {
-            report_note(report, NOTE_INFO, table, "", 0, "not an announcement: %s", key);
+            if (out->stray_count++ == 0)
+                out->stray = memory_copy_cstr(key);
             continue;
         }
         entry->key = memory_copy_cstr(key);
@@ -107,7 +107,7 @@ static size_t page_size(const struct committer *committer)
 }
 
 int inbox_list(const struct committer *committer, const char *table, const char *after,
-               struct inbox_page *out, struct commit_report *report, struct error *err)
+               struct inbox_page *out, struct error *err)
 {
     struct buf prefix = {0};
     struct objstore_list list = {0};
@@ -116,7 +116,7 @@ int inbox_list(const struct committer *committer, const char *table, const char 
     int rc =
         objstore_list(committer->store, buf_cstr(&prefix), after, page_size(committer), &list, err);
     if (rc == OK)
-        page_take(out, &list, table, prefix.len, report);
+        page_take(out, &list, prefix.len);
     objstore_list_free(&list);
     buf_free(&prefix);
     return rc;
@@ -133,6 +133,7 @@ void inbox_page_free(struct inbox_page *page)
     }
     free(page->entries);
     free(page->last_key);
+    free(page->stray);
     *page = (struct inbox_page){0};
 }
 

@@ -62,10 +62,11 @@ struct inbox_page {
     struct inbox_entry *entries; /* by key: the entries of a stream are together, in order */
     bool more;
     char *last_key;
+    size_t stray_count; /* objects whose key is no announcement's: they are left alone */
+    char *stray;        /* the first of them */
 };
-/* Objects whose key is no announcement's are noted and left alone. */
 int inbox_list(const struct committer *committer, const char *table, const char *after,
-               struct inbox_page *out, struct commit_report *report, struct error *err) MUST_USE;
+               struct inbox_page *out, struct error *err) MUST_USE;
 void inbox_page_free(struct inbox_page *page);
 /* The first entry behind those of the stream that `begin` belongs to. */
 size_t inbox_stream_end(const struct inbox_page *page, size_t begin);

@@ -22,15 +22,25 @@ void commit_report_free(struct commit_report *report)
     *report = (struct commit_report){0};
 }
 
+void report_begin_table(struct commit_report *report)
+{
+    memset(report->noted, 0, sizeof report->noted);
+}
+
 void report_note(struct commit_report *report, enum commit_note_kind kind, const char *table,
                  const char *stream, uint64_t from, const char *format, ...)
 {
     if (kind == NOTE_ALARM)
         report->alarms++;
-    if (report->note_count == COMMIT_NOTES_MAX)
+    if (report->noted[kind] == COMMIT_NOTES_MAX) {
+        report->notes_left_out++;
         return;
-    if (report->notes == NULL)
-        report->notes = memory_alloc(COMMIT_NOTES_MAX, sizeof *report->notes);
+    }
+    report->noted[kind]++;
+    if (report->note_count == report->note_cap) {
+        report->note_cap = report->note_cap == 0 ? 16 : report->note_cap * 2;
+        report->notes = memory_resize(report->notes, report->note_cap, sizeof *report->notes);
+    }
     char text[600];
     va_list arguments;
     va_start(arguments, format);

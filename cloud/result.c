@@ -29,10 +29,10 @@ void result_log_turn(const struct commit_report *r, int64_t ms)
     log_event(LOG_LEVEL_INFO, "commit", "turn",
               "seen=%zu taken=%zu dead=%zu waiting=%zu refused=%zu missing=%zu retired=%zu "
               "files=%zu events=%" PRIu64 " rows=%" PRIu64 " bytes=%" PRIu64 " lost=%" PRIu64
-              " snapshots=%zu attempts=%zu alarms=%zu failed=%zu ms=%" PRId64,
+              " snapshots=%zu attempts=%zu alarms=%zu failed=%zu notes_left_out=%zu ms=%" PRId64,
               r->seen, r->taken, r->dead, r->waiting, r->refused, r->missing, r->retired, r->files,
               r->events, r->rows, r->bytes, r->lost_events, r->snapshots, r->attempts, r->alarms,
-              r->tables_failed, ms);
+              r->tables_failed, r->notes_left_out, ms);
 }
 
 static json_t *notes_to_json(const struct commit_report *report)
@@ -75,6 +75,7 @@ void result_print_json(const struct commit_report *r, const char *error, int64_t
                   {"attempts", r->attempts},
                   {"alarms", r->alarms},
                   {"tables_failed", r->tables_failed},
+                  {"notes_left_out", r->notes_left_out},
                   {"snapshot_id", (uint64_t)r->snapshot_id},
                   {"at", (uint64_t)at_ms},
                   {"ms", (uint64_t)ms}};

@@ -78,7 +78,8 @@ const struct clock *committer_clock(const struct committer *committer);
 /* Full jitter below 100 ms * 2^attempt, at most 30 s. */
 void committer_back_off(const struct committer *committer, unsigned attempt);
 
-/* Below: the report. */
+/* Below: the report. The table that is begun has its own room for notes. */
+void report_begin_table(struct commit_report *report);
 void report_note(struct commit_report *report, enum commit_note_kind kind, const char *table,
                  const char *stream, uint64_t from, const char *format, ...)
     __attribute__((format(printf, 6, 7)));

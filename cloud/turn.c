@@ -55,6 +55,8 @@ struct turn {
     int64_t first_head_ms; /* monotonic */
     size_t gap_count;
     struct gap *gaps;
+    size_t stray_count; /* objects in the inbox that are no announcements */
+    char *stray;        /* the first of them */
     pthread_mutex_t schema_lock;
     /* guarded by schema_lock */
     json_t *schema; /* of the announcement fetched last */
@@ -603,16 +605,34 @@ static int page_work(struct turn *turn, struct error *err)
     return rc;
 }
 
+static void strays_collect(struct turn *turn)
+{
+    turn->stray_count += turn->page.stray_count;
+    if (turn->stray == NULL) {
+        turn->stray = turn->page.stray;
+        turn->page.stray = NULL;
+    }
+}
+
+static void strays_note(const struct turn *turn)
+{
+    if (turn->stray_count > 0)
+        report_note(turn->report, NOTE_INFO, turn->table.full, "", 0,
+                    "%zu objects in the inbox are no announcements; the first is %s",
+                    turn->stray_count, turn->stray);
+}
+
 static int inbox_work(struct turn *turn, struct error *err)
 {
     char *after = NULL;
     bool more = true;
     int rc = OK;
     while (more && rc == OK) {
-        rc = inbox_list(turn->committer, turn->table.full, after, &turn->page, turn->report, err);
+        rc = inbox_list(turn->committer, turn->table.full, after, &turn->page, err);
         if (rc != OK)
             break;
         turn->report->seen += turn->page.count;
+        strays_collect(turn);
         more = turn->page.more && turn->page.last_key != NULL;
         free(after);
         after = turn->page.last_key;
@@ -622,6 +642,7 @@ static int inbox_work(struct turn *turn, struct error *err)
         inbox_page_free(&turn->page);
     }
     free(after);
+    strays_note(turn);
     return rc;
 }
 
@@ -689,6 +710,7 @@ int commit_turn_table(const struct committer *committer, const char *table,
                         .begun_ms = clock_wall_ms(committer_clock(committer)),
                         .copies_synced = report->copied};
     pthread_mutex_init(&turn.schema_lock, NULL);
+    report_begin_table(report);
     int rc = table_name_parse(&turn.table, table, err);
     if (rc == OK)
         rc = contract_state_read(committer, table, &turn.contract, err);
@@ -710,6 +732,7 @@ int commit_turn_table(const struct committer *committer, const char *table,
     for (size_t i = 0; i < turn.gap_count; i++)
         free(turn.gaps[i].key);
     free(turn.gaps);
+    free(turn.stray);
     return rc;
 }
 

@@ -128,8 +128,9 @@ static void a_name_that_is_none_is_nobodys(void **state)
     struct buf key = {0};
     put_announced(f, forged, 0,
                   slice_cstr("{\"stream\":\"x\\\" level=info msg=\\\"all well\",\"from\":0}"));
-    put_announced(f, STREAM, 0, slice_cstr("{\"stream\":\"" STREAM "\",\"from\":99999999999999999"
-                                           "999999}"));
+    put_announced(f, STREAM, 0,
+                  slice_cstr("{\"stream\":\"" STREAM "\",\"from\":99999999999999999"
+                             "999999}"));
     assert_int_equal(turn(f), OK);
     assert_int_equal(f->report.refused, 2);
     for (size_t i = 0; i < f->report.note_count; i++)
@@ -140,6 +141,48 @@ static void a_name_that_is_none_is_nobodys(void **state)
     key_of_receipt(STREAM, &key);
     assert_true(exists(f, buf_cstr(&key)));
     buf_free(&key);
+}
+
+static size_t notes_of(const struct fixture *f, enum commit_note_kind kind, const char *table)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < f->report.note_count; i++)
+        count += f->report.notes[i].kind == kind && strcmp(f->report.notes[i].table, table) == 0;
+    return count;
+}
+
+/* Who fills one inbox must not silence the alarms of this table, and the failures of others. */
+static void a_flood_of_notes_hides_no_alarm(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const tables[] = {TABLE, "db.none"};
+    struct error err;
+    enum { STRAYS = 1500, REFUSED = 1100 };
+    for (unsigned i = 0; i < STRAYS; i++) {
+        char *key = memory_printf("_bidlake/inbox/" TABLE "/!stray-%04u", i);
+        assert_int_equal(objstore_put_bytes(f->store, key, slice_cstr("x"), PUT_ALWAYS, &err), OK);
+        free(key);
+    }
+    for (unsigned i = 0; i < REFUSED; i++) {
+        char *stream = memory_printf("edge-%u/" EPOCH_2 "/" TABLE, i);
+        put_announced(f, stream, 0, slice_cstr("junk"));
+        free(stream);
+    }
+    announce(f, STREAM, 10, 20); /* a gap */
+    assert_int_not_equal(commit_turn(&f->committer, tables, 2, &f->report, &err), OK);
+    assert_int_equal(f->report.refused, REFUSED);
+    assert_int_equal(f->report.alarms, 1);
+    assert_int_equal(notes_of(f, NOTE_INFO, TABLE), 1);
+    assert_int_equal(notes_of(f, NOTE_REFUSED, TABLE), COMMIT_NOTES_MAX);
+    assert_int_equal(notes_of(f, NOTE_ALARM, TABLE), 1);
+    assert_int_equal(notes_of(f, NOTE_FAILED, "db.none"), 1);
+    assert_int_equal(f->report.notes_left_out, REFUSED - COMMIT_NOTES_MAX);
+    for (size_t i = 0; i < f->report.note_count; i++) {
+        if (f->report.notes[i].kind != NOTE_INFO)
+            continue;
+        assert_non_null(strstr(f->report.notes[i].text, "1500 objects"));
+        assert_non_null(strstr(f->report.notes[i].text, "!stray-0000"));
+    }
 }
 
 /* ---- what piles up ---- */
@@ -327,6 +370,7 @@ int main(void)
         TEST(what_is_too_much_json_is_refused_unparsed),
         TEST(heavy_ones_are_not_held_together),
         TEST(a_name_that_is_none_is_nobodys),
+        TEST(a_flood_of_notes_hides_no_alarm),
         TEST(dead_ones_are_not_held),
         TEST(those_without_files_are_not_held),
         TEST(refused_ones_are_not_held),
