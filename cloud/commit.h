@@ -15,6 +15,8 @@
  * Errors           a failed turn has changed nothing or has made whole commits; run it
  *                  again. ERROR_CORRUPT, ERROR_DENIED, ERROR_INPUT want a person; what
  *                  is wrong stands in the report's notes too.
+ * Stopping         once `stop` says so nothing new is begun: a turn ends, between two commits,
+ *                  with ERROR_RETRY and report.stopped.
  * Threads          a committer, and the store and catalog handles in it, belong to one
  *                  thread during a turn.
  */
@@ -54,6 +56,9 @@ struct committer {
     int64_t snapshots_grace_ms; /* 1 day from a snapshot's drop to its files' removal */
     bool anew;                  /* init: take over a name whose contract names another table */
     unsigned prune_every; /* 64: one of so many turns that commit also looks for old objects */
+    /* Asked by any thread; once true it stays so. NULL: never. */
+    bool (*stop)(void *context);
+    void *stop_context;
 };
 
 enum commit_note_kind {
@@ -96,6 +101,7 @@ struct commit_report {
     int64_t snapshot_id; /* the last one made; 0: none */
     size_t alarms;
     size_t tables_failed;
+    bool stopped; /* the committer was asked to, and left something for the next turn */
     size_t notes_left_out;
     size_t note_count;
     size_t note_cap;

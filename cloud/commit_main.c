@@ -2,6 +2,7 @@
  *
  * bidlake-commit: init, once, serve. One log line a turn on stderr, results on stdout.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "cloud/config.h"
 #include "cloud/result.h"
 #include "cloud/serve.h"
+#include "cloud/snapshot.h"
 #include "lib/base/fault.h"
 #include "lib/base/memory.h"
 #include "lib/schema/mapping.h"
@@ -36,8 +38,36 @@ static void print_help(FILE *out)
         config_print_help();
     fputs(
         "\nExit: 0 done, 1 failed (other tables may be done), 2 usage or configuration, 3 once is\n"
-        "done, but refused an announcement: the reason is in the log and in _bidlake/refused/.\n",
+        "done, but refused an announcement: the reason is in the log and in _bidlake/refused/.\n"
+        "SIGTERM and SIGINT end each command behind the commit that is under way: serve with 0,\n"
+        "once and init with 1, if something is left, which the next run does.\n",
         out);
+}
+
+/* ---- a pass that is asked to end ---- */
+
+static volatile sig_atomic_t asked_to_stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    asked_to_stop = 1;
+}
+
+static bool is_to_stop(void *context)
+{
+    (void)context;
+    return asked_to_stop != 0;
+}
+
+/* The first process of a container gets no signal that it has no handler for. A second signal
+ * does what it does without one. */
+static void take_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
 }
 
 static int run_init(const struct service *service, const struct config *config,
@@ -45,9 +75,12 @@ static int run_init(const struct service *service, const struct config *config,
                     struct error *err)
 {
     int rc = OK;
-    for (size_t i = 0; i < mappings->count && rc == OK; i++)
-        rc =
-            commit_init_table(&service->committer, config->ns, &mappings->mappings[i], report, err);
+    for (size_t i = 0; i < mappings->count && rc == OK; i++) {
+        rc = committer_go_on(&service->committer, report, err);
+        if (rc == OK)
+            rc = commit_init_table(&service->committer, config->ns, &mappings->mappings[i], report,
+                                   err);
+    }
     return rc;
 }
 
@@ -67,10 +100,12 @@ static int run_one(const char *command, const struct config *config,
     struct commit_report report = {0};
     int64_t at_ms = clock_wall_ms(&clock_system);
     int64_t start_ms = clock_mono_ms(&clock_system);
+    take_signals();
     int rc = service_become_owner(config, err);
     if (rc == OK)
         rc = service_open(&service, config, err);
     bool opened = rc == OK;
+    service.committer.stop = is_to_stop;
     if (rc == OK && strcmp(command, "init") == 0)
         rc = run_init(&service, config, mappings, &report, err);
     else if (rc == OK)
@@ -134,6 +169,8 @@ int main(int argc, char **argv)
 {
     struct error err;
     struct config config = {0};
+    /* A server that goes, or who reads the reports, must not take us along. */
+    signal(SIGPIPE, SIG_IGN);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             print_help(stdout);

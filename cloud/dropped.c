@@ -263,7 +263,7 @@ static int notes_work(struct cleaning *c, const char *prefix, struct error *err)
     char *after = NULL;
     bool more = true;
     int rc = OK;
-    while (more && rc == OK && c->lists < LISTS_MAX) {
+    while (more && rc == OK && c->lists < LISTS_MAX && !committer_is_to_stop(c->committer)) {
         struct objstore_list list = {0};
         rc = objstore_list(c->committer->store, prefix, after, 1000, &list, err);
         if (rc != OK)

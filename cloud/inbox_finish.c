@@ -317,7 +317,7 @@ int store_prune(const struct committer *committer, const char *prefix, int64_t b
     char *after = NULL;
     bool more = true;
     int rc = OK;
-    while (more && rc == OK) {
+    while (more && rc == OK && !committer_is_to_stop(committer)) {
         struct objstore_list list = {0};
         rc = objstore_list(committer->store, prefix, after, PAGE, &list, err);
         if (rc != OK)

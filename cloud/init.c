@@ -426,7 +426,7 @@ int commit_init_table(const struct committer *committer, const char *ns,
         if (rc == OK || (rc != ERROR_CONFLICT && rc != ERROR_RETRY) || i == INIT_ATTEMPTS)
             break;
         committer_back_off(committer, i);
-        rc = OK;
+        rc = committer_go_on(committer, report, err);
     }
     if (rc != OK)
         rc = error_wrap(err, "init %s", full);

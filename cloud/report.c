@@ -80,10 +80,30 @@ void committer_uuid(const struct committer *committer, char out[UUID_TEXT_SIZE])
         uuid_v7_from(out, now_ms, committer->random);
 }
 
+bool committer_is_to_stop(const struct committer *committer)
+{
+    return committer->stop != NULL && committer->stop(committer->stop_context);
+}
+
+int committer_go_on(const struct committer *committer, struct commit_report *report,
+                    struct error *err)
+{
+    if (!committer_is_to_stop(committer))
+        return OK;
+    report->stopped = true;
+    return error_set(err, ERROR_RETRY, "asked to stop; what is left is for the next turn");
+}
+
 void committer_back_off(const struct committer *committer, unsigned attempt)
 {
+    enum { STEP_MS = 100 };
     uint64_t ceiling = 100u << (attempt < 8 ? attempt : 8);
     uint64_t number;
     committer_random(committer, &number, sizeof number);
-    clock_sleep_ms(committer_clock(committer), (int64_t)(number % ceiling));
+    int64_t left_ms = (int64_t)(number % ceiling);
+    while (left_ms > 0 && !committer_is_to_stop(committer)) {
+        int64_t step_ms = left_ms < STEP_MS ? left_ms : STEP_MS;
+        clock_sleep_ms(committer_clock(committer), step_ms);
+        left_ms -= step_ms;
+    }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A turn here is one pass over the tables that are due, in their order. The two signals are
- * blocked all the time: one that came during a turn is pending at its end, and one that
- * comes during a pause ends it. So no handler runs and no flag is needed.
+ * blocked all the time: one that came during a turn is pending, which the turn asks for at its
+ * steps, and one that comes during a pause ends it. So no handler runs and no flag is needed.
  *
  * A notice (cloud/door) ends a pause, too: its table is due at once, but not sooner than
  * notify.pause after its last turn began, so that 2,000 agents' notices make one snapshot, and
@@ -94,22 +94,25 @@ static void take_notices(struct server *server)
     }
 }
 
-/* True: one of the signals has come, now or while we waited. A notice ends the wait. */
-static bool wait_is_over(struct server *server, int64_t ms)
+/* Until one of the signals or a notice has come, at most for that time. */
+static void wait_for_news(const struct server *server, int64_t ms)
 {
     struct pollfd fds[] = {{.fd = server->signal_fd, .events = POLLIN},
                            {.fd = server->notice_fd, .events = POLLIN}};
-    if (poll(fds, 2, ms < INT_MAX ? (int)ms : INT_MAX) <= 0)
-        return false;
-    if (fds[1].revents != 0)
-        take_notices(server);
-    struct signalfd_siginfo ignored; /* taken: it must not end the process later */
-    return fds[0].revents != 0 &&
-           read(server->signal_fd, &ignored, sizeof ignored) == (ssize_t)sizeof ignored;
+    poll(fds, 2, ms < INT_MAX ? (int)ms : INT_MAX);
 }
 
-static bool is_to_stop(void)
+/* Has one of the signals come? It is taken then: it must not end the process later. */
+static bool take_signal(const struct server *server)
 {
+    struct signalfd_siginfo ignored;
+    return read(server->signal_fd, &ignored, sizeof ignored) == (ssize_t)sizeof ignored;
+}
+
+/* The same, left pending. By any thread, of which each has them blocked. */
+static bool is_to_stop(void *context)
+{
+    (void)context;
     sigset_t pending;
     sigemptyset(&pending);
     sigpending(&pending);
@@ -121,6 +124,7 @@ static int server_open(struct server *server, struct error *err)
 {
     int rc = service_open(&server->service, server->config, err);
     server->opened = rc == OK;
+    server->service.committer.stop = is_to_stop;
     door_closed(server->door, rc == OK ? NULL : err->text);
     if (rc == OK) {
         server->opened_once = true;
@@ -193,7 +197,7 @@ static void turn_run(struct server *server)
     /* Tables that fell out of step, one having failed, come together again by this. */
     int64_t slack_ms = server->config->interval_ms / 10;
     bool failed = false;
-    for (size_t i = 0; i < server->count && !is_to_stop(); i++) {
+    for (size_t i = 0; i < server->count && !is_to_stop(NULL); i++) {
         struct error err;
         if (server->tables[i].due_ms > start_ms + slack_ms)
             continue;
@@ -234,8 +238,10 @@ static int server_run(struct server *server, struct error *err)
               server->config->interval_ms);
     for (;;) {
         int64_t pause_ms = next_due_ms(server) - clock_mono_ms(&clock_system);
-        if (wait_is_over(server, pause_ms > 0 ? pause_ms : 0))
+        wait_for_news(server, pause_ms > 0 ? pause_ms : 0);
+        if (take_signal(server))
             break;
+        take_notices(server);
         if (!server->opened && next_due_ms(server) <= clock_mono_ms(&clock_system))
             rc = server_open(server, err);
         if (rc != OK)
@@ -279,9 +285,7 @@ int serve(const struct config *config, const char *const *tables, size_t count, 
     sigaddset(&server.signals, SIGTERM);
     sigaddset(&server.signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &server.signals, &before);
-    /* Who reads the reports may go; the commits go on. */
-    signal(SIGPIPE, SIG_IGN);
-    server.signal_fd = signalfd(-1, &server.signals, SFD_CLOEXEC);
+    server.signal_fd = signalfd(-1, &server.signals, SFD_CLOEXEC | SFD_NONBLOCK);
     server.notice_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int rc = server.signal_fd < 0 || server.notice_fd < 0 ? error_errno(err, "serve")
                                                           : door_run(&server, err);

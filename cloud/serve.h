@@ -5,13 +5,13 @@
  *
  * What survives  nothing is kept here: a service that is killed leaves what any killed turn
  *                leaves. Any number of them may serve one table; who loses a swap goes on.
- * Ending         SIGTERM or SIGINT: the table in hand is finished, no further one begun.
+ * Ending         SIGTERM or SIGINT: a commit that is under way is finished, nothing further is
+ *                begun: within seconds, unless a request hangs. Who waits at the port is told 503.
  * Errors         only those of configuration end it (ERROR_INPUT at the first opening). A
  *                store or a catalog that is away is waited for, and opened anew; one that names
  *                a time (Retry-After) is not asked before it.
  * Port           with `listen` cloud/door answers probes, metrics and notices.
- * Threads        one for the turns, and the port's; the two signals are blocked in both and taken
- *                between tables.
+ * Threads        one for the turns, and the port's; the two signals are blocked in both.
  */
 #ifndef CLOUD_SERVE_H
 #define CLOUD_SERVE_H

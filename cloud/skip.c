@@ -71,7 +71,7 @@ int commit_skip(const struct committer *committer, const char *table, const char
         if (rc == OK || (rc != ERROR_CONFLICT && rc != ERROR_RETRY) || i == SKIP_ATTEMPTS)
             break;
         committer_back_off(committer, i);
-        rc = OK;
+        rc = committer_go_on(committer, report, err);
     }
     if (rc == OK) {
         report->snapshots++;

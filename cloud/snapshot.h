@@ -75,7 +75,11 @@ int snapshot_refusal_judge(const struct committer *committer, const struct table
 void committer_random(const struct committer *committer, void *out, size_t len);
 void committer_uuid(const struct committer *committer, char out[UUID_TEXT_SIZE]);
 const struct clock *committer_clock(const struct committer *committer);
-/* Full jitter below 100 ms * 2^attempt, at most 30 s. */
+bool committer_is_to_stop(const struct committer *committer);
+/* OK, or the error of a turn that was asked to stop. */
+int committer_go_on(const struct committer *committer, struct commit_report *report,
+                    struct error *err) MUST_USE;
+/* Full jitter below 100 ms * 2^attempt, at most 30 s; ends when it is to stop. */
 void committer_back_off(const struct committer *committer, unsigned attempt);
 
 /* Below: the report. The table that is begun has its own room for notes. */

@@ -2,6 +2,7 @@
  *
  * bidlake-table: look into a table, through its catalog.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -109,6 +110,7 @@ int main(int argc, char **argv)
     struct error err;
     struct config config = {0};
     const struct command *command = NULL;
+    signal(SIGPIPE, SIG_IGN); /* of a server that goes */
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             print_help(stdout);

@@ -67,6 +67,11 @@ static int64_t limit_ms(int64_t given, int64_t otherwise)
     return given > 0 ? given : otherwise;
 }
 
+static int turn_go_on(const struct turn *turn, struct error *err)
+{
+    return committer_go_on(turn->committer, turn->report, err);
+}
+
 static bool entry_is_taken(const struct inbox_entry *entry)
 {
     return !entry->finished && entry->state == ENTRY_TAKEN;
@@ -157,6 +162,9 @@ static int stream_decide(struct turn *turn, size_t begin, size_t end, struct err
         struct inbox_entry *entry = &turn->page.entries[i];
         if (entry->finished || entry->unfit) /* what is behind it waits */
             continue;
+        rc = turn_go_on(turn, err);
+        if (rc != OK)
+            return rc;
         entry->state = ENTRY_NEW;
         free(entry->reason);
         entry->reason = NULL;
@@ -227,6 +235,8 @@ static int fetch_one(void *context, size_t index, struct error *err)
     struct turn *turn = batch->turn;
     struct inbox_entry *entry = batch->entries[index];
     const struct stream_row *row = stream_index_find(&turn->index, entry->hash);
+    if (committer_is_to_stop(turn->committer)) /* page_fetch says so */
+        return OK;
     if (row != NULL && entry->from < row->next) {
         int rc = end_fetch(turn, entry, err);
         inbox_entry_drop(entry);
@@ -273,12 +283,14 @@ static int page_fetch(struct turn *turn, struct error *err)
     }
     int rc = objstore_each(turn->committer->store, batch.count, fetch_one, &batch, err);
     free(batch.entries);
-    return rc;
+    return rc == OK ? turn_go_on(turn, err) : rc;
 }
 
 static int head_one(void *context, size_t index, struct error *err)
 {
     const struct batch *batch = context;
+    if (committer_is_to_stop(batch->turn->committer)) /* page_heads says so */
+        return OK;
     return inbox_check_files(batch->turn->committer, batch->turn->table.full, batch->entries[index],
                              err);
 }
@@ -296,6 +308,8 @@ static int page_heads(struct turn *turn, bool *again, struct error *err)
         turn->has_first_head = true;
     }
     int rc = objstore_each(turn->committer->store, batch.count, head_one, &batch, err);
+    if (rc == OK)
+        rc = turn_go_on(turn, err);
     *again = false;
     for (size_t i = 0; i < batch.count; i++) {
         turn->report->copied += batch.entries[i]->copied;
@@ -474,12 +488,15 @@ static int page_commit(struct turn *turn, struct error *err)
         bool refused;
         if (i > 0)
             committer_back_off(turn->committer, i);
+        rc = turn_go_on(turn, err);
+        if (rc != OK)
+            break;
         rc = attempt(turn, &refused, err);
         if (refused)
             rc = refusal_judge(turn, err);
         if (rc != ERROR_CONFLICT && rc != ERROR_RETRY)
             break;
-        if (rc == ERROR_RETRY && err->retry_after_ms > 0)
+        if (rc == ERROR_RETRY && (err->retry_after_ms > 0 || turn->report->stopped))
             break; /* the next turn's, which waits for it */
         if (rc == ERROR_RETRY && i + 1 < attempts_max)
             log_event(LOG_LEVEL_WARN, "commit", "attempt failed, will try again",
@@ -564,6 +581,9 @@ static int gaps_confirm(struct turn *turn, struct error *err)
     int rc = OK;
     for (size_t i = 0; i < turn->gap_count && rc == OK; i++) {
         bool found = false;
+        rc = turn_go_on(turn, err);
+        if (rc != OK)
+            break;
         rc = inbox_lowest(turn->committer, turn->table.full, turn->gaps[i].hash,
                           &turn->gaps[i].lowest, &found, err);
         if (!found)
@@ -573,7 +593,8 @@ static int gaps_confirm(struct turn *turn, struct error *err)
         rc = state_load(turn, err);
     for (size_t i = 0; i < turn->gap_count && rc == OK; i++) {
         const struct stream_row *row = stream_index_find(&turn->index, turn->gaps[i].hash);
-        if (turn->gaps[i].lowest > (row != NULL ? row->next : 0))
+        rc = turn_go_on(turn, err);
+        if (rc == OK && turn->gaps[i].lowest > (row != NULL ? row->next : 0))
             rc = gap_alarm(turn, &turn->gaps[i], err);
     }
     return rc;
@@ -628,6 +649,9 @@ static int inbox_work(struct turn *turn, struct error *err)
     bool more = true;
     int rc = OK;
     while (more && rc == OK) {
+        rc = turn_go_on(turn, err);
+        if (rc != OK)
+            break;
         rc = inbox_list(turn->committer, turn->table.full, after, &turn->page, err);
         if (rc != OK)
             break;
@@ -721,6 +745,8 @@ int commit_turn_table(const struct committer *committer, const char *table,
         rc = gaps_confirm(&turn, err);
     }
     if (rc == OK)
+        rc = turn_go_on(&turn, err);
+    if (rc == OK)
         rc = prune(&turn, err);
     inbox_page_free(&turn.page);
     json_decref(turn.schema);
@@ -745,12 +771,14 @@ int commit_turn(const struct committer *committer, const char *const *tables, si
         int rc = commit_turn_table(committer, tables[i], report, &one);
         if (rc == OK)
             continue;
-        report->tables_failed++;
-        report_note(report, NOTE_FAILED, tables[i], "", 0, "%s", one.text);
         if (first == OK) {
             *err = one;
             first = rc;
         }
+        if (report->stopped)
+            break;
+        report->tables_failed++;
+        report_note(report, NOTE_FAILED, tables[i], "", 0, "%s", one.text);
     }
     return first;
 }

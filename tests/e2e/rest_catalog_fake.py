@@ -63,6 +63,7 @@ class RestCatalogFake:
         self.tokens = set()
         self.granted = 0
         self.not_modified = 0
+        self.busy = False  # no commit goes through
         self.namespaces = []
         self.tables = {}  # (namespace, name) -> (location of the metadata, metadata)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -176,6 +177,8 @@ class RestCatalogFake:
         commit = CommitTableRequest.model_validate(
             {"identifier": {"namespace": key[0].split("\x1f"), "name": key[1]},
              **json.loads(body)})
+        if self.busy:
+            raise Refusal(503, "ServiceUnavailableException")
         location, before = self.tables[key]
         try:
             for requirement in commit.requirements:

@@ -5,15 +5,17 @@ wire with faults between two committers and the server."""
 import collections
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(os.path.dirname(HERE), "interop"))
 
 from faulty_wire import FATES, Wire  # noqa: E402
-from lake import BUILD, DONE, FAILED, PATIENCE, USAGE, Lake, program, until  # noqa: E402
+from lake import BUILD, DONE, FAILED, PATIENCE, USAGE, Lake, end, program, until  # noqa: E402
 from pyiceberg.table import StaticTable  # noqa: E402
 from rest_catalog_fake import ID, SECRET, RestCatalogFake  # noqa: E402
 
@@ -66,6 +68,47 @@ class Case(unittest.TestCase):
         table = StaticTable.from_metadata(f"file://{path}")
         return collections.Counter(
             table.scan(selected_fields=("click_id",)).to_arrow()["click_id"].to_pylist())
+
+
+class Stopping(Case):
+    """A container is killed ten seconds behind its SIGTERM, and while the catalog commits nothing a
+    turn has pauses of many seconds before it."""
+
+    def stop(self, *command):
+        """How it ended, and what it said."""
+        lake = self.lake()
+        lake.init()
+        lake.ingest("clicks", "-", stdin=line("late"))
+        self.fake.busy = True
+        log = lake.path("log")
+        with open(log, "wb") as out:
+            process = subprocess.Popen([f"{BUILD}/bidlake-commit", *command, *lake.commit_flags()],
+                                       stdout=out, stderr=out)
+        self.addCleanup(end, process)
+
+        def said():
+            with open(log, encoding="utf-8") as file:
+                return file.read()
+        until(lambda: "attempt=6" in said(), "it pauses long between its attempts", 60)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        code = process.wait(timeout=60 * PATIENCE)
+        self.assertLess(time.monotonic() - began, 5 * PATIENCE, said())
+        self.fake.busy = False
+        self.assertEqual(lake.once()["taken"], 1)
+        self.assertEqual(self.ids(lake), {"late": 1})
+        lake.check("clicks")
+        return code, said()
+
+    def test_serve(self):
+        code, said = self.stop("serve", "--interval", "1s")
+        self.assertEqual(code, DONE, said)
+
+    def test_once(self):
+        code, said = self.stop("once", "--json")
+        self.assertEqual(code, FAILED, said)
+        self.assertIn("bidlake-commit: asked to stop", said)
+        self.assertIn('"error":"asked to stop', said)
 
 
 class OtherSeparator(Case):
