@@ -1,8 +1,13 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A line is made field by field: a value is formatted by itself, then written as one, so that
+ * no text in it (a server's words, a stranger's names) can end it and begin another field.
+ */
 #include "lib/base/log.h"
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +17,7 @@
 
 #include "lib/base/clock.h"
 
-enum { LINE_SIZE = 2048, SLOT_COUNT = 64, BURST = 10, WINDOW_MS = 10000 };
+enum { LINE_SIZE = 2048, VALUE_SIZE = LINE_SIZE, SLOT_COUNT = 64, BURST = 10, WINDOW_MS = 10000 };
 
 /* One slot a message, found by the address of its literal. */
 struct slot {
@@ -111,7 +116,178 @@ size_t log_troubles(struct log_trouble out[LOG_TROUBLES_MAX])
     return count;
 }
 
-static int format_head(char *line, enum log_level level, const char *at, const char *msg)
+/* ---- fields ---- */
+
+/* As formatted, before it is escaped; what is longer is cut. */
+struct value {
+    size_t len;
+    char text[VALUE_SIZE];
+};
+
+struct line {
+    size_t len;
+    char text[LINE_SIZE + 1]; /* room for the line end */
+};
+
+static void value_put(struct value *value, const char *text, size_t len)
+{
+    size_t room = sizeof value->text - value->len;
+    len = len < room ? len : room;
+    memcpy(value->text + value->len, text, len);
+    value->len += len;
+}
+
+/* False: no conversion of log.h's, so there is no telling where its argument ends. */
+static bool value_convert(struct value *value, const char **format, va_list *args)
+{
+    const char *at = *format + 1;
+    char number[24];
+    size_t most = sizeof value->text;
+    int longs = 0;
+    if (*at == '.' && at[1] == '*') {
+        int given = va_arg(*args, int);
+        most = given >= 0 ? (size_t)given : most;
+        at += 2;
+    } else if (*at == '.') {
+        for (most = 0, at++; *at >= '0' && *at <= '9'; at++)
+            most = most * 10 + (size_t)(*at - '0');
+    }
+    bool size = *at == 'z';
+    for (; *at == 'l' || *at == 'z'; at++)
+        longs++;
+    *format = at + 1;
+    if (*at == 's') {
+        const char *text = va_arg(*args, const char *);
+        text = text != NULL ? text : "(null)";
+        value_put(value, text, strnlen(text, most));
+        return true;
+    }
+    if (*at == 'd')
+        snprintf(number, sizeof number, "%lld",
+                 longs > 1    ? va_arg(*args, long long)
+                 : longs == 1 ? va_arg(*args, long)
+                              : va_arg(*args, int));
+    else if (*at == 'u')
+        snprintf(number, sizeof number, "%llu",
+                 size         ? va_arg(*args, size_t)
+                 : longs > 1  ? va_arg(*args, unsigned long long)
+                 : longs == 1 ? va_arg(*args, unsigned long)
+                              : va_arg(*args, unsigned));
+    else
+        return false;
+    value_put(value, number, strlen(number));
+    return true;
+}
+
+/* Bytes of the character that begins there; 0: it is no UTF-8. */
+static size_t character_len(const unsigned char *at, size_t left)
+{
+    size_t len = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+    if (at[0] > 0xf4 || len > left)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
+    bool beyond = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
+    return overlong || beyond ? 0 : len;
+}
+
+/* What stands for the character within quotes; the bytes that it took. */
+static size_t character_escape(const unsigned char *at, size_t left, char out[8])
+{
+    size_t len = character_len(at, left);
+    bool c1 = len == 2 && at[0] == 0xc2 && at[1] < 0xa0; /* commands to a terminal */
+    bool end = len == 3 && at[0] == 0xe2 && at[1] == 0x80 && (at[2] == 0xa8 || at[2] == 0xa9);
+    if (len == 0)
+        memcpy(out, "\xef\xbf\xbd", 4);
+    else if (at[0] == '"' || at[0] == '\\')
+        snprintf(out, 8, "\\%c", at[0]);
+    else if (at[0] == '\n' || at[0] == '\r' || at[0] == '\t')
+        snprintf(out, 8, "\\%c", at[0] == '\n' ? 'n' : at[0] == '\r' ? 'r' : 't');
+    else if (at[0] < 0x20 || at[0] == 0x7f || c1)
+        snprintf(out, 8, "\\u%04x", at[len - 1]);
+    else if (end)
+        snprintf(out, 8, "\\u20%02x", at[2] - 0x80);
+    else
+        snprintf(out, 8, "%.*s", (int)len, (const char *)at);
+    return len > 0 ? len : 1;
+}
+
+static bool is_plain(const struct value *value)
+{
+    for (size_t i = 0; i < value->len; i++) {
+        unsigned char c = (unsigned char)value->text[i];
+        if (c <= ' ' || c >= 0x7f || c == '"' || c == '=' || c == '\\')
+            return false;
+    }
+    return true;
+}
+
+static void line_put(struct line *line, const char *text, size_t len)
+{
+    size_t room = LINE_SIZE - line->len;
+    len = len < room ? len : room;
+    memcpy(line->text + line->len, text, len);
+    line->len += len;
+}
+
+/* Cut, if need be, between two characters and before the closing quote. */
+static void line_put_quoted(struct line *line, const struct value *value)
+{
+    char out[8];
+    line_put(line, "\"", 1);
+    for (size_t i = 0; i < value->len;) {
+        i += character_escape((const unsigned char *)value->text + i, value->len - i, out);
+        if (line->len + strlen(out) + 1 > LINE_SIZE)
+            break;
+        line_put(line, out, strlen(out));
+    }
+    line_put(line, "\"", 1);
+}
+
+/* The value at *format, to the blank or the quote that ends it. */
+static bool line_put_value(struct line *line, const char **format, va_list *args)
+{
+    struct value value = {0};
+    bool known = true;
+    bool quoted = **format == '"';
+    const char end = quoted ? '"' : ' ';
+    *format += quoted;
+    while (known && **format != 0 && **format != end) {
+        if (**format == '%')
+            known = value_convert(&value, format, args);
+        else
+            value_put(&value, (*format)++, 1);
+    }
+    *format += known && quoted && **format == '"';
+    if (quoted || !is_plain(&value))
+        line_put_quoted(line, &value);
+    else
+        line_put(line, value.text, value.len);
+    return known;
+}
+
+static void line_put_fields(struct line *line, const char *format, va_list *args)
+{
+    bool known = true;
+    while (known && *format != 0) {
+        if (*format == ' ') {
+            line_put(line, format++, 1);
+            continue;
+        }
+        size_t key = strcspn(format, "=%\" ");
+        key += format[key] == '=';
+        if (line->len + key + 2 > LINE_SIZE)
+            return;
+        line_put(line, format, key);
+        format += key;
+        if (*format != 0 && *format != ' ')
+            known = line_put_value(line, &format, args);
+    }
+}
+
+static size_t format_head(char *line, enum log_level level, const char *at, const char *msg)
 {
     static const char *const names[] = {"debug", "info", "warn", "error"};
     int64_t now_ms = clock_wall_ms(&clock_system);
@@ -120,8 +296,9 @@ static int format_head(char *line, enum log_level level, const char *at, const c
     char time_text[32];
     gmtime_r(&seconds, &utc);
     strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &utc);
-    return snprintf(line, LINE_SIZE, "time=%s.%03dZ level=%s at=%s msg=\"%s\"", time_text,
-                    (int)(now_ms % 1000), names[level], at, msg);
+    int n = snprintf(line, LINE_SIZE, "time=%s.%03dZ level=%s at=%s msg=\"%s\"", time_text,
+                     (int)(now_ms % 1000), names[level], at, msg);
+    return n < LINE_SIZE ? (size_t)n : LINE_SIZE - 1;
 }
 
 void log_event(enum log_level level, const char *at, const char *msg, const char *fields, ...)
@@ -136,32 +313,26 @@ void log_event(enum log_level level, const char *at, const char *msg, const char
         return;
     }
 
-    char line[LINE_SIZE + 1];
-    size_t len = (size_t)format_head(line, level, at, msg);
-    if (held > 0 && len < LINE_SIZE)
-        len += (size_t)snprintf(line + len, LINE_SIZE - len, " held_back=%d", held);
-    size_t fields_at = 0;
-    if (*fields != 0 && len < LINE_SIZE - 1) {
-        line[len++] = ' ';
-        fields_at = len;
-        va_list args;
-        va_start(args, fields);
-        int n = vsnprintf(line + len, LINE_SIZE - len, fields, args);
-        va_end(args);
-        len += n > 0 ? (size_t)n : 0;
+    struct line line;
+    line.len = format_head(line.text, level, at, msg);
+    if (held > 0) {
+        char text[32];
+        snprintf(text, sizeof text, " held_back=%d", held);
+        line_put(&line, text, strlen(text));
     }
-    if (len > LINE_SIZE - 1)
-        len = LINE_SIZE - 1;
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)line[i] < 0x20)
-            line[i] = '?';
-    }
-    line[len] = 0;
+    if (*fields != 0)
+        line_put(&line, " ", 1);
+    size_t fields_at = line.len;
+    va_list args;
+    va_start(args, fields);
+    line_put_fields(&line, fields, &args);
+    va_end(args);
+    line.text[line.len] = 0;
     if (level >= LOG_LEVEL_WARN)
-        note_trouble(level, at, msg, fields_at > 0 ? line + fields_at : "", now_ms);
-    line[len++] = '\n';
+        note_trouble(level, at, msg, line.text + fields_at, now_ms);
+    line.text[line.len++] = '\n';
     /* One write, so that lines of several threads don't mix. A log that can't
      * be written has nowhere to say so. */
-    if (write(STDERR_FILENO, line, len) < 0)
+    if (write(STDERR_FILENO, line.text, line.len) < 0)
         return;
 }

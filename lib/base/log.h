@@ -19,9 +19,11 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 /* Below this nothing is written; INFO at the start. */
 void log_set_level(enum log_level level);
 
-/* at and msg are literals; `fields` makes "key=value key=value" and may be "".
- * The caller puts quotes about a %s that may hold blanks; control characters
- * and line ends in the result are written as '?'. */
+/* at, msg and fields are literals; `fields` is "key=%s key=\"%s\" key=%d" and may be "". What
+ * a value holds stays within it, whoever wrote it: one in quotes, and any that holds more than
+ * plain characters, comes in quotes, with \" \\ \n \r \t, \u001b for other control
+ * characters and U+FFFD for what is no UTF-8; JSON reads it. Conversions are %s %d %u, with
+ * .N or .*, l, ll or z. */
 void log_event(enum log_level level, const char *at, const char *msg, const char *fields, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -228,7 +228,7 @@ static void log_troubles_are_bounded_and_tell_storms(void **state)
     assert_string_equal(troubles[0].msg, "storm");
     assert_int_equal(troubles[0].count, 50);
     assert_int_equal(troubles[0].level, LOG_LEVEL_ERROR);
-    assert_string_equal(troubles[0].fields, "name=\"??x\"");
+    assert_string_equal(troubles[0].fields, "name=\"\\u007f\\nx\"");
     assert_ptr_equal(troubles[1].msg, messages[LOG_TROUBLES_MAX + 2]);
     char longer[2000];
     memset(longer, 'y', sizeof longer - 1);
