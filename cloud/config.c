@@ -57,12 +57,13 @@ static int take_flag(void *context, const char *flag, const char *value, bool *k
     return OK;
 }
 
-/* Cloud Run's contract: listen on every address, at the port that $PORT names. */
-static int take_port(struct config *config, struct error *err)
+/* Cloud Run's contract: serve listens on every address, at the port that $PORT names. To the other
+ * programs it is nothing. */
+static int take_port(struct config *config, bool serves, struct error *err)
 {
     const char *port = getenv("PORT");
     union http_place place;
-    if (*config->listen == 0 && port != NULL && *port != 0)
+    if (serves && *config->listen == 0 && port != NULL && *port != 0)
         config->listen = arena_printf(&config->arena, "0.0.0.0:%s", port);
     if (*config->listen != 0 && http_place_parse(config->listen, &place) == 0)
         return error_set(err, ERROR_INPUT,
@@ -71,7 +72,7 @@ static int take_port(struct config *config, struct error *err)
     return OK;
 }
 
-static int config_finish(struct config *config, struct error *err)
+static int config_finish(struct config *config, bool serves, struct error *err)
 {
     if (*config->warehouse == 0)
         return error_set(err, ERROR_INPUT, "no warehouse: give --warehouse or --config");
@@ -87,7 +88,7 @@ static int config_finish(struct config *config, struct error *err)
         config->catalog_spec = arena_printf(&config->arena, "%s:%s", config->catalog_type, place);
     if (*config->ns == 0 || strpbrk(config->ns, "/\\ ") != NULL)
         return error_set(err, ERROR_INPUT, "namespace \"%s\" is none", config->ns);
-    return take_port(config, err);
+    return take_port(config, serves, err);
 }
 
 int config_parse(struct config *out, int argc, char **argv, struct error *err)
@@ -104,7 +105,8 @@ int config_parse(struct config *out, int argc, char **argv, struct error *err)
                                .arguments = out->arguments};
     int rc = options_parse(&options, &line, argc, argv, err);
     out->argument_count = line.argument_count;
-    return rc == OK ? config_finish(out, err) : rc;
+    bool serves = argc > 1 && strcmp(argv[1], "serve") == 0;
+    return rc == OK ? config_finish(out, serves, err) : rc;
 }
 
 void config_print_help(void)

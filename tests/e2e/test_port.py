@@ -12,7 +12,7 @@ import subprocess
 import threading
 import unittest
 
-from lake import BUILD, DONE, USAGE, Lake, end, until
+from lake import BUILD, DONE, USAGE, Lake, end, program, until
 
 INBOX = "_bidlake/inbox/db.clicks/x/1.json"
 MIB = 1 << 20
@@ -209,6 +209,12 @@ class Port(PortCase):
                 env={**os.environ, **environment}, capture_output=True, text=True, timeout=20)
             self.assertEqual(result.returncode, USAGE, result.stderr)
             self.assertIn("listen", result.stderr)
+
+    def test_port_is_for_serve_alone(self):
+        """A shell that has a PORT of its own must still look into tables."""
+        for name, command in (("bidlake-commit", "init"), ("bidlake-commit", "once"),
+                              ("bidlake-table", "ls")):
+            program(name, command, *self.lake.commit_flags(), code=DONE, env={"PORT": "80a"})
 
 
 if __name__ == "__main__":
