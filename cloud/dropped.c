@@ -288,7 +288,7 @@ int dropped_remove(const struct committer *committer, const char *table, const j
     struct buf prefix = {0};
     if (!metadata_property_bool(metadata, "gc.enabled", true))
         return OK;
-    buf_printf(&prefix, "_bidlake/dropped/%s/", table);
+    key_of_dropped(table, &prefix);
     int rc = notes_work(&c, buf_cstr(&prefix), err);
     if (is_for_a_person(rc)) {
         report_note(report, NOTE_INFO, table, "", 0,

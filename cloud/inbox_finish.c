@@ -73,7 +73,7 @@ static int refused_put(const struct committer *committer, struct inbox_entry *en
     struct buf bytes = {0};
     struct buf object = {0};
     struct objstore_info info = {0};
-    buf_printf(&key, "_bidlake/refused/%s", entry->key + strlen("_bidlake/inbox/"));
+    key_of_refused_copy(entry->key, &key);
     int rc = objstore_get(committer->store, entry->key, ANNOUNCEMENT_BYTES_MAX, &bytes, &info, err);
     if (rc == ERROR_LIMIT)
         rc = objstore_get_range(committer->store, entry->key, 0, RECEIPT_BYTES_MAX, &bytes, &info,

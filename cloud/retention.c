@@ -219,7 +219,7 @@ int dropped_note_put(const struct committer *committer, const char *table, const
     json_decref(note);
     committer_random(committer, random, sizeof random);
     hex_encode(slice_of(random, sizeof random), hex);
-    buf_printf(&key, "_bidlake/dropped/%s/%" PRId64 "-%s.json", table, snapshot_id, hex);
+    key_of_dropped_note(table, snapshot_id, hex, &key);
     int rc =
         objstore_put_bytes(committer->store, buf_cstr(&key), buf_slice(&bytes), PUT_IF_ABSENT, err);
     if (rc == ERROR_CONFLICT)

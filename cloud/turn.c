@@ -685,10 +685,10 @@ static void contract_judge(struct turn *turn)
                     named, uuid);
 }
 
-/* Old ledgers that nothing points at, and refusals that nobody looked at for a month. */
-/* Ages are counted from the turn's begin, not from now: a committer that was frozen in
- * between for longer than ledgers are kept, and then reads a stale table, would take the
- * current ledger, which may be its own, for an old one that nobody points at. */
+/* Old ledgers that nothing points at, and refusals that nobody looked at for a month. Ages are
+ * counted from the turn's begin, not from now: a committer that was frozen in between for longer
+ * than ledgers are kept, and then reads a stale table, would take the current ledger, which may be
+ * its own, for an old one that nobody points at. */
 static int prune(struct turn *turn, struct error *err)
 {
     unsigned every =
@@ -699,14 +699,14 @@ static int prune(struct turn *turn, struct error *err)
         return OK;
     char *before = memory_copy_cstr(turn->state.ledger_key);
     struct buf prefix = {0};
-    buf_printf(&prefix, "_bidlake/ledger/%s/", turn->table.full);
+    key_of_ledgers(turn->table.full, &prefix);
     int rc = state_load(turn, err);
     if (rc == OK)
         rc = store_prune(turn->committer, buf_cstr(&prefix),
                          turn->begun_ms - limit_ms(turn->committer->ledger_keep_ms, 7 * day_ms),
                          turn->state.ledger_key, before, err);
     buf_reset(&prefix);
-    buf_printf(&prefix, "_bidlake/refused/%s/", turn->table.full);
+    key_of_refusals(turn->table.full, &prefix);
     if (rc == OK)
         rc = store_prune(turn->committer, buf_cstr(&prefix),
                          turn->begun_ms - limit_ms(turn->committer->refused_keep_ms, 30 * day_ms),

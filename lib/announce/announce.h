@@ -179,8 +179,16 @@ void key_of_inbox(const char *table, struct buf *out); /* with the closing slash
 void key_of_announcement(const char *table, const char *stream, uint64_t from, struct buf *out);
 void key_of_contract(const char *table, struct buf *out);
 void key_of_receipt(const char *stream, struct buf *out);
+void key_of_ledgers(const char *table, struct buf *out); /* with the closing slash, as all lists */
 void key_of_ledger(const char *table, int64_t snapshot_id, const char *random, struct buf *out);
+void key_of_refusals(const char *table, struct buf *out);
 void key_of_refused(const char *table, const char *stream, uint64_t from, struct buf *out);
+/* Where the object at this key of an inbox is kept when it is refused. */
+void key_of_refused_copy(const char *inbox_key, struct buf *out);
+/* Notes of dropped snapshots: cloud/README.md. */
+void key_of_dropped(const char *table, struct buf *out);
+void key_of_dropped_note(const char *table, int64_t snapshot_id, const char *random,
+                         struct buf *out);
 void key_of_probe(const char *agent, struct buf *out);
 /* "data/[<partition path>/]<stream hash>-<from>-<to>-<n>.parquet" */
 void data_file_path(const char *partition_path, const char *stream, uint64_t from, uint64_t to,

@@ -13,6 +13,8 @@
 #include "lib/base/assert.h"
 #include "lib/base/digest.h"
 
+#define INBOX_PREFIX "_bidlake/inbox/"
+#define REFUSED_PREFIX "_bidlake/refused/"
 #define DATA_PREFIX "data/"
 #define DATA_SUFFIX ".parquet"
 
@@ -150,7 +152,7 @@ void key_of_data_file(const char *table, const char *path, struct buf *out)
 
 void key_of_inbox(const char *table, struct buf *out)
 {
-    buf_printf(out, "_bidlake/inbox/%s/", table);
+    buf_printf(out, INBOX_PREFIX "%s/", table);
 }
 
 static void put_range_key(const char *stream, uint64_t from, struct buf *out)
@@ -178,15 +180,44 @@ void key_of_receipt(const char *stream, struct buf *out)
     buf_printf(out, "_bidlake/receipts/%s.json", hash);
 }
 
+void key_of_ledgers(const char *table, struct buf *out)
+{
+    buf_printf(out, "_bidlake/ledger/%s/", table);
+}
+
 void key_of_ledger(const char *table, int64_t snapshot_id, const char *random, struct buf *out)
 {
-    buf_printf(out, "_bidlake/ledger/%s/%" PRId64 "-%s.json.zst", table, snapshot_id, random);
+    key_of_ledgers(table, out);
+    buf_printf(out, "%" PRId64 "-%s.json.zst", snapshot_id, random);
+}
+
+void key_of_refusals(const char *table, struct buf *out)
+{
+    buf_printf(out, REFUSED_PREFIX "%s/", table);
 }
 
 void key_of_refused(const char *table, const char *stream, uint64_t from, struct buf *out)
 {
-    buf_printf(out, "_bidlake/refused/%s/", table);
+    key_of_refusals(table, out);
     put_range_key(stream, from, out);
+}
+
+void key_of_refused_copy(const char *inbox_key, struct buf *out)
+{
+    ASSERT(strncmp(inbox_key, INBOX_PREFIX, strlen(INBOX_PREFIX)) == 0);
+    buf_printf(out, REFUSED_PREFIX "%s", inbox_key + strlen(INBOX_PREFIX));
+}
+
+void key_of_dropped(const char *table, struct buf *out)
+{
+    buf_printf(out, "_bidlake/dropped/%s/", table);
+}
+
+void key_of_dropped_note(const char *table, int64_t snapshot_id, const char *random,
+                         struct buf *out)
+{
+    key_of_dropped(table, out);
+    buf_printf(out, "%" PRId64 "-%s.json", snapshot_id, random);
 }
 
 void key_of_probe(const char *agent, struct buf *out)

@@ -36,6 +36,16 @@ static void keys_lie_where_the_design_says(void **state)
     assert_key(&key, "_bidlake/inbox/db.bid_requests/" HASH "/00000000000000400000.json");
     key_of_refused("db.bid_requests", STREAM, INT64_MAX, &key);
     assert_key(&key, "_bidlake/refused/db.bid_requests/" HASH "/09223372036854775807.json");
+    key_of_refusals("db.clicks", &key);
+    assert_key(&key, "_bidlake/refused/db.clicks/");
+    key_of_refused_copy("_bidlake/inbox/db.clicks/" HASH "/00000000000000000007.json", &key);
+    assert_key(&key, "_bidlake/refused/db.clicks/" HASH "/00000000000000000007.json");
+    key_of_ledgers("db.clicks", &key);
+    assert_key(&key, "_bidlake/ledger/db.clicks/");
+    key_of_dropped("db.clicks", &key);
+    assert_key(&key, "_bidlake/dropped/db.clicks/");
+    key_of_dropped_note("db.clicks", 7, "0a0b", &key);
+    assert_key(&key, "_bidlake/dropped/db.clicks/7-0a0b.json");
     key_of_contract("db.clicks", &key);
     assert_key(&key, "_bidlake/tables/db.clicks.json");
     key_of_receipt(STREAM, &key);
