@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloud/manifests.h"
 #include "cloud/retention.h"
 #include "lib/base/arena.h"
 #include "lib/base/fault.h"
@@ -36,25 +37,6 @@ struct cleaning {
 };
 
 /* ---- reading ---- */
-
-/* *found false: it is gone. */
-static int list_read(struct cleaning *c, const char *url, struct manifest_file **out, size_t *count,
-                     bool *found, struct error *err)
-{
-    char key[OBJSTORE_KEY_MAX + 1];
-    struct buf bytes;
-    struct objstore_info info = {0};
-    *count = 0;
-    if (!objstore_key_of(c->committer->store, url, key))
-        return error_set(err, ERROR_INPUT, "manifest list %s lies outside of the warehouse", url);
-    buf_init(&bytes, MANIFEST_BYTES_MAX);
-    int rc = objstore_get(c->committer->store, key, MANIFEST_BYTES_MAX, &bytes, &info, err);
-    *found = rc == OK && info.found;
-    if (*found)
-        rc = manifest_list_decode(out, count, &c->arena, buf_slice(&bytes), err);
-    buf_free(&bytes);
-    return rc == OK ? OK : error_wrap(err, "manifest list %s", key);
-}
 
 static int path_compare(const void *a, const void *b)
 {
@@ -90,12 +72,9 @@ static int root_read(struct cleaning *c, const json_t *snapshot, size_t *cap, st
     const char *url = json_string_value(json_object_get(snapshot, "manifest-list"));
     struct manifest_file *files = NULL;
     size_t count = 0;
-    bool found = false;
     if (url == NULL)
         return error_set(err, ERROR_INPUT, "a snapshot without manifest list");
-    int rc = list_read(c, url, &files, &count, &found, err);
-    if (rc == OK && !found)
-        rc = error_set(err, ERROR_CORRUPT, "manifest list %s is gone", url);
+    int rc = manifest_list_get(c->committer->store, url, &c->arena, &files, &count, NULL, err);
     for (size_t i = 0; rc == OK && i < count; i++) {
         if (c->live_count == *cap) {
             *cap = *cap == 0 ? 256 : *cap * 2;
@@ -186,7 +165,7 @@ static int snapshot_remove(struct cleaning *c, const char *url, struct error *er
         return OK;
     int rc = c->live_known ? OK : live_read(c, err);
     if (rc == OK)
-        rc = list_read(c, url, &files, &count, &found, err);
+        rc = manifest_list_get(c->committer->store, url, &c->arena, &files, &count, &found, err);
     c->lists++;
     if (rc == OK && found)
         rc = manifests_remove(c, files, count, err);

@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "cloud/manifests.h"
 #include "lib/base/buf.h"
 
 enum { DEFAULT_COUNT = 100, TRY_EVERY = 16, READ_MAX = 1000 };
@@ -39,26 +40,6 @@ static bool is_small(const struct merging *m, const struct manifest_file *manife
            (m->row_ids || !manifest->has_first_row_id) && !manifest->has_key_metadata &&
            manifest->length < m->target_bytes / 2 && manifest->added_files >= 0 &&
            manifest->existing_files >= 0 && manifest->deleted_files >= 0;
-}
-
-static int entries_read(const struct merging *m, const struct manifest_file *manifest,
-                        struct manifest_entries *out, struct error *err)
-{
-    char key[OBJSTORE_KEY_MAX + 1];
-    struct buf bytes;
-    struct objstore_info info = {0};
-    if (!objstore_key_of(m->from->committer->store, manifest->path, key))
-        return error_set(err, ERROR_INPUT, "manifest %s lies outside of the warehouse",
-                         manifest->path);
-    buf_init(&bytes, MANIFEST_BYTES_MAX);
-    int rc = objstore_get(m->from->committer->store, key, MANIFEST_BYTES_MAX, &bytes, &info, err);
-    if (rc == OK && !info.found)
-        rc = error_set(err, ERROR_CORRUPT, "it is not there");
-    if (rc == OK)
-        rc =
-            manifest_decode(&out->entries, &out->count, m->arena, manifest, buf_slice(&bytes), err);
-    buf_free(&bytes);
-    return rc == OK ? OK : error_wrap(err, "manifest %s", key);
 }
 
 /* What is written anew must be all that was there, and what manifest_encode accepts. */
@@ -110,7 +91,8 @@ static int merge_read(const struct merging *m, struct manifest_merge *merge, str
         if (!is_small(m, manifest, merge->spec_id) || bytes + manifest->length > m->target_bytes)
             continue;
         tried++;
-        int rc = entries_read(m, manifest, &lists[i], err);
+        int rc = manifest_get(m->from->committer->store, manifest, m->arena, &lists[i].entries,
+                              &lists[i].count, err);
         if (rc != OK && !is_not_for_us(rc))
             return rc;
         if (rc != OK || !entries_fit(m, &lists[i], merge->spec_id))

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloud/manifests.h"
 #include "cloud/merge.h"
 #include "cloud/retention.h"
 #include "lib/base/arena.h"
@@ -176,24 +177,10 @@ static int parent_manifests_read(struct writing *w, struct manifest_file **out, 
         return OK;
     const json_t *parent = metadata_snapshot_borrow(w->metadata, w->parent_id);
     const char *url = json_string_value(json_object_get(parent, "manifest-list"));
-    char key[OBJSTORE_KEY_MAX + 1];
     if (url == NULL)
         return error_set(err, ERROR_INPUT, "snapshot %" PRId64 " has no manifest list (format 1?)",
                          w->parent_id);
-    if (!objstore_key_of(w->committer->store, url, key))
-        return error_set(err, ERROR_INPUT, "manifest list %s lies outside of the warehouse", url);
-    struct buf bytes;
-    struct objstore_info info = {0};
-    buf_init(&bytes, MANIFEST_BYTES_MAX);
-    int rc = objstore_get(w->committer->store, key, MANIFEST_BYTES_MAX, &bytes, &info, err);
-    if (rc == OK && !info.found)
-        rc = error_set(err, ERROR_CORRUPT, "it is not there");
-    if (rc == OK)
-        rc = manifest_list_decode(out, count, &w->arena, buf_slice(&bytes), err);
-    if (rc == ERROR_INPUT)
-        rc = err->code = ERROR_CORRUPT;
-    buf_free(&bytes);
-    return rc == OK ? OK : error_wrap(err, "manifest list %s", key);
+    return manifest_list_get(w->committer->store, url, &w->arena, out, count, NULL, err);
 }
 
 /* Format 3: data manifests without a first row id get theirs, in the list's order. */

@@ -7,24 +7,19 @@
 #include <string.h>
 #include <time.h>
 
+#include "cloud/manifests.h"
 #include "lib/base/instant.h"
 #include "lib/base/memory.h"
 
 static int manifests_read(struct view *view, struct error *err)
 {
     const char *url = json_string_value(json_object_get(view->snapshot, "manifest-list"));
-    struct buf bytes;
     if (view->snapshot == NULL)
         return OK;
     if (url == NULL)
         return error_set(err, ERROR_INPUT, "its snapshot has no manifest list (format 1?)");
-    buf_init(&bytes, MANIFEST_BYTES_MAX);
-    int rc = view_get(view, url, &bytes, err);
-    if (rc == OK)
-        rc = manifest_list_decode(&view->manifests, &view->manifest_count, &view->arena,
-                                  buf_slice(&bytes), err);
-    buf_free(&bytes);
-    return rc == OK ? OK : error_wrap(err, "manifest list %s", url);
+    return manifest_list_get(view->service->store, url, &view->arena, &view->manifests,
+                             &view->manifest_count, NULL, err);
 }
 
 int view_open(struct view *out, const struct service *service, const struct config *config,
@@ -55,32 +50,6 @@ void view_close(struct view *view)
     arena_free(&view->arena);
 }
 
-int view_get(const struct view *view, const char *url, struct buf *out, struct error *err)
-{
-    char key[OBJSTORE_KEY_MAX + 1];
-    struct objstore_info info = {0};
-    if (!objstore_key_of(view->service->store, url, key))
-        return error_set(err, ERROR_INPUT, "%s lies outside of the warehouse", url);
-    int rc = objstore_get(view->service->store, key, MANIFEST_BYTES_MAX, out, &info, err);
-    if (rc == OK && !info.found)
-        rc = error_set(err, ERROR_CORRUPT, "%s is not there", url);
-    return rc;
-}
-
-/* The entries of one manifest, in `arena`. */
-static int entries_of(const struct view *view, const struct manifest_file *manifest,
-                      struct arena *arena, struct manifest_entry **out, size_t *count,
-                      struct error *err)
-{
-    struct buf bytes;
-    buf_init(&bytes, MANIFEST_BYTES_MAX);
-    int rc = view_get(view, manifest->path, &bytes, err);
-    if (rc == OK)
-        rc = manifest_decode(out, count, arena, manifest, buf_slice(&bytes), err);
-    buf_free(&bytes);
-    return rc == OK ? OK : error_wrap(err, "manifest %s", manifest->path);
-}
-
 int view_each(const struct view *view, view_visit *visit, void *context, struct error *err)
 {
     struct arena arena = {0};
@@ -89,7 +58,7 @@ int view_each(const struct view *view, view_visit *visit, void *context, struct 
         struct manifest_entry *entries = NULL;
         size_t count = 0;
         arena_reset(&arena);
-        rc = entries_of(view, &view->manifests[i], &arena, &entries, &count, err);
+        rc = manifest_get(view->service->store, &view->manifests[i], &arena, &entries, &count, err);
         for (size_t k = 0; k < count && rc == OK; k++)
             if (entries[k].status != 2)
                 rc = visit(context, &view->manifests[i], &entries[k], err);

@@ -29,9 +29,6 @@ int view_open(struct view *out, const struct service *service, const struct conf
               const char *name, struct error *err) MUST_USE;
 void view_close(struct view *view);
 
-/* Appends the object behind an absolute URL. */
-int view_get(const struct view *view, const char *url, struct buf *out, struct error *err) MUST_USE;
-
 /* Live entries of all manifests (delete files too: entry.content). Stops when it fails. */
 typedef int view_visit(void *context, const struct manifest_file *manifest,
                        const struct manifest_entry *entry, struct error *err);

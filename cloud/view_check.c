@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cloud/inbox.h"
+#include "cloud/manifests.h"
 #include "cloud/view.h"
 #include "lib/base/memory.h"
 #include "lib/parquet/parquet.h"
@@ -241,7 +242,7 @@ static void manifest_check(struct checking *c, const struct manifest_file *manif
     struct error err;
     buf_init(&bytes, MANIFEST_BYTES_MAX);
     c->manifests++;
-    int rc = view_get(c->view, manifest->path, &bytes, &err);
+    int rc = url_get(c->view->service->store, manifest->path, &bytes, NULL, &err);
     if (rc == OK && (int64_t)bytes.len != manifest->length)
         problem(c, "%s: %" PRId64 " bytes in the list, %zu in the store", manifest->path,
                 manifest->length, bytes.len);
