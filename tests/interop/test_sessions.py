@@ -110,18 +110,9 @@ class SessionLake(S3Lake):
 
     def __init__(self, peer, prefix, env):
         super().__init__(peer, prefix)
-        self.env = {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-                    "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "",
-                    "HOME": self.directory, **env}
-
-    def agent(self, *arguments, **how):
-        return Lake.agent(self, *arguments, env=self.env, **how)
-
-    def init(self, *arguments, **how):
-        return Lake.init(self, *arguments, env=self.env, **how)
-
-    def once(self, *arguments, **how):
-        return Lake.once(self, *arguments, env=self.env, **how)
+        self.environment = {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+                            "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "",
+                            "HOME": self.directory, **env}
 
     def ids(self):
         return collections.Counter(self.load().scan().to_arrow()["click_id"].to_pylist())
@@ -180,8 +171,18 @@ class Case(unittest.TestCase):
         return [re.search(f"<{name}>(.*?)</{name}>", said)[1] for name in (
             "AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")]
 
+    def revoke(self):
+        """All sessions of the web identity's user, as one of them may."""
+        key, secret, token, _ = self.session_of_a_token()
+        subprocess.run(
+            ["curl", "-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
+             f"{key}:{secret}", "-H", f"x-amz-security-token: {token}", "-H",
+             "x-amz-content-sha256: " + hashlib.sha256(b"").hexdigest(), "-X", "POST",
+             f"{self.store.url}/minio/admin/v3/revoke-tokens/openid?fullRevoke=true"], check=True,
+            capture_output=True)
+
     def start(self, lake, *arguments):
-        agent = Agent(lake, *arguments, env=lake.env)
+        agent = Agent(lake, *arguments, env=lake.environment)
         self.addCleanup(end, agent.process)
         return agent
 
@@ -231,11 +232,41 @@ class Roles(Case):
         self.assertEqual(self.wire.heard, [])
 
 
+    def test_session_that_has_ended(self):
+        """Somebody put a session into the files, and it went: the same as with any other key."""
+        def put_session():
+            lake.write(".aws/credentials", "[default]\n" + "".join(
+                f"aws_{name} = {value}\n" for name, value in zip(
+                    ("access_key_id", "secret_access_key", "session_token"),
+                    self.session_of_a_token())))
+
+        lake = self.lake(AWS_ENDPOINT_URL_S3=self.wire.url)
+        put_session()
+        lake.init()
+        self.revoke()
+        agent = self.start(lake)
+        self.post(agent, "held")
+        until(lambda: agent.metric("bidlake_upload_failures_total") >= 3, "it was tried")
+        said = re.findall("level=error at=uploader .*", agent.log())
+        self.assertEqual(len(said), 1, said)
+        self.assertRegex(said[0], "PutObject in bucket lake: 403 InvalidAccessKeyId; .*look at the "
+                                  "credentials.* of profile default in us-east-1")
+        self.assertEqual(agent.metric("bidlake_spool_events"), 1)
+
+        def arrives():
+            put_session()  # each lasts for some seconds
+            return lake.once()["taken"] == 1
+        until(arrives, "it is there", 60)
+        agent.stop()
+        self.assertEqual(lake.ids(), {"held": 1})
+        self.by_sessions_alone()
+
+
 class WebIdentity(Case):
     def lake(self):
         lake = super().lake(AWS_ROLE_ARN=ROLE, AWS_ENDPOINT_URL_STS=self.store.url,
                             AWS_ENDPOINT_URL_S3=self.wire.url)
-        lake.env["AWS_WEB_IDENTITY_TOKEN_FILE"] = lake.path("token")
+        lake.environment["AWS_WEB_IDENTITY_TOKEN_FILE"] = lake.path("token")
         return lake
 
     def test_whole_way(self):
@@ -278,7 +309,7 @@ class Containers(Case):
         lake = super().lake(
             AWS_CONTAINER_CREDENTIALS_FULL_URI=f"http://127.0.0.1:{server.server_port}/c",
             AWS_ENDPOINT_URL_S3=self.wire.url)
-        lake.env["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] = lake.write("token", "container-token")
+        lake.environment["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] = lake.write("token", "container-token")
         return lake
 
     @contextlib.contextmanager
@@ -288,22 +319,12 @@ class Containers(Case):
         with open(self.serve_log, "wb") as log:
             process = subprocess.Popen(
                 [os.path.join(programs.BUILD, "bidlake-commit"), "serve", *lake.commit_flags(),
-                 "--interval", "1s"], stderr=log, env=dict(os.environ, **lake.env))
+                 "--interval", "1s"], stderr=log, env=dict(os.environ, **lake.environment))
         try:
             yield
         finally:
             end(process, signal.SIGTERM)
         self.assertEqual(process.returncode, DONE)
-
-    def revoke(self):
-        """All sessions of the web identity's user, as one of them may."""
-        key, secret, token, _ = self.session_of_a_token()
-        subprocess.run(
-            ["curl", "-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
-             f"{key}:{secret}", "-H", f"x-amz-security-token: {token}", "-H",
-             "x-amz-content-sha256: " + hashlib.sha256(b"").hexdigest(), "-X", "POST",
-             f"{self.store.url}/minio/admin/v3/revoke-tokens/openid?fullRevoke=true"], check=True,
-            capture_output=True)
 
     def test_renewed_ahead_and_revoked(self):
         lake = self.lake()
