@@ -4,8 +4,10 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "lib/base/log.h"
+#include "lib/base/memory.h"
 
 void result_log_notes(const struct commit_report *report)
 {
@@ -35,19 +37,32 @@ void result_log_turn(const struct commit_report *r, int64_t ms)
               r->tables_failed, r->notes_left_out, ms);
 }
 
+/* Names and words of others are quoted in it, and it may have been cut within a character: where it
+ * is no UTF-8 its bytes beyond ASCII are '?'. */
+static json_t *text_to_json(const char *text)
+{
+    json_t *json = json_string(text);
+    if (json != NULL)
+        return json;
+    char *plain = memory_copy_cstr(text);
+    for (char *at = plain; *at != 0; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    json = json_string(plain);
+    free(plain);
+    return json;
+}
+
 static json_t *notes_to_json(const struct commit_report *report)
 {
     static const char *const kinds[] = {"alarm", "refused", "missing", "failed", "info"};
     json_t *notes = json_array();
     for (size_t i = 0; i < report->note_count; i++) {
         const struct commit_note *note = &report->notes[i];
-        json_t *object =
-            json_pack("{s:s,s:s,s:s,s:I}", "kind", kinds[note->kind], "table", note->table,
-                      "stream", note->stream, "from", (json_int_t)note->from);
-        /* What was sent may be quoted in it: '?' for what is no UTF-8. */
-        json_t *text = json_string(note->text);
-        json_object_set_new(object, "text", text != NULL ? text : json_string("?"));
-        json_array_append_new(notes, object);
+        json_array_append_new(
+            notes, json_pack("{s:s,s:o,s:o,s:I,s:o}", "kind", kinds[note->kind], "table",
+                             text_to_json(note->table), "stream", text_to_json(note->stream),
+                             "from", (json_int_t)note->from, "text", text_to_json(note->text)));
     }
     return notes;
 }
@@ -82,7 +97,7 @@ void result_print_json(const struct commit_report *r, const char *error, int64_t
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         json_object_set_new(object, counts[i].key, json_integer((json_int_t)counts[i].value));
     json_object_set_new(object, "notes", notes_to_json(r));
-    json_object_set_new(object, "error", error != NULL ? json_string(error) : json_null());
+    json_object_set_new(object, "error", error != NULL ? text_to_json(error) : json_null());
     json_dumpf(object, stdout, JSON_COMPACT);
     putchar('\n');
     fflush(stdout);

@@ -639,7 +639,7 @@ static void strays_note(const struct turn *turn)
 {
     if (turn->stray_count > 0)
         report_note(turn->report, NOTE_INFO, turn->table.full, "", 0,
-                    "%zu objects in the inbox are no announcements; the first is %s",
+                    "objects in the inbox that are no announcements: %zu, the first is %s",
                     turn->stray_count, turn->stray);
 }
 

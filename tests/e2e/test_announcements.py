@@ -251,6 +251,20 @@ class Announcements(unittest.TestCase):
         self.assertEqual(lake.once()["taken"], 1)
         self.assertEqual(lake.ids("clicks", "click_id"), EVENTS)
 
+    def test_what_is_quoted_passes_for_nothing_else(self):
+        """A name in the inbox may be any bytes; log and report must stay what we wrote."""
+        lake, path = self.lake_with_one()
+        name = os.fsencode(os.path.dirname(path)) + b'/!\xff" level=info msg="all well\xc3'
+        with open(name, "wb"):
+            pass
+        result = lake.once(code=None)
+        note, = json.loads(result.out)["notes"]
+        self.assertEqual(note["kind"], "info")
+        self.assertIn('no announcements: 1, the first is', note["text"])
+        self.assertTrue(note["text"].endswith('/!?" level=info msg="all well?'), note["text"])
+        line, = [line for line in result.err.splitlines() if 'msg="note"' in line]
+        self.assertTrue(line.endswith('/!\ufffd\\" level=info msg=\\"all well\ufffd"'), line)
+
     def test_again_after_it_was_taken(self):
         """A redelivered announcement is dead: no row twice."""
         lake, path = self.lake_with_one()
