@@ -2,6 +2,7 @@
 """A wire before an S3 store on which some requests are told to slow down, with a Retry-After as
 MinIO gives it whenever it has too many; it notes how long senders of a body were silent."""
 import collections
+import itertools
 import time
 
 from faulty_wire import Request, Wire
@@ -18,9 +19,10 @@ class SlowHandler(S3Handler):
         with wire.lock:
             refused = wire.refuses(request, kind)
             (wire.refused if refused else wire.asked)[kind] += 1
+            after = next(wire.after) if refused else None
         time.sleep(wire.delay)
         if refused:
-            self.give(503, [("Retry-After", str(wire.after)), *XML], SLOW)
+            self.give(503, [("Retry-After", str(after)), *XML], SLOW)
         else:
             self.give(*wire.forward(request))
 
@@ -42,11 +44,13 @@ class SlowHandler(S3Handler):
 class SlowWire(Wire):
     handler = SlowHandler
 
-    def __init__(self, target, after=0, delay=0):
+    def __init__(self, target, after=(0,), delay=0):
+        """`after`: what refusals name, the last of it for ever."""
         super().__init__(target)
-        self.after, self.delay = after, delay
+        self.delay = delay
         self.silence = 0  # the longest, seconds
         # under the lock
+        self.after = itertools.chain(after, itertools.repeat(after[-1]))
         self.asked = collections.Counter()  # what was let through
         self.refused = collections.Counter()
 

@@ -219,7 +219,7 @@ class SlowDown(Case):
 
     def test_parts(self):
         """Each part and the end of the upload is told to wait once: nothing is sent anew."""
-        wire = OnceEachWire(self.peer.port, ("part", "complete"), after=3)
+        wire = OnceEachWire(self.peer.port, ("part", "complete"), after=[3])
         lake = self.lake("slow-parts", ["--s3-part-bytes", "5MiB", "--s3-concurrency", "3"])
         lake.init()
         lake.ingest("clicks", "-", stdin=self.large_lines(), env=self.behind(wire))
@@ -233,7 +233,7 @@ class SlowDown(Case):
 
     def test_stop(self):
         """Who is asked to stop waits for nobody: the spool keeps what is not delivered."""
-        wire = OnceEachWire(self.peer.port, ("part",), after=100)
+        wire = OnceEachWire(self.peer.port, ("part",), after=[100])
         lake = self.lake("slow-stop", ["--s3-part-bytes", "5MiB"])
         lake.init()
         with open(lake.path("events"), "wb") as file:

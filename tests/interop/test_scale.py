@@ -59,19 +59,21 @@ class Requests(Case):
 
 
 class Narrow(Case):
-    """A store that takes six requests at a time and tells the others to come back in three
-    seconds: a turn asks for as many as it takes, and is done in one go."""
+    """A store that takes six requests at a time and tells the others to come back: a turn waits, asks
+    for about as many as it takes, and is done in one go."""
 
     def test_slow_down(self):
         table = self.cloud.new_table(1)
-        for number in range(120):
+        for number in range(150):
             table.pile.announce(number, 0)
-        with self.cloud.behind(NarrowWire(self.cloud.store.port, 6, after=3, delay=0.02)) as wire:
+        wire = NarrowWire(self.cloud.store.port, 6, after=[3, 1], delay=0.05)
+        with self.cloud.behind(wire):
             report = table.turn()["report"]
-        self.assertEqual((report["taken"], report["snapshots"], report["attempts"]), (120, 1, 1))
+        self.assertEqual((report["taken"], report["snapshots"], report["attempts"]), (150, 1, 1))
         self.assertEqual(self.rows(table), report["rows"])
         self.assertGreater(wire.refused.total(), 0)
-        self.assertLess(wire.refused.total(), wire.asked.total() // 4, (wire.refused, wire.asked))
+        # Without a limit of its own more than half are refused, with it a sixth.
+        self.assertLess(wire.refused.total(), wire.asked.total() * 0.4, (wire.refused, wire.asked))
 
 
 class Outage(Case):
