@@ -103,9 +103,8 @@ static int run_one(const char *command, const struct config *config,
     take_signals();
     int rc = service_become_owner(config, err);
     if (rc == OK)
-        rc = service_open(&service, config, err);
+        rc = service_open(&service, config, is_to_stop, err);
     bool opened = rc == OK;
-    service.committer.stop = is_to_stop;
     if (rc == OK && strcmp(command, "init") == 0)
         rc = run_init(&service, config, mappings, &report, err);
     else if (rc == OK)

@@ -148,11 +148,12 @@ static struct catalog_rest_options rest_options(const struct config *config)
     };
 }
 
-int service_open(struct service *out, const struct config *config, struct error *err)
+int service_open(struct service *out, const struct config *config, bool (*stop)(void *context),
+                 struct error *err)
 {
     *out = (struct service){0};
-    struct objstore_options store_options = {.parallel = (unsigned)config->store_parallel,
-                                             .s3 = &config->s3};
+    struct objstore_options store_options = {
+        .parallel = (unsigned)config->store_parallel, .stop = stop, .s3 = &config->s3};
     int rc = objstore_open(&out->store, config->warehouse, &store_options, err);
     if (rc == OK) {
         struct catalog_rest_options rest = rest_options(config);
@@ -179,6 +180,7 @@ int service_open(struct service *out, const struct config *config, struct error 
         .snapshots_keep = (size_t)config->snapshots_keep,
         .snapshots_grace_ms = config->snapshots_grace_ms,
         .anew = config->anew,
+        .stop = stop,
     };
     return OK;
 }

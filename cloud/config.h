@@ -82,7 +82,9 @@ struct service {
 };
 /* For root who does by hand what the service does: see owner.h. Before service_open. */
 int service_become_owner(const struct config *config, struct error *err) MUST_USE;
-int service_open(struct service *out, const struct config *config, struct error *err) MUST_USE;
+/* stop: the committer's and the store's (NULL: never), with no context. */
+int service_open(struct service *out, const struct config *config, bool (*stop)(void *context),
+                 struct error *err) MUST_USE;
 void service_close(struct service *service);
 
 #endif

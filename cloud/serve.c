@@ -122,9 +122,8 @@ static bool is_to_stop(void *context)
 /* OK also when it could not be opened but may be later. */
 static int server_open(struct server *server, struct error *err)
 {
-    int rc = service_open(&server->service, server->config, err);
+    int rc = service_open(&server->service, server->config, is_to_stop, err);
     server->opened = rc == OK;
-    server->service.committer.stop = is_to_stop;
     door_closed(server->door, rc == OK ? NULL : err->text);
     if (rc == OK) {
         server->opened_once = true;

@@ -3,14 +3,16 @@
 was away: Apache's REST server over Versity's store. The full sizes are `make bench-commit` and
 `make bench-outage`."""
 import os
+import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from peer import ROOT
-from slow_wire import NarrowWire
+from slow_wire import NarrowWire, SlowWire
 
-from lake import BUILD
+from lake import BUILD, FAILED, end, until
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "bench"))
 
@@ -74,6 +76,33 @@ class Narrow(Case):
         self.assertGreater(wire.refused.total(), 0)
         # Without a limit of its own more than half are refused, with it a sixth.
         self.assertLess(wire.refused.total(), wire.asked.total() * 0.4, (wire.refused, wire.asked))
+
+
+class InboxWire(SlowWire):
+    """Lets nobody see an announcement."""
+
+    def refuses(self, request, kind):
+        return kind == "get" and "/inbox/" in request.path
+
+
+class Stop(Case):
+    def test_while_the_store_wants_a_pause(self):
+        """A turn that waits for the store ends when it is asked to; the next one does its work."""
+        table = self.cloud.new_table(1)
+        for number in range(40):
+            table.pile.announce(number, 0)
+        with self.cloud.behind(InboxWire(self.cloud.store.port, after=[100])) as wire:
+            command = [os.path.join(BUILD, "bidlake-commit"), "once", *table.commit_flags()]
+            with subprocess.Popen(command, env=dict(os.environ, **self.cloud.environment),
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+                self.addCleanup(end, process)
+                until(lambda: wire.refused["get"] >= 32, "all of the turn's threads wait", 30)
+                at = time.monotonic()
+                process.terminate()
+                said = process.communicate(timeout=60)[1].decode()
+        self.assertLess(time.monotonic() - at, 15)
+        self.assertEqual(process.returncode, FAILED, said)
+        self.assertEqual(table.turn()["report"]["taken"], 40)
 
 
 class Outage(Case):
