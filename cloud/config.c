@@ -137,6 +137,7 @@ static struct catalog_rest_options rest_options(const struct config *config)
         .scope = config->rest_scope,
         .audience = config->rest_audience,
         .resource = config->rest_resource,
+        .token_exchange = config->rest_token_exchange,
         .headers = config->rest_headers,
         .access_delegation = config->rest_access_delegation,
         .signing_name = config->rest_signing_name,

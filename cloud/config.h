@@ -35,6 +35,7 @@ struct config {
     const char *rest_scope;
     const char *rest_audience;
     const char *rest_resource;
+    const char *rest_token_exchange;
     const char *rest_headers;
     const char *rest_access_delegation;
     const char *rest_signing_name;

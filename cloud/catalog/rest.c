@@ -262,11 +262,13 @@ static const struct catalog_ops rest_ops = {
 };
 
 /* What the user gave, in the protocol's words: it goes over the server's defaults. */
-static json_t *client_properties(const struct rest *rest, const char *warehouse)
+static json_t *client_properties(const struct rest *rest,
+                                 const struct catalog_rest_options *options)
 {
     json_t *properties = json_object();
-    if (warehouse != NULL && *warehouse != 0)
-        json_object_set_new(properties, "warehouse", json_string(warehouse));
+    if (options->warehouse != NULL && *options->warehouse != 0)
+        json_object_set_new(properties, "warehouse", json_string(options->warehouse));
+    rest_auth_properties_put(options, properties);
     for (size_t i = 0; i < rest->field_count; i++) {
         const char *colon = strchr(rest->fields[i], ':');
         char *key = memory_printf("header.%.*s", (int)(colon - rest->fields[i]), rest->fields[i]);
@@ -276,11 +278,13 @@ static json_t *client_properties(const struct rest *rest, const char *warehouse)
     return properties;
 }
 
-static int config_get(struct rest *rest, const char *warehouse, struct error *err)
+static int config_get(struct rest *rest, const struct catalog_rest_options *options,
+                      struct error *err)
 {
     struct http_reply reply = {0};
     struct buf path = {0};
-    json_t *client = client_properties(rest, warehouse);
+    const char *warehouse = options->warehouse;
+    json_t *client = client_properties(rest, options);
     buf_put_cstr(&path, "/v1/config");
     if (warehouse != NULL && *warehouse != 0) {
         buf_put_cstr(&path, "?warehouse=");
@@ -372,7 +376,7 @@ static int rest_begin(struct rest *rest, const char *url,
                             slice_cstr(options->access_delegation), err);
     rest->delegated = rest_field_is_given(rest, "x-iceberg-access-delegation");
     if (rc == OK)
-        rc = config_get(rest, options->warehouse, err);
+        rc = config_get(rest, options, err);
     return rc == OK ? config_use(rest, err) : rc;
 }
 

@@ -22,6 +22,14 @@ void rest_auth_close(struct rest_auth *auth)
         auth->ops->close(auth);
 }
 
+void rest_auth_properties_put(const struct catalog_rest_options *given, json_t *properties)
+{
+    const char *exchange = given->token_exchange != NULL ? given->token_exchange : "";
+    if (strcmp(exchange, "yes") == 0 || strcmp(exchange, "no") == 0)
+        json_object_set_new(properties, "token-exchange-enabled",
+                            json_string(*exchange == 'y' ? "true" : "false"));
+}
+
 void rest_proof_free(struct rest_proof *proof)
 {
     free(proof->fields);

@@ -72,6 +72,8 @@ struct rest_auth_options {
 int rest_auth_open(struct rest_auth **out, const struct rest_auth_options *options,
                    struct error *err) MUST_USE;
 void rest_auth_close(struct rest_auth *auth); /* NULL is fine */
+/* What the user set, in the protocol's words: it goes over the server's defaults. */
+void rest_auth_properties_put(const struct catalog_rest_options *given, json_t *properties);
 
 int rest_token_open(struct rest_auth **out, const struct rest_auth_options *options,
                     struct error *err) MUST_USE;
@@ -100,11 +102,20 @@ void rest_token_service_free(struct rest_token_service *service);
 
 struct rest_grant {
     char *bearer;
-    int64_t life_ms; /* from its answer on */
+    int64_t life_ms;  /* from its answer on */
+    const char *type; /* what it is called where it is exchanged; static */
 };
+/* Of a token that no service has told about. */
+extern const char rest_token_type[];
 /* For client credentials, "id:secret" or a secret alone. ERROR_DENIED: they are refused. */
 int rest_grant_fetch(struct rest_token_service *service, const char *credential,
                      struct rest_grant *out, struct error *err) MUST_USE;
+/* Another one for `bearer`, which has not ended (RFC 8693). ERROR_RETRY: maybe later; others: this
+ * service gives none for it. */
+int rest_grant_exchange(const struct rest_token_service *service, const char *bearer,
+                        const char *type, struct rest_grant *out, struct error *err) MUST_USE;
+/* As a JWT says it; 0: it doesn't; -1: it has ended. */
+int64_t rest_bearer_life_ms(const char *bearer, int64_t wall_ms);
 /* How long an answer's token lives; pure. */
 int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_ms,
                       struct error *err) MUST_USE;

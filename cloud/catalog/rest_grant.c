@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a token service is asked, by OAuth2 client credentials (RFC 6749, 4.4), and what it grants.
+ * What a token service is asked, and what it grants: for OAuth2 client credentials (RFC 6749, 4.4),
+ * or for another token (RFC 8693), which goes as Authorization too, as Java's client sends it.
  *
- * The credential goes in the body first, as Java's client sends it; a service that answers
+ * A credential goes in the body first, as Java's client sends it; a service that answers
  * invalid_client then gets it once as Basic authorization, which it is asked by from then on.
  */
 #include <stdlib.h>
@@ -16,6 +17,9 @@
 
 enum { ANSWER_BYTES_MAX = 64 << 10 };
 static const int64_t life_unknown_ms = 3600 * 1000;
+
+const char rest_token_type[] = "urn:ietf:params:oauth:token-type:access_token";
+static const char jwt_type[] = "urn:ietf:params:oauth:token-type:jwt";
 
 /* ---- the service ---- */
 
@@ -75,8 +79,8 @@ void rest_credential_principal_put(const char *credential, struct buf *out)
 
 /* ---- what a service grants ---- */
 
-/* "exp" of a JWT (RFC 7519), as a span from now; 0: it is none, or says nothing. */
-static int64_t jwt_life_ms(const char *bearer, int64_t wall_ms)
+/* "exp" of a JWT (RFC 7519), as a span from now. */
+int64_t rest_bearer_life_ms(const char *bearer, int64_t wall_ms)
 {
     const char *payload = strchr(bearer, '.');
     const char *end = payload != NULL ? strchr(payload + 1, '.') : NULL;
@@ -95,8 +99,8 @@ static int64_t jwt_life_ms(const char *bearer, int64_t wall_ms)
         json_decode(&claims, buf_slice(&bytes), &ignored) == OK) {
         const json_t *exp = json_object_get(claims, "exp");
         int64_t seconds = json_is_integer(exp) ? (int64_t)json_integer_value(exp) : 0;
-        if (seconds > 0 && seconds < INT64_MAX / 1000 && seconds * 1000 > wall_ms)
-            life_ms = seconds * 1000 - wall_ms;
+        if (seconds > 0 && seconds < INT64_MAX / 1000)
+            life_ms = seconds * 1000 > wall_ms ? seconds * 1000 - wall_ms : -1;
     }
     json_decref(claims);
     buf_wipe(&text);
@@ -112,7 +116,7 @@ static int64_t grant_life_ms(const json_t *document, const char *bearer, int64_t
         int64_t seconds = (int64_t)json_integer_value(expires);
         return (seconds < most_s ? seconds : most_s) * 1000;
     }
-    int64_t life_ms = jwt_life_ms(bearer, wall_ms);
+    int64_t life_ms = rest_bearer_life_ms(bearer, wall_ms);
     return life_ms > 0 ? life_ms : life_unknown_ms;
 }
 
@@ -134,6 +138,8 @@ int rest_grant_decode(struct rest_grant *out, struct slice bytes, int64_t wall_m
     if (rc == OK && !rest_bearer_is_fine(bearer))
         rc = error_set(err, ERROR_INPUT, "the token service's access_token is none");
     if (rc == OK) {
+        const char *issued = json_string_value(json_object_get(document, "issued_token_type"));
+        out->type = issued != NULL && strcmp(issued, jwt_type) == 0 ? jwt_type : rest_token_type;
         out->life_ms = grant_life_ms(document, bearer, wall_ms);
         out->bearer = memory_copy_cstr(bearer);
     }
@@ -246,7 +252,7 @@ static int service_is_down(const struct rest_token_service *service, const struc
 
 static bool is_down(int status)
 {
-    return status == 429 || status == 408 || status >= 500;
+    return status == 429 || status == 408 || (status >= 500 && status != 501);
 }
 
 static int service_refusal(const struct rest_token_service *service, const char *credential,
@@ -297,6 +303,34 @@ int rest_grant_fetch(struct rest_token_service *service, const char *credential,
         rc = service_refusal(service, credential, &reply, word, err);
     else if (rc == OK)
         rc = grant_take(service, &reply, out, err);
+    http_reply_wipe(&reply);
+    return rc;
+}
+
+int rest_grant_exchange(const struct rest_token_service *service, const char *bearer,
+                        const char *type, struct rest_grant *out, struct error *err)
+{
+    struct http_reply reply = {0};
+    struct buf form = {0};
+    struct buf field = {0};
+    char word[41];
+    buf_put_cstr(&form, "grant_type=");
+    http_client_encode(slice_cstr("urn:ietf:params:oauth:grant-type:token-exchange"), false, &form);
+    form_add(&form, "subject_token", bearer);
+    form_add(&form, "subject_token_type", type);
+    buf_put_cstr(&form, service->form);
+    buf_printf(&field, "Authorization: Bearer %s", bearer);
+    int rc = service_call(service, &field, &form, &reply, err);
+    service_word(buf_slice(&reply.body), word);
+    if (rc == OK && is_down(reply.status))
+        rc = service_is_down(service, &reply, err);
+    else if (rc == OK && reply.status != 200)
+        rc = error_set(err, ERROR_DENIED, "%.160s answers %d%s%s", service->url, reply.status,
+                       *word != 0 ? " " : "", word);
+    else if (rc == OK)
+        rc = grant_take(service, &reply, out, err);
+    buf_wipe(&form);
+    buf_wipe(&field);
     http_reply_wipe(&reply);
     return rc;
 }

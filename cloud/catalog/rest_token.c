@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The bearer token of a REST catalog: given as it is, or fetched with OAuth2 client credentials.
- * It is renewed by asking again in the same way, before it expires; a renewal that fails while the
- * old one is still good is tried again half a minute later. Token exchange is not used: it needs a
- * token that has not expired, client credentials always work.
+ * The bearer token of a REST catalog. One that was fetched with OAuth2 client credentials is
+ * fetched again before it expires, which works also when it has. One that was given is looked for
+ * in its file again, then exchanged for another (RFC 8693), unless configuration or service want
+ * none of that; then it will do until it is refused, and so it will when what it was exchanged for
+ * is. A renewal that fails while the old one is still good is tried again half a minute later.
  *
  * Who was given neither is nobody, and goes without, unless the server's configuration has a token.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cloud/catalog/rest.h"
 #include "lib/base/assert.h"
 #include "lib/base/file.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "lib/json/json.h"
 
 enum { BEARER_BYTES_MAX = 32 << 10, SECRET_FILE_BYTES_MAX = 64 << 10 };
+/* Of a token that doesn't say; Java's client takes it so, and servers know that. */
+static const int64_t given_life_ms = 3600 * 1000;
 static const int64_t ahead_most_ms = 300 * 1000;
 static const int64_t again_ms = 30 * 1000;
 
@@ -25,11 +30,15 @@ struct token {
     struct rest_token_service service;
     char *credential; /* "id:secret", or a secret alone */
     char *file;       /* of the credential or the token */
+    char *given;      /* the token, before any exchange; NULL: it is by credential */
     char *bearer;     /* NULL: none */
+    const char *type; /* of the bearer, for exchange; static */
     bool by_credential;
-    bool none;           /* nothing was given: requests go without */
-    int64_t renew_at_ms; /* monotonic */
-    int64_t expires_at_ms;
+    bool none;             /* nothing was given: requests go without */
+    bool exchanges;        /* what is given may be exchanged */
+    int64_t renew_at_ms;   /* monotonic */
+    int64_t expires_at_ms; /* INT64_MAX: nobody knows */
+    char unrenewed[240];   /* why it could not be exchanged; "": it could, or it was not tried */
 };
 
 static struct token *token_of(struct rest_auth *auth)
@@ -74,21 +83,49 @@ static char *copy_or_null(const char *text)
     return text != NULL && *text != 0 ? memory_copy_cstr(text) : NULL;
 }
 
-static int given_read(struct token *token, struct error *err)
+static void set_life(struct token *token, int64_t from_ms, int64_t life_ms)
+{
+    int64_t ahead_ms = life_ms / 10 < ahead_most_ms ? life_ms / 10 : ahead_most_ms;
+    token->expires_at_ms = from_ms + life_ms;
+    token->renew_at_ms = token->expires_at_ms - ahead_ms;
+}
+
+/* Takes `given`. */
+static void given_take(struct token *token, char *given)
+{
+    int64_t life_ms = rest_bearer_life_ms(given, clock_wall_ms(token->service.clock));
+    memory_wipe(&token->given);
+    memory_wipe(&token->bearer);
+    token->given = given;
+    token->bearer = memory_copy_cstr(given);
+    token->type = rest_token_type;
+    token->unrenewed[0] = 0;
+    set_life(token, clock_mono_ms(token->service.clock), life_ms > 0 ? life_ms : given_life_ms);
+    if (life_ms <= 0)
+        token->expires_at_ms = INT64_MAX;
+    if (life_ms < 0) /* by our clock; the server's counts */
+        token->renew_at_ms = INT64_MAX;
+}
+
+/* The file again. *other: there is another one in it now. */
+static int given_read(struct token *token, bool *other, struct error *err)
 {
     char *text = NULL;
+    const char *before = token->by_credential ? token->credential : token->given;
+    *other = false;
     int rc = secret_read(token->file, &text, err);
-    ASSERT(rc != OK || text != NULL);
     if (rc == OK && !token->by_credential && !rest_bearer_is_fine(text))
         rc = error_set(err, ERROR_INPUT, "%s: this is no token", token->file);
-    if (rc != OK) {
+    *other = rc == OK && (before == NULL || strcmp(before, text) != 0);
+    if (*other && !token->by_credential) {
+        given_take(token, text);
+    } else if (*other) {
+        memory_wipe(&token->credential);
+        token->credential = text;
+    } else {
         memory_wipe(&text);
-        return rc;
     }
-    char **to = token->by_credential ? &token->credential : &token->bearer;
-    memory_wipe(to);
-    *to = text;
-    return OK;
+    return rc;
 }
 
 static int token_init(struct token *token, const struct rest_auth_options *options,
@@ -99,13 +136,25 @@ static int token_init(struct token *token, const struct rest_auth_options *optio
     token->credential = copy_or_null(given->credential);
     token->by_credential = token->credential != NULL || credential_file != NULL;
     token->file = token->by_credential ? credential_file : copy_or_null(given->token_file);
-    if (!token->by_credential)
-        token->bearer = copy_or_null(given->token);
-    token->none = !token->by_credential && token->file == NULL && token->bearer == NULL;
-    if (token->bearer != NULL && !rest_bearer_is_fine(token->bearer))
-        return error_set(err, ERROR_INPUT, "the token holds a blank or a foreign character");
+    char *bearer = token->by_credential ? NULL : copy_or_null(given->token);
+    token->none = !token->by_credential && token->file == NULL && bearer == NULL;
     int rc = rest_token_service_init(&token->service, options, err);
-    return rc == OK && token->file != NULL ? given_read(token, err) : rc;
+    if (rc == OK && bearer != NULL && !rest_bearer_is_fine(bearer))
+        rc = error_set(err, ERROR_INPUT, "the token holds a blank or a foreign character");
+    if (rc == OK && bearer != NULL) {
+        given_take(token, bearer);
+        bearer = NULL;
+    }
+    memory_wipe(&bearer);
+    bool other;
+    return rc == OK && token->file != NULL ? given_read(token, &other, err) : rc;
+}
+
+/* Java's names of it, in the server's configuration or ours. */
+static bool is_on(const struct rest_config *config, const char *key)
+{
+    const char *text = json_string_value(json_object_get(config->properties, key));
+    return text == NULL || strcasecmp(text, "false") != 0;
 }
 
 static int token_configure(struct rest_auth *auth, const struct rest_config *config,
@@ -114,17 +163,33 @@ static int token_configure(struct rest_auth *auth, const struct rest_config *con
     struct token *token = token_of(auth);
     const char *bearer = json_string_value(json_object_get(config->properties, "token"));
     (void)base;
+    token->exchanges = !token->by_credential && is_on(config, "token-exchange-enabled") &&
+                       is_on(config, "token-refresh-enabled");
     if (bearer == NULL || (!token->none && !config->token_forced))
         return OK;
     if (!rest_bearer_is_fine(bearer))
         return error_set(err, ERROR_INPUT, "the server's configuration has a token that is none");
-    memory_wipe(&token->bearer);
-    token->bearer = memory_copy_cstr(bearer);
     token->none = false;
+    if (token->by_credential) {
+        memory_wipe(&token->bearer);
+        token->bearer = memory_copy_cstr(bearer);
+        return OK;
+    }
+    free(token->file); /* what stands in it would come before the server's */
+    token->file = NULL;
+    given_take(token, memory_copy_cstr(bearer));
     return OK;
 }
 
 /* ---- renewal ---- */
+
+static void grant_take(struct token *token, const struct rest_grant *grant, int64_t asked_ms)
+{
+    memory_wipe(&token->bearer);
+    token->bearer = grant->bearer;
+    token->type = grant->type;
+    set_life(token, asked_ms, grant->life_ms);
+}
 
 static int token_fetch(struct token *token, struct error *err)
 {
@@ -134,29 +199,78 @@ static int token_fetch(struct token *token, struct error *err)
     int rc = rest_grant_fetch(&token->service, token->credential, &grant, err);
     if (rc != OK)
         return error_wrap(err, "token");
-    int64_t ahead_ms = grant.life_ms / 10 < ahead_most_ms ? grant.life_ms / 10 : ahead_most_ms;
-    memory_wipe(&token->bearer);
-    token->bearer = grant.bearer;
-    token->expires_at_ms = asked_ms + grant.life_ms;
-    token->renew_at_ms = token->expires_at_ms - ahead_ms;
+    grant_take(token, &grant, asked_ms);
     return OK;
+}
+
+static void renew_later(struct token *token, int64_t now_ms, int64_t pause_ms)
+{
+    token->renew_at_ms =
+        now_ms + pause_ms < token->expires_at_ms ? now_ms + pause_ms : token->expires_at_ms;
+}
+
+/* A service that is down is not to be asked at every turn for the sake of a token without an end.
+ */
+static int64_t pause_of(const struct token *token, const struct error *err)
+{
+    int64_t pause_ms = token->expires_at_ms == INT64_MAX ? ahead_most_ms : again_ms;
+    return err->retry_after_ms > pause_ms ? err->retry_after_ms : pause_ms;
+}
+
+static void renew_no_more(struct token *token)
+{
+    token->renew_at_ms = INT64_MAX;
+    if (token->unrenewed[0] != 0)
+        log_event(LOG_LEVEL_WARN, "catalog", "the token is not renewed: it will do until it ends",
+                  "text=\"%s\"", token->unrenewed);
+}
+
+/* Before a given token ends, or when what it was exchanged for has ended unused. */
+static void given_renew(struct token *token, int64_t now_ms)
+{
+    struct rest_grant grant = {0};
+    struct error err;
+    bool other = false;
+    bool ended = now_ms >= token->expires_at_ms;
+    if (token->file != NULL && given_read(token, &other, &err) == OK && other)
+        return;
+    if (ended && strcmp(token->given, token->bearer) != 0) {
+        given_take(token, memory_copy_cstr(token->given));
+        return;
+    }
+    if (!token->exchanges || ended) {
+        renew_no_more(token);
+        return;
+    }
+    int rc = rest_grant_exchange(&token->service, token->bearer, token->type, &grant, &err);
+    snprintf(token->unrenewed, sizeof token->unrenewed, "%s", rc != OK ? err.text : "");
+    if (rc == OK)
+        grant_take(token, &grant, now_ms);
+    else if (rc == ERROR_RETRY)
+        renew_later(token, now_ms, pause_of(token, &err));
+    else
+        renew_no_more(token);
 }
 
 static int token_ready(struct rest_auth *auth, struct error *err)
 {
     struct token *token = token_of(auth);
     int64_t now_ms = clock_mono_ms(token->service.clock);
-    if (!token->by_credential || (token->bearer != NULL && now_ms < token->renew_at_ms))
+    if (token->none || (token->bearer != NULL && now_ms < token->renew_at_ms))
         return OK;
+    if (!token->by_credential) {
+        given_renew(token, now_ms);
+        return OK;
+    }
     /* The credential may have been replaced. While its file doesn't read, ours counts. */
     struct error ignored;
+    bool other;
     if (token->file != NULL)
-        (void)given_read(token, &ignored);
+        (void)given_read(token, &other, &ignored);
     int rc = token_fetch(token, err);
     if (rc == OK || token->bearer == NULL || now_ms >= token->expires_at_ms)
         return rc;
-    token->renew_at_ms =
-        now_ms + again_ms < token->expires_at_ms ? now_ms + again_ms : token->expires_at_ms;
+    renew_later(token, now_ms, again_ms);
     return OK;
 }
 
@@ -169,16 +283,18 @@ static int token_refused(struct rest_auth *auth, const struct rest_proof *used,
     *again = false;
     if (!rest_is_unknown(reply->status))
         return OK;
-    if (token->file != NULL) {
-        char *before = copy_or_null(token->by_credential ? token->credential : token->bearer);
-        rc = given_read(token, err);
-        const char *now = token->by_credential ? token->credential : token->bearer;
-        *again = rc == OK && (before == NULL || now == NULL || strcmp(before, now) != 0);
-        memory_wipe(&before);
-    }
+    if (token->file != NULL)
+        rc = given_read(token, again, err);
     if (rc == OK && token->by_credential) {
         rc = token_fetch(token, err);
         *again = rc == OK;
+    } else if (rc == OK && !*again && token->given != NULL &&
+               strcmp(token->given, token->bearer) != 0) {
+        given_take(token, memory_copy_cstr(token->given));
+        token->renew_at_ms = INT64_MAX;
+        snprintf(token->unrenewed, sizeof token->unrenewed, "what %.160s gave for it was refused",
+                 token->service.url);
+        *again = true;
     }
     return rc;
 }
@@ -212,6 +328,8 @@ static void token_principal_put(const struct rest_auth *auth, struct buf *out)
         buf_printf(out, "the token in %.100s", token->file);
     else
         buf_put_cstr(out, token->none ? "nobody" : "the given token");
+    if (token->unrenewed[0] != 0)
+        buf_printf(out, " (not renewed: %s)", token->unrenewed);
 }
 
 static const char *token_check(const struct rest_auth *auth)
@@ -227,6 +345,7 @@ static void token_close(struct rest_auth *auth)
 {
     struct token *token = token_of(auth);
     memory_wipe(&token->credential);
+    memory_wipe(&token->given);
     memory_wipe(&token->bearer);
     free(token->file);
     rest_token_service_free(&token->service);

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# A token service by Authlib behind Flask: client credentials (in the body or as Basic), and
-# introspection (RFC 7662) for who has to know whether a token is one.
+# A token service by Authlib behind Flask: client credentials (in the body or as Basic), tokens
+# exchanged for fresh ones, and introspection (RFC 7662) for who has to know whether a token is one.
 #   authlib.sh run PORT SECONDS    how long tokens live; client "bidlake", secret "s3cr:t&"
 . "$(dirname "$0")/common.sh"
 place=$peers/authlib
