@@ -5,7 +5,7 @@
  * rest_auth.c   which of them; what is the same for all
  * rest_token.c  a bearer token, given or fetched, and renewed; or nobody
  * rest_grant.c  what a token service is asked, and what it grants
- * rest_sign.c   AWS's signature instead of it
+ * rest_sign.c   AWS's signature, over it
  *
  * Secrets  stand in here alone, but for the token of one table, and are wiped; no text of an error
  *          holds one, also where a server repeats it or sends half an answer.
@@ -23,7 +23,7 @@ struct rest_config;
 /* What one request goes out with. All zero is empty. */
 struct rest_proof {
     const char **fields; /* the call's and ours; the texts are theirs */
-    char *authorization; /* "Authorization: Bearer ..."; NULL: none */
+    char *authorization; /* "Authorization: Bearer ...", or Original-...; NULL: none */
     bool of_table;       /* it is the token of a table alone */
     struct aws_signed aws_fields;
     struct aws_credentials credentials; /* of the signature */

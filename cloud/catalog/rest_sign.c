@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Signature Version 4 for AWS's REST catalogs (Glue), which know no bearer tokens. Path and query
- * are signed as they go out; the body's hash goes as a field besides, which some want.
+ * Signature Version 4 for AWS's own REST catalog (Glue), which knows no bearer tokens, and for
+ * gateways before others: a token goes along as Original-Authorization. Path and query are signed
+ * as they go out; the body's hash goes as a field besides, which some want.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@ static const int64_t skew_ms = 240000;
 
 struct signer {
     struct rest_auth auth;
+    struct rest_auth *token; /* whose Authorization goes along by another name */
+    bool has_token;
     struct aws_provider *provider;
     const struct clock *clock;
     char *name;              /* of the service */
@@ -32,21 +35,19 @@ static const char *or_null(const char *text)
     return text != NULL && *text != 0 ? text : NULL;
 }
 
+/* The provider's credentials are seen to at each request. */
 static int sign_ready(struct rest_auth *auth, struct error *err)
 {
-    (void)auth; /* its provider sees to it, at each request */
-    (void)err;
-    return OK;
+    struct rest_auth *token = signer_of(auth)->token;
+    return token->ops->ready(token, err);
 }
 
 static int sign_configure(struct rest_auth *auth, const struct rest_config *config,
                           const char *base, struct error *err)
 {
-    (void)auth;
-    (void)config;
-    (void)base;
-    (void)err;
-    return OK;
+    struct signer *signer = signer_of(auth);
+    /* A server's token is for who has one of his own: AWS's know none. */
+    return signer->has_token ? signer->token->ops->configure(signer->token, config, base, err) : OK;
 }
 
 /* "https://host:port/path?query" in its parts, each with a NUL. */
@@ -72,6 +73,23 @@ static void url_split(const char *url, struct buf *path, struct url_parts *out)
     out->path = buf_cstr(path);
 }
 
+/* A signature is Authorization: what stood there moves, as Java's client does it. */
+static int token_move(struct signer *signer, const char *own, struct http_call *call,
+                      struct rest_proof *out, struct error *err)
+{
+    rest_proof_free(out);
+    if (!signer->has_token)
+        return OK;
+    int rc = signer->token->ops->prove(signer->token, own, call, out, err);
+    if (rc == OK && out->authorization != NULL) {
+        char *moved = memory_printf("Original-%s", out->authorization);
+        memory_wipe(&out->authorization);
+        out->authorization = moved;
+        out->fields[call->field_count - 1] = moved;
+    }
+    return rc;
+}
+
 static int sign_prove(struct rest_auth *auth, const char *own, struct http_call *call,
                       struct rest_proof *out, struct error *err)
 {
@@ -81,9 +99,9 @@ static int sign_prove(struct rest_auth *auth, const char *own, struct http_call 
     char hash[2 * SHA256_SIZE + 1];
     struct buf path = {0};
     struct url_parts parts;
-    (void)own; /* AWS's own know no tokens */
-    rest_proof_free(out);
-    int rc = aws_provider_get(signer->provider, &out->credentials, err);
+    int rc = token_move(signer, own, call, out, err);
+    if (rc == OK)
+        rc = aws_provider_get(signer->provider, &out->credentials, err);
     if (rc == OK)
         rc = aws_provider_region(signer->provider, region, err);
     if (rc != OK)
@@ -153,12 +171,11 @@ static int sign_refused(struct rest_auth *auth, const struct rest_proof *used,
                         const struct http_reply *reply, bool *again, struct error *err)
 {
     struct signer *signer = signer_of(auth);
-    (void)err;
     *again = true;
     if (is_expired(reply))
         aws_provider_expire(signer->provider, used->credentials.access_key);
-    else
-        *again = clock_learn(signer, reply);
+    else if (!clock_learn(signer, reply))
+        return signer->token->ops->refused(signer->token, used, reply, again, err);
     return OK;
 }
 
@@ -168,18 +185,24 @@ static void sign_principal_put(const struct rest_auth *auth, struct buf *out)
     char kind[AWS_KIND_SIZE];
     aws_provider_kind(signer->provider, kind);
     buf_printf(out, "%s, signed for %s", kind, signer->name);
+    if (signer->has_token) {
+        buf_put_cstr(out, ", with ");
+        signer->token->ops->principal_put(signer->token, out);
+    }
 }
 
 static const char *sign_check(const struct rest_auth *auth)
 {
-    (void)auth;
-    return "its keys, catalog.signing_name and signing_region";
+    return ((const struct signer *)auth)->has_token
+               ? "its keys, catalog.signing_name and signing_region, and its token"
+               : "its keys, catalog.signing_name and signing_region";
 }
 
 static void sign_close(struct rest_auth *auth)
 {
     struct signer *signer = signer_of(auth);
     aws_provider_close(signer->provider);
+    rest_auth_close(signer->token);
     free(signer->name);
     free(signer);
 }
@@ -208,8 +231,7 @@ int rest_sign_open(struct rest_auth **out, const struct rest_auth_options *optio
     signer->clock = options->clock;
     signer->name = memory_copy_cstr(given->signing_name);
     *out = &signer->auth;
-    if (or_null(given->credential) != NULL || or_null(given->credential_file) != NULL ||
-        or_null(given->token) != NULL || or_null(given->token_file) != NULL)
-        return error_set(err, ERROR_INPUT, "a token or a signature (signing_name), not both");
-    return aws_provider_open(&signer->provider, &provider, err);
+    int rc = rest_token_open(&signer->token, options, err);
+    signer->has_token = rc == OK && signer->token->ops->check(signer->token) != NULL;
+    return rc == OK ? aws_provider_open(&signer->provider, &provider, err) : rc;
 }

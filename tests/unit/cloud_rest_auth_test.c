@@ -497,11 +497,31 @@ static void signs_by_the_server_s_clock(void **state)
     assert_int_equal(b->server.heard_count, 3);
 }
 
-static void signs_or_signs_in(void **state)
+/* A gateway that wants a signature, before a catalog that wants a token. */
+static void signs_over_a_token(void **state)
 {
     struct rest_bench *b = *state;
-    b->rest = (struct catalog_rest_options){.signing_name = "glue", .token = "t"};
-    assert_int_equal(bench_open(b), ERROR_INPUT);
+    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
+    b->rest = (struct catalog_rest_options){
+        .signing_name = "execute-api", .signing_region = "eu-west-1", .credential = "me:s"};
+    answer(b, 200, TOKEN("t1-secret", "1000"));
+    answer(b, 200, CONFIG);
+    answer(b, 401, "");
+    answer(b, 200, TOKEN("t2-secret", "1000"));
+    answer(b, 403, "{\"message\":\"t2-secret has no right\"}");
+    bench_open_well(b);
+    assert_int_equal(commit(b), ERROR_DENIED);
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+    assert_non_null(strstr(b->err.text, "environment, signed for execute-api, with client \"me\""));
+    assert_null(strstr(b->err.text, "t2-secret"));
+    assert_heard(b, 1, "\r\nOriginal-Authorization: Bearer t1-secret\r\n");
+    assert_heard(b, 1, "\r\nAuthorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/");
+    assert_heard(b, 1, "SignedHeaders=accept;host;original-authorization;x-amz-");
+    assert_not_heard(b, 1, "\r\nAuthorization: Bearer");
+    assert_heard(b, 4, "\r\nOriginal-Authorization: Bearer t2-secret\r\n");
+    assert_int_equal(b->server.heard_count, 5);
 }
 
 int main(void)
@@ -525,7 +545,7 @@ int main(void)
         WIRE(a_token_that_comes_back_is_not_shown),
         WIRE(signs),
         WIRE(signs_by_the_server_s_clock),
-        WIRE(signs_or_signs_in),
+        WIRE(signs_over_a_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
