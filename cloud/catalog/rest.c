@@ -311,7 +311,7 @@ static int config_use(struct rest *rest, struct error *err)
 {
     struct buf base = {0};
     rest_fields_take(rest);
-    int rc = rest->auth->ops->configure(rest->auth, &rest->config, rest->base, err);
+    int rc = rest_auth_configure(rest->auth, &rest->config, rest->base, err);
     if (rc == OK && rest->config.uri != NULL) {
         rc = rest_url_check(rest->config.uri, &base, err);
         if (rc == OK && strncmp(rest->base, "https", 5) == 0 &&

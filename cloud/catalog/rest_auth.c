@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/catalog/rest_auth.h"
+#include "cloud/catalog/rest.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 
 enum { SECRET_BYTES_MIN = 8 };
@@ -22,12 +23,31 @@ void rest_auth_close(struct rest_auth *auth)
         auth->ops->close(auth);
 }
 
+int rest_auth_configure(struct rest_auth *auth, const struct rest_config *config, const char *base,
+                        struct error *err)
+{
+    const char *signs =
+        json_string_value(json_object_get(config->properties, "rest.sigv4-enabled"));
+    if (!auth->ops->signs && signs != NULL && strcasecmp(signs, "true") == 0)
+        log_event(LOG_LEVEL_WARN, "catalog",
+                  "the catalog asks for AWS's signature, which only catalog.signing_name turns on",
+                  "uri=%s", base);
+    return auth->ops->configure(auth, config, base, err);
+}
+
+static void property_put(json_t *properties, const char *key, const char *value)
+{
+    if (value != NULL && *value != 0)
+        json_object_set_new(properties, key, json_string(value));
+}
+
 void rest_auth_properties_put(const struct catalog_rest_options *given, json_t *properties)
 {
     const char *exchange = given->token_exchange != NULL ? given->token_exchange : "";
     if (strcmp(exchange, "yes") == 0 || strcmp(exchange, "no") == 0)
-        json_object_set_new(properties, "token-exchange-enabled",
-                            json_string(*exchange == 'y' ? "true" : "false"));
+        property_put(properties, "token-exchange-enabled", *exchange == 'y' ? "true" : "false");
+    property_put(properties, "rest.signing-name", given->signing_name);
+    property_put(properties, "rest.signing-region", given->signing_region);
 }
 
 void rest_proof_free(struct rest_proof *proof)

@@ -50,7 +50,7 @@ struct rest_auth_ops {
     void (*principal_put)(const struct rest_auth *auth, struct buf *out);
     /* What a person is to look at when that is refused; NULL: nobody was named. */
     const char *(*check)(const struct rest_auth *auth);
-    bool wrong_is_forbidden; /* what is wrong is answered 403 */
+    bool signs; /* as AWS has it; what is wrong is answered 403 */
     void (*close)(struct rest_auth *auth);
 };
 
@@ -72,6 +72,8 @@ struct rest_auth_options {
 int rest_auth_open(struct rest_auth **out, const struct rest_auth_options *options,
                    struct error *err) MUST_USE;
 void rest_auth_close(struct rest_auth *auth); /* NULL is fine */
+int rest_auth_configure(struct rest_auth *auth, const struct rest_config *config, const char *base,
+                        struct error *err) MUST_USE;
 /* What the user set, in the protocol's words: it goes over the server's defaults. */
 void rest_auth_properties_put(const struct catalog_rest_options *given, json_t *properties);
 
@@ -79,6 +81,9 @@ int rest_token_open(struct rest_auth **out, const struct rest_auth_options *opti
                     struct error *err) MUST_USE;
 int rest_sign_open(struct rest_auth **out, const struct rest_auth_options *options,
                    struct error *err) MUST_USE;
+
+/* Does Glue itself answer there? */
+bool rest_sign_is_own(const char *url);
 
 /* Was a token refused? */
 bool rest_is_unknown(int status);

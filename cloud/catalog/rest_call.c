@@ -165,9 +165,9 @@ static void advice_put(const struct rest *rest, const struct http_reply *reply, 
         buf_put_cstr(out, unknown ? "; it does not take " : "; it does not allow this to ");
         auth->principal_put(rest->auth, out);
         buf_put_cstr(out, unknown ? ": check " : ": check the rights there");
-        if (!unknown && auth->wrong_is_forbidden)
+        if (!unknown && auth->signs)
             buf_put_cstr(out, ", and ");
-        if (unknown || auth->wrong_is_forbidden)
+        if (unknown || auth->signs)
             buf_put_cstr(out, check);
     } else if (status == 405 || status == 406 || status == 501) {
         buf_put_cstr(out, "; the catalog doesn't offer this");

@@ -4,6 +4,7 @@
  * gateways before others: a token goes along as Original-Authorization. Path and query are signed
  * as they go out; the body's hash goes as a field besides, which some want.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,8 +22,9 @@ struct signer {
     bool has_token;
     struct aws_provider *provider;
     const struct clock *clock;
-    char *name;              /* of the service */
-    int64_t clock_offset_ms; /* the server's clock against ours, once it was seen to matter */
+    char *name;                   /* of the service */
+    char region[AWS_REGION_SIZE]; /* that Glue named; "": as the provider finds it */
+    int64_t clock_offset_ms;      /* the server's clock against ours, once it was seen to matter */
 };
 
 static struct signer *signer_of(struct rest_auth *auth)
@@ -42,10 +44,67 @@ static int sign_ready(struct rest_auth *auth, struct error *err)
     return token->ops->ready(token, err);
 }
 
+static int region_find(struct signer *signer, char out[AWS_REGION_SIZE], struct error *err)
+{
+    memcpy(out, signer->region, AWS_REGION_SIZE);
+    return *out != 0 ? OK : aws_provider_region(signer->provider, out, err);
+}
+
+#define LETTERS "abcdefghijklmnopqrstuvwxyz"
+
+/* "https://glue.REGION.amazonaws.com". Other names below those domains are anybody's: a bucket's, a
+ * gateway's. */
+bool rest_sign_is_own(const char *url)
+{
+    static const char service[] = "https://glue.";
+    static const char *const domains[] = {"amazonaws.com", "amazonaws.com.cn", "api.aws"};
+    if (strncmp(url, service, sizeof service - 1) != 0)
+        return false;
+    const char *region = url + sizeof service - 1;
+    size_t len = strspn(region, LETTERS "0123456789-");
+    if (region[len] != '.' || strspn(region, LETTERS) != 2 || region[2] != '-')
+        return false;
+    struct slice domain = slice_of(region + len + 1, strcspn(region + len + 1, "/:"));
+    for (size_t i = 0; i < sizeof domains / sizeof domains[0]; i++)
+        if (slice_is(domain, domains[i]))
+            return true;
+    return false;
+}
+
+static const char *property(const struct rest_config *config, const char *key)
+{
+    return json_string_value(json_object_get(config->properties, key));
+}
+
+/* Whoever may say for what our keys sign could hand the request on to AWS as ours. So the service
+ * is the user's choice alone, and the region Glue's besides, for itself. */
+static void region_follow(struct signer *signer, const struct rest_config *config, const char *base)
+{
+    const char *name = property(config, "rest.signing-name");
+    const char *region = property(config, "rest.signing-region");
+    char ours[AWS_REGION_SIZE];
+    struct error ignored;
+    bool other_name = name != NULL && strcmp(name, signer->name) != 0;
+    bool other_region =
+        region != NULL && (region_find(signer, ours, &ignored) != OK || strcmp(region, ours) != 0);
+    bool by_glue = rest_sign_is_own(base) && (config->uri == NULL || rest_sign_is_own(config->uri));
+    if (other_region && by_glue && strlen(region) < sizeof signer->region &&
+        region[strspn(region, LETTERS "0123456789-")] == 0) {
+        snprintf(signer->region, sizeof signer->region, "%s", region);
+        other_region = false;
+    }
+    if (other_name || other_region)
+        log_event(LOG_LEVEL_WARN, "catalog",
+                  "the catalog names another service or region to sign for: not followed",
+                  "name=\"%.40s\" region=\"%.40s\"", name != NULL ? name : "",
+                  region != NULL ? region : "");
+}
+
 static int sign_configure(struct rest_auth *auth, const struct rest_config *config,
                           const char *base, struct error *err)
 {
     struct signer *signer = signer_of(auth);
+    region_follow(signer, config, base);
     /* A server's token is for who has one of his own: AWS's know none. */
     return signer->has_token ? signer->token->ops->configure(signer->token, config, base, err) : OK;
 }
@@ -103,7 +162,7 @@ static int sign_prove(struct rest_auth *auth, const char *own, struct http_call 
     if (rc == OK)
         rc = aws_provider_get(signer->provider, &out->credentials, err);
     if (rc == OK)
-        rc = aws_provider_region(signer->provider, region, err);
+        rc = region_find(signer, region, err);
     if (rc != OK)
         return rc;
     sha256(call->body, digest);
@@ -214,7 +273,7 @@ static const struct rest_auth_ops sign_ops = {
     .refused = sign_refused,
     .principal_put = sign_principal_put,
     .check = sign_check,
-    .wrong_is_forbidden = true,
+    .signs = true,
     .close = sign_close,
 };
 

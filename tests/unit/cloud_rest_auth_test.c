@@ -456,7 +456,9 @@ static void signs(void **state)
     setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
     b->rest = (struct catalog_rest_options){
         .warehouse = "arn:x", .signing_name = "glue", .signing_region = "eu-west-1"};
-    answer(b, 200, "{\"overrides\":{\"prefix\":\"arn%3Aaws%2Fb\",\"token\":\"t\"}}");
+    answer(b, 200,
+           "{\"overrides\":{\"prefix\":\"arn%3Aaws%2Fb\",\"token\":\"t\","
+           "\"rest.signing-name\":\"sts\",\"rest.signing-region\":\"us-east-1\"}}");
     answer(b, 403, "{\"message\":\"The security token included in the request is expired\"}");
     answer(b, 409, "");
     answer(b, 403, "{\"message\":\"Signature does not match\"}");
@@ -524,6 +526,82 @@ static void signs_over_a_token(void **state)
     assert_int_equal(b->server.heard_count, 5);
 }
 
+static void own_hosts(void **state)
+{
+    static const char *const own[] = {"https://glue.eu-west-1.amazonaws.com/iceberg",
+                                      "https://glue.us-gov-west-1.amazonaws.com",
+                                      "https://glue.eu-central-1.api.aws:443/iceberg",
+                                      "https://glue.cn-north-1.amazonaws.com.cn"};
+    static const char *const others[] = {"http://glue.eu-west-1.amazonaws.com",
+                                         "https://glue.s3.amazonaws.com",
+                                         "https://glue.s3-us-west-2.amazonaws.com",
+                                         "https://glue.s3.eu-west-1.amazonaws.com",
+                                         "https://abc.execute-api.eu-west-1.amazonaws.com",
+                                         "https://glue.eu-west-1.amazonaws.com.evil.example",
+                                         "https://evil.example/.amazonaws.com",
+                                         "https://glue.amazonaws.com",
+                                         "https://glue.eu-west-1.evil-amazonaws.com",
+                                         "https://catalog.example"};
+    (void)state;
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (!rest_sign_is_own(own[i]))
+            fail_msg("not AWS's: %s", own[i]);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (rest_sign_is_own(others[i]))
+            fail_msg("AWS's: %s", others[i]);
+}
+
+/* What a request would be signed for, after a server at `base` has said `overrides`. */
+static void assert_scope(struct rest_bench *b, const char *base, const char *overrides,
+                         const char *scope)
+{
+    struct http_client_options plain = {.proxy = ""};
+    struct catalog_rest_options given = {.signing_name = "glue", .signing_region = "eu-west-1"};
+    struct rest_auth_options options = {.clock = &b->clock, .base = base, .given = &given};
+    struct http_client *http = NULL;
+    struct rest_auth *auth = NULL;
+    struct rest_config config;
+    struct rest_proof proof = {0};
+    struct http_call call = {.method = "GET", .url = "https://host/x"};
+    char *text = memory_printf("{\"overrides\":{%s}}", overrides);
+    json_t *client = json_object();
+    rest_auth_properties_put(&given, client);
+    assert_int_equal(http_client_open(&http, &plain, &b->err), OK);
+    options.http = http;
+    assert_int_equal(rest_auth_open(&auth, &options, &b->err), OK);
+    assert_int_equal(rest_config_decode(&config, client, slice_cstr(text), &b->err), OK);
+    assert_int_equal(rest_auth_configure(auth, &config, base, &b->err), OK);
+    assert_int_equal(auth->ops->prove(auth, NULL, &call, &proof, &b->err), OK);
+    const char *field = call.fields[call.field_count - 1];
+    if (strstr(field, scope) == NULL)
+        fail_msg("%s says {%s}: %s", base, overrides, field);
+    rest_proof_free(&proof);
+    rest_auth_close(auth);
+    http_client_close(http);
+    rest_config_free(&config);
+    json_decref(client);
+    free(text);
+}
+
+/* The harm: a server has a request signed for a service of its choice, and hands it on to AWS in
+ * our name. */
+static void who_may_say_what_is_signed_for(void **state)
+{
+    struct rest_bench *b = *state;
+    static const char glue[] = "https://glue.eu-west-1.amazonaws.com/iceberg";
+    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
+    assert_scope(b, glue, "\"rest.signing-region\":\"us-east-2\"", "/us-east-2/glue/aws4_request");
+    assert_scope(b, glue, "\"rest.signing-name\":\"sts\"", "/eu-west-1/glue/");
+    assert_scope(b, glue, "\"rest.signing-region\":\"a/b\"", "/eu-west-1/glue/");
+    assert_scope(b, glue, "\"uri\":\"https://evil.example\",\"rest.signing-region\":\"us-east-2\"",
+                 "/eu-west-1/glue/");
+    assert_scope(b, "https://catalog.example", "\"rest.signing-region\":\"us-east-2\"",
+                 "/eu-west-1/glue/");
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,6 +624,8 @@ int main(void)
         WIRE(signs),
         WIRE(signs_by_the_server_s_clock),
         WIRE(signs_over_a_token),
+        cmocka_unit_test(own_hosts),
+        WIRE(who_may_say_what_is_signed_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
