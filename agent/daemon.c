@@ -21,6 +21,7 @@
 #include "agent/history.h"
 #include "agent/metrics.h"
 #include "agent/memory.h"
+#include "agent/memory_limit.h"
 #include "agent/neighbour.h"
 #include "agent/notify.h"
 #include "agent/operations.h"
@@ -651,6 +652,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
                             .started_at_ms = clock_wall_ms(&clock_system),
                             .started_mono_ms = clock_mono_ms(&clock_system)};
     daemon.connections_max = descriptors_share(config, descriptors_raise());
+    memory_limit_check(config, memory_limit_read(""));
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

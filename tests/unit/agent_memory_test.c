@@ -3,11 +3,16 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "agent/memory.h"
+#include "agent/memory_limit.h"
+#include "lib/base/file.h"
+#include "lib/base/memory.h"
 
 enum { MIB = 1 << 20 };
 
@@ -112,12 +117,81 @@ static void windows_and_lines_are_in_the_sum(void **state)
     }
 }
 
+/* ---- the system's limit ---- */
+
+static void must_write(const char *root, const char *path, const char *text)
+{
+    struct error err;
+    char *whole = memory_printf("%s/%s", root, path);
+    char *slash = strrchr(whole, '/');
+    *slash = 0;
+    assert_int_equal(file_make_directories(whole, 0700, &err), OK);
+    *slash = '/';
+    assert_int_equal(file_replace(whole, slice_cstr(text), 0600, &err), OK);
+    free(whole);
+}
+
+static void the_lowest_limit_of_all_groups_counts(void **state)
+{
+    enum { FILES = 3 };
+    static const struct {
+        const char *groups;
+        const char *files[FILES][2];
+        uint64_t limit; /* 0: the machine's memory */
+    } cases[] = {
+        {"0::/a/b\n", {{"a/b/memory.max", "67108864\n"}}, 64 * MIB},
+        {"0::/a/b\n", {{"a/b/memory.max", "max\n"}, {"a/memory.max", "67108864\n"}}, 64 * MIB},
+        {"0::/a/b\n",
+         {{"a/b/memory.max", "67108864"}, {"a/memory.max", "33554432"}, {"memory.max", "max"}},
+         32 * MIB},
+        {"0::/a\n", {{"a/memory.max", "67108864\n"}, {"memory.high", "33554432\n"}}, 32 * MIB},
+        {"0::/\n", {{"memory.max", "67108864\n"}}, 64 * MIB},
+        {"0::/../host/path\n", {{"memory.max", "67108864\n"}}, 64 * MIB},
+        {"3:cpu,memory:/p\n0::/\n", {{"memory/p/memory.limit_in_bytes", "67108864\n"}}, 64 * MIB},
+        {"3:memory:/p\n", {{"memory/memory.limit_in_bytes", "67108864\n"}}, 64 * MIB},
+        {"3:memory:/p\n", {{"memory/p/memory.limit_in_bytes", "9223372036854771712\n"}}, 0},
+        {"3:memory_not:/p\n", {{"memory/p/memory.limit_in_bytes", "67108864\n"}}, 0},
+        {"0::/a\n", {{"a/memory.max", "-5\n"}}, 0},
+        {"no groups\n::\n:\n", {{"memory.max", "most"}}, 0},
+    };
+    (void)state;
+    uint64_t machine = memory_limit_read("/nonexistent");
+    assert_in_range(machine, 256 * (uint64_t)MIB, UINT64_MAX);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err;
+        char root[] = "/tmp/agent_memory_XXXXXX";
+        assert_non_null(mkdtemp(root));
+        must_write(root, "proc/self/cgroup", cases[i].groups);
+        for (size_t k = 0; k < FILES && cases[i].files[k][0] != NULL; k++) {
+            char *path = memory_printf("sys/fs/cgroup/%s", cases[i].files[k][0]);
+            must_write(root, path, cases[i].files[k][1]);
+            free(path);
+        }
+        uint64_t wanted = cases[i].limit != 0 ? cases[i].limit : machine;
+        if (memory_limit_read(root) != wanted)
+            fail_msg("case %zu: %llu", i, (unsigned long long)memory_limit_read(root));
+        assert_int_equal(file_remove_tree(root, &err), OK);
+    }
+}
+
+static void the_cache_has_what_the_program_has_not(void **state)
+{
+    (void)state;
+    struct agent_config config = config_of(256);
+    assert_int_equal(memory_limit_cache(&config, 512 * (uint64_t)MIB), 256 * MIB);
+    assert_int_equal(memory_limit_cache(&config, 128 * (uint64_t)MIB), 0);
+    config.memory_max = 0;
+    assert_int_equal(memory_limit_cache(&config, 64 * (uint64_t)MIB), 32 * MIB);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_largest_body_has_its_place),
         cmocka_unit_test(a_reload_moves_the_share_of_bodies),
         cmocka_unit_test(windows_and_lines_are_in_the_sum),
+        cmocka_unit_test(the_lowest_limit_of_all_groups_counts),
+        cmocka_unit_test(the_cache_has_what_the_program_has_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
