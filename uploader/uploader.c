@@ -594,9 +594,8 @@ static int upload_segment(struct uploader *uploader, struct spool_segment *segme
 out:
     buf_free(&bytes);
     announcement_free(&announcement);
-    return rc == OK ? OK
-                    : error_wrap(err, "segment %llu of %s", (unsigned long long)segment->from,
-                                 segment->stream);
+    /* Who logs it names the stream. */
+    return rc == OK ? OK : error_wrap(err, "segment %llu", (unsigned long long)segment->from);
 }
 
 /* ---- receipts ---- */

@@ -225,7 +225,7 @@ class Sources(Case):
     def test_files_of_others(self):
         """A service whose HOME is another user's has no shared files; who names a profile of them
         is not given somebody else's credentials (botocore says that there is no such profile)."""
-        files = ("[default]\nregion = eu-west-1\n[profile b]\n", "[default]\n" + KEYS.format("file"))
+        files = "[default]\nregion = eu-west-1\n", "[default]\n" + KEYS.format("file")
         env = {"AWS_DEFAULT_REGION": "eu-west-3",
                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.url}/container"}
         self.assertEqual(self.same(env, *files)["key"], "file")

