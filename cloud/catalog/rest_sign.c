@@ -211,9 +211,9 @@ static bool clock_learn(struct signer *signer, const struct http_reply *reply)
     return true;
 }
 
-/* Gateways of AWS say it in words alone: "The security token included in the request is expired".
- */
-static bool is_expired(const struct http_reply *reply)
+/* Gateways of AWS say it in words alone: "The security token included in the request is expired",
+ * or "is invalid" of a key that they do not know any more. */
+static bool is_over(const struct http_reply *reply)
 {
     struct buf text = {0};
     if (!is_refused(reply))
@@ -221,7 +221,8 @@ static bool is_expired(const struct http_reply *reply)
     rest_error_put(buf_slice(&reply->body), &text);
     const char *said = buf_cstr(&text);
     bool found = strstr(said, "ExpiredToken") != NULL ||
-                 (strstr(said, "security token") != NULL && strstr(said, "expired") != NULL);
+                 (strstr(said, "security token") != NULL &&
+                  (strstr(said, "is expired") != NULL || strstr(said, "is invalid") != NULL));
     buf_free(&text);
     return found;
 }
@@ -231,11 +232,15 @@ static int sign_refused(struct rest_auth *auth, const struct rest_proof *used,
 {
     struct signer *signer = signer_of(auth);
     *again = true;
-    if (is_expired(reply))
+    if (is_over(reply)) {
         aws_provider_expire(signer->provider, used->credentials.access_key);
-    else if (!clock_learn(signer, reply))
-        return signer->token->ops->refused(signer->token, used, reply, again, err);
-    return OK;
+        return OK;
+    }
+    if (clock_learn(signer, reply))
+        return OK;
+    if (is_refused(reply))
+        aws_provider_doubt(signer->provider, used->credentials.access_key);
+    return signer->token->ops->refused(signer->token, used, reply, again, err);
 }
 
 static void sign_principal_put(const struct rest_auth *auth, struct buf *out)

@@ -4,6 +4,8 @@
  */
 #include "tests/unit/cloud_rest_support.h"
 
+#include "lib/base/file.h"
+
 #define TOKEN(text, seconds)                                                                       \
     "{\"access_token\":\"" text "\",\"token_type\":\"bearer\",\"expires_in\":" seconds "}"
 
@@ -474,6 +476,49 @@ static void signs(void **state)
     assert_int_equal(b->server.heard_count, 4);
 }
 
+static void keys_write(const char *path, const char *key)
+{
+    struct error err;
+    char *text =
+        memory_printf("[default]\naws_access_key_id = %s\naws_secret_access_key = s\n", key);
+    assert_int_equal(file_replace(path, slice_cstr(text), 0600, &err), OK);
+    free(text);
+}
+
+/* The harm: keys in a file that were wrong, or that somebody has replaced and removed, are signed
+ * by until the service is started again. */
+static void signs_by_keys_that_were_mended(void **state)
+{
+    struct rest_bench *b = *state;
+    char path[] = "/tmp/cloud_rest_auth.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    keys_write(path, "AKIDWRONG");
+    setenv("AWS_SHARED_CREDENTIALS_FILE", path, 1);
+    setenv("AWS_CONFIG_FILE", "/nonexistent", 1);
+    b->rest = (struct catalog_rest_options){.signing_name = "glue", .signing_region = "eu-west-1"};
+    answer(b, 200, CONFIG);
+    answer(b, 403, "{\"message\":\"The request signature we calculated does not match\"}");
+    answer(b, 409, "");
+    answer(b, 403, "{\"message\":\"The security token included in the request is invalid.\"}");
+    answer(b, 409, "");
+    bench_open_well(b);
+    assert_int_equal(commit(b), ERROR_DENIED);
+    keys_write(path, "AKIDRIGHT");
+    assert_int_equal(commit(b), ERROR_CONFLICT);
+    keys_write(path, "AKIDNEXT");
+    assert_int_equal(commit(b), ERROR_CONFLICT);
+    unsetenv("AWS_SHARED_CREDENTIALS_FILE");
+    unsetenv("AWS_CONFIG_FILE");
+    assert_int_equal(unlink(path), 0);
+    assert_heard(b, 1, "Credential=AKIDWRONG/");
+    assert_heard(b, 2, "Credential=AKIDRIGHT/");
+    assert_heard(b, 3, "Credential=AKIDRIGHT/");
+    assert_heard(b, 4, "Credential=AKIDNEXT/");
+    assert_int_equal(b->server.heard_count, 5);
+}
+
 /* AWS refuses a signature that is five minutes old: a machine without time synchronisation would
  * never commit. */
 static void signs_by_the_server_s_clock(void **state)
@@ -622,6 +667,7 @@ int main(void)
         WIRE(a_new_token_in_the_file_comes_first),
         WIRE(a_token_that_comes_back_is_not_shown),
         WIRE(signs),
+        WIRE(signs_by_keys_that_were_mended),
         WIRE(signs_by_the_server_s_clock),
         WIRE(signs_over_a_token),
         cmocka_unit_test(own_hosts),
