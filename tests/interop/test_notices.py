@@ -4,13 +4,16 @@ program that waits is answered behind the commit, and the stores' own webhooks (
 MinIO) bring what is in the inbox into the table with nobody else calling."""
 import collections
 import os
+import signal
+import sqlite3
+import threading
 import time
 import unittest
 
 from peer import Minio, Versitygw, until
 from test_s3 import S3Lake, line
 
-from lake import Lake
+from lake import DONE, PATIENCE, Lake
 from test_port import PortCase, s3_event
 
 PAUSE_S = 3
@@ -96,6 +99,36 @@ class ByHand(Case):
         self.assertGreaterEqual(end - first, PAUSE_S - 0.1)
         self.assertGreaterEqual(self.turns(), 3)
         self.assertLessEqual(self.turns(), 2 + (end - start) / PAUSE_S)
+
+
+    def test_who_waits_hears_of_a_stop(self):
+        """A platform that gives ten seconds must not kill a service that still owes an answer."""
+        self.ready(Versitygw(self.home.directory))
+        process = self.serve("--notify-pause", "0s", "--catalog-busy-timeout", "1ms")
+        self.wait_ready()
+        holder = sqlite3.connect(self.lake.catalog_path, isolation_level=None)
+        self.addCleanup(holder.close)
+        holder.execute("BEGIN IMMEDIATE")
+        self.ingest("a")
+        event = s3_event("lake", self.announcement())
+        answers = []
+        waiting = threading.Thread(
+            target=lambda: answers.append(self.ask("/v1/notify?wait=1", event)[0]))
+        waiting.start()
+
+        def said():
+            with open(self.lake.path("log"), encoding="utf-8") as file:
+                return file.read()
+        until(lambda: "attempt=6" in said(), "it pauses long between its attempts", seconds=60)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        self.assertEqual(process.wait(timeout=60 * PATIENCE), DONE, said())
+        self.assertLess(time.monotonic() - began, 5 * PATIENCE, said())
+        waiting.join()
+        self.assertEqual(answers, [503])
+        holder.execute("ROLLBACK")
+        self.assertEqual(self.lake.once()["taken"], 1)
+        self.assertEqual(self.found(), collections.Counter(["a"]))
 
 
 class Webhooks(Case):
