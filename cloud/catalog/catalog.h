@@ -81,7 +81,7 @@ struct catalog_rest_options {
     const char *token_exchange;    /* "yes", "no"; else as the server says */
     const char *headers;           /* "Name: value", more of them behind ';' or on lines */
     const char *access_delegation; /* "vended-credentials": for the tables' files */
-    const char *signing_name;      /* "glue", "execute-api": AWS's SigV4 */
+    const char *signing_name;      /* "glue", "s3tables", "execute-api": AWS's SigV4 */
     const char *signing_region;    /* NULL: as AWS's tools find it */
     const char *profile;           /* NULL: credentials as AWS's tools find them */
     const char *ca_file; /* NULL: AWS_CA_BUNDLE of signed requests, the system's authorities */

@@ -337,9 +337,8 @@ static int s3_tables_refuse(const char *url, const struct catalog_rest_options *
                             struct error *err)
 {
     const char *warehouse = options->warehouse != NULL ? options->warehouse : "";
-    const char *signing_name = options->signing_name != NULL ? options->signing_name : "";
     if (strstr(url, "://s3tables.") == NULL && strstr(warehouse, ":s3tables:") == NULL &&
-        strstr(warehouse, "s3tablescatalog/") == NULL && strcmp(signing_name, "s3tables") != 0)
+        strstr(warehouse, "s3tablescatalog/") == NULL)
         return OK;
     return error_set(err, ERROR_INPUT,
                      "Amazon S3 Tables isn't supported: it chooses where a table's files lie, and "

@@ -55,6 +55,8 @@ class SignedWire(Wire):
     def __init__(self, target):
         super().__init__(target)
         self.ahead = 0         # seconds
+        self.service = SERVICE
+        self.prefix = ""       # that it gives by its configuration, percent-encoded
         self.bearer = None     # what must come as Original-Authorization
         self.expired = {}      # a key that has ended -> what is done when it is used
         # under the lock
@@ -67,9 +69,15 @@ class SignedWire(Wire):
     def forward(self, request, name="pass"):
         """Levels are parted as the protocol has it, not as this server asks for."""
         path = request.path.replace("%1F", "%2E")
+        if self.prefix:
+            path = path.replace(f"/v1/{self.prefix}/", "/v1/")
         status, fields, body = super().forward(request._replace(path=path), name)
         if path.startswith("/v1/config"):
             body = body.replace(b'"namespace-separator":"%2E"', b'"namespace-separator":"%1F"')
+            if self.prefix:
+                said = json.loads(body)
+                said["overrides"] = dict(said.get("overrides") or {}, prefix=self.prefix)
+                body = json.dumps(said).encode()
         return status, fields, body
 
     def judge(self, request, fields):
@@ -90,7 +98,7 @@ class SignedWire(Wire):
         signed = parts["SignedHeaders"].split(";")
         stamp = fields["x-amz-date"]
         need(key in KEYS, "The security token included in the request is invalid")
-        need(scope == [REGION, SERVICE, "aws4_request"] and day == stamp[:8],
+        need(scope == [REGION, self.service, "aws4_request"] and day == stamp[:8],
              f"Credential should be scoped to a valid region and service, not {scope}")
         at = calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
         need(abs(at - self.now()) < SKEW, f"Signature expired: {stamp}")
@@ -107,15 +115,14 @@ class SignedWire(Wire):
             raise Refused("The security token included in the request is expired")
         need(fields.get("Original-Authorization") == self.bearer, "whose token is it?")
 
-    @staticmethod
-    def signature(request, fields, signed, key):
+    def signature(self, request, fields, signed, key):
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
         made = AWSRequest(request.method, f"http://{fields['Host']}{request.path}",
                           headers={name: fields[name] for name in signed}, data=request.body)
         made.context["timestamp"] = fields["x-amz-date"]
-        auth = SigV4Auth(Credentials(key, KEYS[key][0]), SERVICE, REGION)
+        auth = SigV4Auth(Credentials(key, KEYS[key][0]), self.service, REGION)
         return auth.signature(auth.string_to_sign(made, auth.canonical_request(made)), made)
 
 
@@ -124,7 +131,7 @@ class SignedLake(RestLake):
 
     def __init__(self, wire, direct, folder, namespace, **environment):
         super().__init__(wire.url, folder, namespace, direct=direct)
-        self.region, self.more = REGION, []
+        self.region, self.service, self.more = REGION, SERVICE, []
         self.environment = {"HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true",
                             **(environment or self.keys("AKIDFIRST"))}
 
@@ -135,7 +142,7 @@ class SignedLake(RestLake):
                 **({"AWS_SESSION_TOKEN": token} if token else {})}
 
     def commit_flags(self):
-        return [*super().commit_flags(), "--catalog-signing-name", SERVICE,
+        return [*super().commit_flags(), "--catalog-signing-name", self.service,
                 "--catalog-signing-region", self.region, *self.more]
 
 
@@ -177,6 +184,16 @@ class Signed(unittest.TestCase):
         self.assertIn("/v1/config?warehouse=s3%3A%2F%2Fb%2Fw%20h%2B%26%3D~%C3%BC%2541", paths)
         self.assertIn("/v1/namespaces/a%1Fb/tables/clicks?snapshots=all", paths)
         self.assertTrue({"GET", "POST"} <= {method for method, _, _ in self.wire.passed})
+
+    def test_arn_before_each_path(self):
+        """As S3 Tables has it: encoded once on the wire, once more in what is signed."""
+        lake = self.lake()
+        lake.service = self.wire.service = "s3tables"
+        self.wire.prefix = f"arn%3Aaws%3As3tables%3A{REGION}%3A1%3Abucket%2Fb"
+        self.whole_way(lake)
+        self.assertEqual(self.wire.refused, [])
+        paths = [path for _, path, _ in self.wire.passed if not path.startswith("/v1/config")]
+        self.assertEqual([path for path in paths if self.wire.prefix not in path], [])
 
     def test_large_body(self):
         lake = self.lake()

@@ -397,8 +397,8 @@ static void lists(void **state)
 static void s3_tables_are_refused(void **state)
 {
     static const struct catalog_rest_options cases[] = {
-        {.signing_name = "s3tables"},
-        {.signing_name = "glue", .warehouse = "arn:aws:s3tables:eu-west-1:123456789012:bucket/b"},
+        {.signing_name = "s3tables",
+         .warehouse = "arn:aws:s3tables:eu-west-1:123456789012:bucket/b"},
         {.signing_name = "glue", .warehouse = "123456789012:s3tablescatalog/b"},
     };
     struct rest_bench *b = *state;
