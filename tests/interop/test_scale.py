@@ -101,7 +101,7 @@ class Stop(Case):
                 at = time.monotonic()
                 process.terminate()
                 said = process.communicate(timeout=60)[1].decode()
-        self.assertLess(time.monotonic() - at, 15)
+        self.assertLess(time.monotonic() - at, 25)  # one pause is half a minute
         self.assertEqual(process.returncode, FAILED, said)
         self.assertEqual(table.turn()["report"]["taken"], 40)
 

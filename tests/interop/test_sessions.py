@@ -55,10 +55,11 @@ class ListeningHandler(S3Handler):
     def meet_fate(self):
         wire = self.server.wire
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        at = time.time()
         answer = wire.forward(Request(self.command, self.path, self.headers.items(), body))
         signed = re.search("Credential=([^/]+)/", self.headers.get("Authorization", ""))
         code = re.search(b"<Code>(.*?)</Code>", answer[2])
-        heard = Heard(time.time(), signed and signed[1], "X-Amz-Security-Token" in self.headers,
+        heard = Heard(at, signed and signed[1], "X-Amz-Security-Token" in self.headers,
                       answer[0], code and code[1].decode())
         with wire.lock:
             wire.heard.append(heard)
