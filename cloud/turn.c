@@ -748,6 +748,9 @@ int commit_turn_table(const struct committer *committer, const char *table,
         rc = turn_go_on(&turn, err);
     if (rc == OK)
         rc = prune(&turn, err);
+    /* The store, too, gives up a pause when it is to stop. */
+    if (rc == ERROR_RETRY && committer_is_to_stop(committer))
+        report->stopped = true;
     inbox_page_free(&turn.page);
     json_decref(turn.schema);
     pthread_mutex_destroy(&turn.schema_lock);

@@ -161,6 +161,43 @@ static void the_tables_behind_it_wait(void **state)
     assert_int_equal(f->report.seen, 0);
 }
 
+/* From the first request below `context` on, the store gives up each: it wanted a pause. */
+static enum memory_fault pause_is_given_up(void *context, enum memory_operation operation,
+                                           const char *key)
+{
+    (void)operation;
+    if (strstr(key, context) != NULL)
+        stopping.stop_at = 0;
+    return stopping.stop_at == 0 ? MEMORY_FAULT_BEFORE : MEMORY_FAULT_NONE;
+}
+
+/* Wherever the store was paused: nothing has failed. */
+static void a_pause_that_is_given_up_is_no_failure(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const tables[] = {TABLE, "db.none", "db.nor_this"};
+    static char *const places[] = {"_bidlake/tables/", "_bidlake/inbox/", "_bidlake/receipts/"};
+    announce(f, STREAM, 0, 10);
+    for (size_t i = 0; i < 3; i++) {
+        struct committer committer = f->committer;
+        struct error err;
+        stopping = (struct stopping){.stop_at = SIZE_MAX};
+        committer.store = memory_store_attach(f->bytes, pause_is_given_up, places[i]);
+        committer.stop = is_to_stop;
+        committer.stop_context = &stopping;
+        commit_report_free(&f->report);
+        assert_int_equal(commit_turn(&committer, tables, 3, &f->report, &err), ERROR_RETRY);
+        assert_null(strstr(err.text, "asked to stop")); /* it was the store that said so */
+        assert_int_equal(stopping.stop_at, 0);
+        assert_true(f->report.stopped);
+        assert_int_equal(f->report.tables_failed, 0);
+        assert_int_equal(f->report.note_count, 0);
+        objstore_close(committer.store);
+    }
+    assert_int_equal(turn(f), OK);
+    assert_int_equal(rows_in_table(f), 10);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -171,6 +208,7 @@ int main(void)
         TEST(no_pause_outlasts_it),
         TEST(no_moment_loses_or_doubles),
         TEST(the_tables_behind_it_wait),
+        TEST(a_pause_that_is_given_up_is_no_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
