@@ -30,6 +30,7 @@ struct inbox_entry {
     bool fetched;  /* announcement is filled */
     bool headed;   /* its files were there, with their bytes */
     bool unfit;    /* they were not, in this attempt: state and reason say why */
+    bool settled;  /* not taken where it is next, by the load in hand: not fetched again for it */
     bool end_known;
     uint64_t end;  /* of a dead one, whose announcement is let go: its `to`; 0: it has none */
     size_t copied; /* of its files, because of their age; not yet counted */

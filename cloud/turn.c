@@ -165,6 +165,9 @@ static int stream_decide(struct turn *turn, size_t begin, size_t end, struct err
         rc = turn_go_on(turn, err);
         if (rc != OK)
             return rc;
+        if (entry->settled && entry->from == next)
+            continue;
+        entry->settled = false;
         entry->state = ENTRY_NEW;
         free(entry->reason);
         entry->reason = NULL;
@@ -178,6 +181,8 @@ static int stream_decide(struct turn *turn, size_t begin, size_t end, struct err
             rc = entry_try(turn, entry, err);
             if (rc == OK && entry->state == ENTRY_TAKEN)
                 next = entry->announcement.to;
+            else
+                entry->settled = rc == OK && entry->state != ENTRY_LATER;
         }
     }
     return rc;
@@ -243,6 +248,7 @@ static int fetch_one(void *context, size_t index, struct error *err)
         return rc;
     }
     int rc = inbox_fetch(turn->committer, entry, err);
+    entry->settled = rc == OK && !entry->fetched;
     if (rc == OK && entry->fetched)
         schema_share(turn, &entry->announcement);
     return rc;
@@ -328,7 +334,7 @@ static int page_judge(struct turn *turn, struct error *err)
 {
     bool again = true;
     for (size_t i = 0; i < turn->page.count; i++)
-        turn->page.entries[i].unfit = false;
+        turn->page.entries[i].unfit = turn->page.entries[i].settled = false;
     int rc = page_fetch(turn, err);
     while (rc == OK && again) {
         rc = page_decide(turn, err);

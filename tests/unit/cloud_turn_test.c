@@ -15,6 +15,7 @@ struct watched {
     size_t unsynced_refusals;
     size_t unsynced_copies;
     size_t inbox_tidied;
+    size_t inbox_gets;
     size_t at_risk; /* steps that were taken on what was not durable */
 };
 
@@ -47,6 +48,7 @@ static int watched_get(void *impl, const char *key, int64_t offset, uint64_t len
                        struct buf *out, struct objstore_info *info, struct error *err)
 {
     struct watched *w = impl;
+    w->inbox_gets += begins(key, "_bidlake/inbox/");
     if (offset == 0 && len == 0)
         return objstore_get(w->inner, key, bytes_max, out, info, err);
     return objstore_get_range(w->inner, key, offset, len, out, info, err);
@@ -208,6 +210,36 @@ static void streams_that_ended_leave_nothing_behind(void **state)
     assert_int_equal(w.inbox_tidied, 1);
 }
 
+/* One file that is missing makes the page be decided anew. A thousand agents that are refused
+ * were then a thousand requests, one after the other. */
+static void none_is_fetched_again_for_the_decision(void **state)
+{
+    struct fixture *f = *state;
+    struct watched w;
+    struct wish gone = {.no_file = true};
+    struct wish strange = {.column = "no_such_column"};
+    enum { STREAMS = 20 };
+    announce(f, OTHER, 0, 10);
+    assert_int_equal(turn(f), OK);
+    fixture_pass_ms(f, (int64_t)31 * 24 * HOUR_MS);
+    announce(f, KAFKA, 0, 10); /* its commit retires the first, and all older ones */
+    assert_int_equal(turn(f), OK);
+    announce_streams(f, STREAMS);
+    junk_streams(f, STREAMS);
+    for (unsigned i = 0; i < STREAMS; i++) {
+        char *stream = memory_printf("kafka/cluster/strange/topic-id/%u/" TABLE, i);
+        announce_as(f, stream, 0, 10, &strange);
+        free(stream);
+    }
+    announce_as(f, KAFKA, 10, 20, &gone);
+    watched_turn(f, &w);
+    assert_int_equal(f->report.retired, STREAMS);
+    assert_int_equal(f->report.refused, 2 * STREAMS);
+    assert_int_equal(f->report.missing, 1);
+    /* Refused ones once more, side by side: their copy is made of what is there. */
+    assert_int_equal(w.inbox_gets, STREAMS + 2 * 2 * STREAMS + 1);
+}
+
 /* With many requests under way a turn comes to the same: good, missing, refused and dead ones
  * mixed, over a store with real files. */
 static void many_requests_at_a_time_change_nothing(void **state)
@@ -260,7 +292,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(syncs_do_not_grow_with_announcements),    TEST(refusals_are_safe_before_they_leave),
         TEST(streams_that_ended_leave_nothing_behind), TEST(many_requests_at_a_time_change_nothing),
-        TEST(copies_are_safe_before_they_are_named),
+        TEST(copies_are_safe_before_they_are_named),   TEST(none_is_fetched_again_for_the_decision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
