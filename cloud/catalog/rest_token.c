@@ -203,8 +203,10 @@ static int token_fetch(struct token *token, struct error *err)
     return OK;
 }
 
-static void renew_later(struct token *token, int64_t now_ms, int64_t pause_ms)
+/* From now on, not from when it was asked: it may have been silent for as long as we wait. */
+static void renew_later(struct token *token, int64_t pause_ms)
 {
+    int64_t now_ms = clock_mono_ms(token->service.clock);
     token->renew_at_ms =
         now_ms + pause_ms < token->expires_at_ms ? now_ms + pause_ms : token->expires_at_ms;
 }
@@ -247,7 +249,7 @@ static void given_renew(struct token *token, int64_t now_ms)
     if (rc == OK)
         grant_take(token, &grant, now_ms);
     else if (rc == ERROR_RETRY)
-        renew_later(token, now_ms, pause_of(token, &err));
+        renew_later(token, pause_of(token, &err));
     else
         renew_no_more(token);
 }
@@ -268,9 +270,10 @@ static int token_ready(struct rest_auth *auth, struct error *err)
     if (token->file != NULL)
         (void)given_read(token, &other, &ignored);
     int rc = token_fetch(token, err);
-    if (rc == OK || token->bearer == NULL || now_ms >= token->expires_at_ms)
+    if (rc == OK || token->bearer == NULL ||
+        clock_mono_ms(token->service.clock) >= token->expires_at_ms)
         return rc;
-    renew_later(token, now_ms, again_ms);
+    renew_later(token, again_ms);
     return OK;
 }
 

@@ -100,6 +100,39 @@ static void old_token_goes_on(void **state)
     assert_heard(b, 3, "Bearer t1");
 }
 
+/* The answer that was given last never comes: the client waits for it this long. */
+static void never_comes(struct rest_bench *b, int64_t waited_ms)
+{
+    answer(b, 0, "");
+    b->server.took_ms[b->server.count - 1] = waited_ms;
+}
+
+/* The harm: each request waits out a service that takes connections and says nothing. */
+static void a_silent_service_is_left_alone(void **state)
+{
+    struct rest_bench *b = *state;
+    b->rest = (struct catalog_rest_options){.credential = "me:s"};
+    answer(b, 200, TOKEN("t1", "1000"));
+    answer(b, 200, CONFIG);
+    never_comes(b, 60000);
+    answer(b, 404, NOTHING);
+    answer(b, 404, NOTHING); /* no renewal yet */
+    never_comes(b, 60000);   /* the token ends meanwhile */
+    answer(b, 404, NOTHING);
+    bench_open_well(b);
+    struct catalog_table table = {0};
+    bool found;
+    b->mono_ms += 901000;
+    assert_int_equal(ask(b, &table, &found), OK);
+    assert_int_equal(ask(b, &table, &found), OK);
+    b->mono_ms += 31000;
+    assert_int_equal(ask(b, &table, &found), ERROR_RETRY);
+    assert_heard(b, 3, "Bearer t1");
+    assert_heard(b, 4, "Bearer t1");
+    assert_heard(b, 5, "grant_type=");
+    assert_int_equal(b->server.heard_count, 6);
+}
+
 /* The request is known to have done nothing: it goes out again, as the same one. */
 static void refused_token_is_renewed(void **state)
 {
@@ -273,6 +306,27 @@ static void a_jwt_is_exchanged_before_it_ends(void **state)
     assert_heard(b, 1, "Bearer " JWT "\r\n");
     assert_heard(b, 2, "subject_token=" JWT "&");
     assert_heard(b, 3, "Bearer " JWT "\r\n");
+    assert_heard(b, 5, "Bearer t2\r\n");
+}
+
+static void a_silent_exchange_is_left_alone(void **state)
+{
+    struct rest_bench *b = *state;
+    b->rest = (struct catalog_rest_options){.token = "t1"};
+    answer(b, 200, CONFIG);
+    never_comes(b, 600000);
+    answer(b, 404, NOTHING);
+    answer(b, 404, NOTHING);
+    answer(b, 200, TOKEN("t2", "100"));
+    answer(b, 404, NOTHING);
+    bench_open_well(b);
+    b->mono_ms += 3301000;
+    ask_well(b);
+    ask_well(b);
+    b->mono_ms += 301000;
+    ask_well(b);
+    assert_heard(b, 3, "Bearer t1\r\n");
+    assert_heard(b, 4, "subject_token=t1&");
     assert_heard(b, 5, "Bearer t2\r\n");
 }
 
@@ -655,11 +709,13 @@ int main(void)
         WIRE(sign_in_refused),
         WIRE(sign_in_is_down),
         WIRE(old_token_goes_on),
+        WIRE(a_silent_service_is_left_alone),
         WIRE(refused_token_is_renewed),
         WIRE(token_file_is_read_again),
         WIRE(credential_file_is_read_again),
         WIRE(a_given_token_is_exchanged),
         WIRE(a_jwt_is_exchanged_before_it_ends),
+        WIRE(a_silent_exchange_is_left_alone),
         WIRE(a_token_that_nobody_exchanges),
         WIRE(a_token_that_ended_is_not_exchanged),
         WIRE(the_given_token_comes_back),
