@@ -103,7 +103,7 @@ static int run_one(const char *command, const struct config *config,
     take_signals();
     int rc = service_become_owner(config, err);
     if (rc == OK)
-        rc = service_open(&service, config, is_to_stop, err);
+        rc = service_open(&service, config, NULL, is_to_stop, err);
     bool opened = rc == OK;
     if (rc == OK && strcmp(command, "init") == 0)
         rc = run_init(&service, config, mappings, &report, err);

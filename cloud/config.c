@@ -125,7 +125,8 @@ int service_become_owner(const struct config *config, struct error *err)
 }
 
 /* A secret never stands in the configuration, and a flag would show it to all on the machine. */
-static struct catalog_rest_options rest_options(const struct config *config)
+static struct catalog_rest_options rest_options(const struct config *config,
+                                                struct catalog_exchanged *exchanged)
 {
     return (struct catalog_rest_options){
         .warehouse = config->rest_warehouse,
@@ -146,10 +147,12 @@ static struct catalog_rest_options rest_options(const struct config *config)
         .ca_file = config->rest_ca_file,
         .proxy = config->rest_proxy,
         .timeout_ms = config->rest_timeout_ms,
+        .exchanged = exchanged,
     };
 }
 
-int service_open(struct service *out, const struct config *config, bool (*stop)(void *context),
+int service_open(struct service *out, const struct config *config,
+                 struct catalog_exchanged *exchanged, bool (*stop)(void *context),
                  struct error *err)
 {
     *out = (struct service){0};
@@ -157,7 +160,7 @@ int service_open(struct service *out, const struct config *config, bool (*stop)(
         .parallel = (unsigned)config->store_parallel, .stop = stop, .s3 = &config->s3};
     int rc = objstore_open(&out->store, config->warehouse, &store_options, err);
     if (rc == OK) {
-        struct catalog_rest_options rest = rest_options(config);
+        struct catalog_rest_options rest = rest_options(config, exchanged);
         struct catalog_options catalog_options = {.rest = &rest,
                                                   .name = config->catalog_name,
                                                   .store = out->store,

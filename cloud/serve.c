@@ -38,6 +38,7 @@ struct served {
 struct server {
     const struct config *config;
     struct service service;
+    struct catalog_exchanged exchanged; /* while it is closed */
     bool opened;
     bool opened_once;
     unsigned open_failures; /* since it was open last */
@@ -122,7 +123,7 @@ static bool is_to_stop(void *context)
 /* OK also when it could not be opened but may be later. */
 static int server_open(struct server *server, struct error *err)
 {
-    int rc = service_open(&server->service, server->config, is_to_stop, err);
+    int rc = service_open(&server->service, server->config, &server->exchanged, is_to_stop, err);
     server->opened = rc == OK;
     door_closed(server->door, rc == OK ? NULL : err->text);
     if (rc == OK) {
@@ -142,7 +143,8 @@ static int server_open(struct server *server, struct error *err)
     return OK;
 }
 
-/* What may be wrong with a handle (a file that was replaced, a credential) is gone with it. */
+/* What may be wrong with a handle (a file that was replaced, a credential) is gone with it. A token
+ * that was exchanged is not: the one in the file may have ended. */
 static void server_close(struct server *server)
 {
     if (server->opened)
@@ -268,6 +270,7 @@ static int door_run(struct server *server, struct error *err)
     if (rc == OK)
         rc = server_run(server, err);
     server_close(server);
+    catalog_exchanged_free(&server->exchanged);
     door_close(server->door);
     free(tables);
     return rc;

@@ -69,7 +69,7 @@ static int run(const struct command *command, struct config *config, struct erro
         log_set_level(LOG_LEVEL_WARN);
     int rc = service_become_owner(config, err);
     if (rc == OK)
-        rc = service_open(&service, config, NULL, err);
+        rc = service_open(&service, config, NULL, NULL, err);
     if (rc == ERROR_INPUT) /* a warehouse or catalog of a kind that nobody knows */
         status = EXIT_USAGE;
     if (rc == OK && command == NULL)

@@ -66,6 +66,19 @@ struct catalog_ops {
     void (*close)(void *impl);
 };
 
+/* What a token was exchanged for. It outlives the handle that got it, for the next one that is
+ * given the same token. All zero is empty. */
+struct catalog_exchanged {
+    char *given;
+    char *bearer;
+    const char *type;    /* static */
+    bool exchanges;      /* it may be exchanged in turn */
+    int64_t renew_at_ms; /* monotonic, as is the next */
+    int64_t expires_at_ms;
+    char unrenewed[240]; /* why not; "": it was */
+};
+void catalog_exchanged_free(struct catalog_exchanged *exchanged); /* wipes the texts */
+
 /* For a server that speaks Iceberg's REST protocol; NULL: not given. Of a secret either the
  * text or the file that holds it, which is read again when the server refuses it. */
 struct catalog_rest_options {
@@ -87,6 +100,7 @@ struct catalog_rest_options {
     const char *ca_file; /* NULL: AWS_CA_BUNDLE of signed requests, the system's authorities */
     const char *proxy;   /* NULL: as https_proxy, no_proxy and so on say */
     int64_t timeout_ms;  /* of one request; 0: 60 s */
+    struct catalog_exchanged *exchanged; /* borrowed until the close; NULL: nothing outlives it */
 };
 
 struct catalog_options {

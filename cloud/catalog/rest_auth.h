@@ -67,8 +67,8 @@ struct rest_auth_options {
     const struct catalog_rest_options *given;
 };
 
-/* The options are borrowed for the call, client and clock until it is closed, which it is to be
- * after an error too. */
+/* The options are borrowed for the call, client, clock and given->exchanged until it is closed,
+ * which it is to be after an error too. */
 int rest_auth_open(struct rest_auth **out, const struct rest_auth_options *options,
                    struct error *err) MUST_USE;
 void rest_auth_close(struct rest_auth *auth); /* NULL is fine */

@@ -5,6 +5,7 @@
  * in its file again, then exchanged for another (RFC 8693), unless configuration or service want
  * none of that; then it will do until it is refused, and so it will when what it was exchanged for
  * is. A renewal that fails while the old one is still good is tried again half a minute later.
+ * What came by exchange is handed on from handle to handle: the given token may long have ended.
  *
  * Who was given neither is nobody, and goes without, unless the server's configuration has a token.
  */
@@ -39,6 +40,7 @@ struct token {
     int64_t renew_at_ms;   /* monotonic */
     int64_t expires_at_ms; /* INT64_MAX: nobody knows */
     char unrenewed[240];   /* why it could not be exchanged; "": it could, or it was not tried */
+    struct catalog_exchanged *kept; /* NULL: nothing outlives the handle */
 };
 
 static struct token *token_of(struct rest_auth *auth)
@@ -107,6 +109,46 @@ static void given_take(struct token *token, char *given)
         token->renew_at_ms = INT64_MAX;
 }
 
+void catalog_exchanged_free(struct catalog_exchanged *exchanged)
+{
+    memory_wipe(&exchanged->given);
+    memory_wipe(&exchanged->bearer);
+    *exchanged = (struct catalog_exchanged){0};
+}
+
+/* What an earlier handle got for the token that is given to this one; for another one it is gone.
+ */
+static void exchanged_take(struct token *token)
+{
+    struct catalog_exchanged *kept = token->kept;
+    if (kept->given != NULL && token->given != NULL && strcmp(kept->given, token->given) == 0) {
+        memory_wipe(&token->bearer);
+        token->bearer = kept->bearer;
+        kept->bearer = NULL;
+        token->type = kept->type;
+        token->exchanges = kept->exchanges;
+        token->renew_at_ms = kept->renew_at_ms;
+        token->expires_at_ms = kept->expires_at_ms;
+        memcpy(token->unrenewed, kept->unrenewed, sizeof token->unrenewed);
+    }
+    catalog_exchanged_free(kept);
+}
+
+static void exchanged_keep(struct token *token)
+{
+    if (token->given == NULL || strcmp(token->given, token->bearer) == 0)
+        return;
+    catalog_exchanged_free(token->kept);
+    *token->kept = (struct catalog_exchanged){.given = token->given,
+                                              .bearer = token->bearer,
+                                              .type = token->type,
+                                              .exchanges = token->exchanges,
+                                              .renew_at_ms = token->renew_at_ms,
+                                              .expires_at_ms = token->expires_at_ms};
+    memcpy(token->kept->unrenewed, token->unrenewed, sizeof token->unrenewed);
+    token->given = token->bearer = NULL;
+}
+
 /* The file again. *other: there is another one in it now. */
 static int given_read(struct token *token, bool *other, struct error *err)
 {
@@ -147,7 +189,12 @@ static int token_init(struct token *token, const struct rest_auth_options *optio
     }
     memory_wipe(&bearer);
     bool other;
-    return rc == OK && token->file != NULL ? given_read(token, &other, err) : rc;
+    if (rc == OK && token->file != NULL)
+        rc = given_read(token, &other, err);
+    token->kept = given->exchanged;
+    if (rc == OK && token->kept != NULL)
+        exchanged_take(token);
+    return rc;
 }
 
 /* Java's names of it, in the server's configuration or ours. */
@@ -347,6 +394,8 @@ static const char *token_check(const struct rest_auth *auth)
 static void token_close(struct rest_auth *auth)
 {
     struct token *token = token_of(auth);
+    if (token->kept != NULL)
+        exchanged_keep(token);
     memory_wipe(&token->credential);
     memory_wipe(&token->given);
     memory_wipe(&token->bearer);

@@ -33,9 +33,9 @@ def by_authlib(service):
         return json.load(answer)["access_token"]
 
 
-def by_nobody():
+def by_nobody(seconds=SECONDS):
     """Apache's server looks at no token; we look at the end of this one."""
-    claims = json.dumps({"exp": int(time.time()) + SECONDS}).encode()
+    claims = json.dumps({"exp": int(time.time()) + seconds}).encode()
     return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.x"
 
 
@@ -48,6 +48,23 @@ class WatchedWire(Wire):
         if "/oauth/" not in request.path:
             with self.lock:
                 self.tokens.add(dict(request.fields).get("Authorization"))
+        return super().forward(request, name)
+
+
+class ReopenedWire(WatchedWire):
+    """Apache's own service would give a token that ends with the given one, by our reading."""
+
+    def __init__(self, target):
+        super().__init__(target)
+        self.openings = []  # the tokens of those who opened; under the lock
+
+    def forward(self, request, name="pass"):
+        if "/oauth/" in request.path:
+            grant = {"access_token": "another", "token_type": "bearer", "expires_in": 3600}
+            return 200, [], json.dumps(grant).encode()
+        if "/v1/config" in request.path:
+            with self.lock:
+                self.openings.append(dict(request.fields).get("Authorization"))
         return super().forward(request, name)
 
 
@@ -109,6 +126,30 @@ class Exchange(unittest.TestCase):
         for lake in both:
             self.assertEqual(lake.ids(), collections.Counter(["c"]))
         self.assertEqual(guarded.wire.refused, 0)
+
+    def test_a_turn_fails(self):
+        """What came by exchange goes on: by now the token in the file has ended."""
+        lake = self.lake(ReopenedWire(self.peer.port))
+        wire, given = lake.wire, by_nobody(10)
+        lake.write("token", by_nobody())
+        lake.init()
+        lake.write("token", given)
+        wire.tokens.clear()
+        wire.openings.clear()
+        process = lake.serve()
+        try:
+            until(lambda: len(wire.tokens) >= 2, "another token")
+            with wire.lock:
+                wire.loads.append(("before", 503))
+            until(lambda: len(wire.openings) >= 2, "opened anew")
+            lake.ingest("clicks", "-", stdin=line("c"))
+            until(lambda: not lake.waiting(), "taken")
+        finally:
+            code, err = self.ended(process)
+        self.assertEqual(code, DONE)
+        self.assertNotIn("cannot open", err)
+        self.assertEqual(wire.openings[0], f"Bearer {given}")
+        self.assertNotIn(f"Bearer {given}", wire.openings[1:])
 
     @staticmethod
     def ended(process):

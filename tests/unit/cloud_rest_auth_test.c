@@ -330,6 +330,94 @@ static void a_silent_exchange_is_left_alone(void **state)
     assert_heard(b, 5, "Bearer t2\r\n");
 }
 
+static void reopen_well(struct rest_bench *b)
+{
+    struct catalog_options options = {.store = b->store, .clock = &b->clock, .rest = &b->rest};
+    char *spec = memory_printf("rest:%s/", b->server.url);
+    catalog_close(b->catalog);
+    b->catalog = NULL;
+    if (catalog_open(&b->catalog, spec, &options, &b->err) != OK)
+        fail_msg("%s", b->err.text);
+    free(spec);
+}
+
+/* The harm: a store that is away for a moment costs the only token that is good. */
+static void what_was_exchanged_outlives_a_handle(void **state)
+{
+    struct rest_bench *b = *state;
+    struct catalog_exchanged kept = {0};
+    char path[] = "/tmp/bidlake_token_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    write_text(path, JWT);
+    b->rest = (struct catalog_rest_options){.token_file = path, .exchanged = &kept};
+    answer(b, 200, CONFIG);
+    answer(b, 200,
+           "{\"access_token\":\"t2\",\"token_type\":\"N_A\",\"expires_in\":1000,"
+           "\"issued_token_type\":\"urn:ietf:params:oauth:token-type:jwt\"}");
+    answer(b, 404, NOTHING);
+    answer(b, 200, CONFIG);                /* opened anew */
+    answer(b, 200, TOKEN("t3", "100000")); /* before it is opened a third time */
+    answer(b, 200, CONFIG);
+    answer(b, 200, CONFIG); /* with another file */
+    answer(b, 200, CONFIG); /* and with the first one again */
+    bench_open_well(b);
+    b->mono_ms += 545000;
+    b->wall_ms += 545000;
+    ask_well(b);
+    b->mono_ms += 800000;
+    b->wall_ms += 800000;
+    reopen_well(b);
+    b->mono_ms += 150000;
+    b->wall_ms += 150000;
+    reopen_well(b);
+    write_text(path, "t4");
+    reopen_well(b);
+    write_text(path, JWT);
+    reopen_well(b);
+    assert_heard(b, 3, "Bearer t2\r\n");
+    assert_heard(b, 4, "subject_token=t2&");
+    assert_heard(b, 4, "token-type%3Ajwt&");
+    assert_heard(b, 5, "Bearer t3\r\n");
+    assert_heard(b, 6, "Bearer t4\r\n");
+    assert_heard(b, 7, "Bearer " JWT "\r\n");
+    catalog_close(b->catalog);
+    b->catalog = NULL;
+    catalog_exchanged_free(&kept);
+    unlink(path);
+}
+
+/* The same when it is refused at the start, and where a first try to open fails. */
+static void what_was_kept_may_be_refused(void **state)
+{
+    struct rest_bench *b = *state;
+    struct catalog_exchanged kept = {0};
+    b->rest = (struct catalog_rest_options){.token = "t1", .exchanged = &kept};
+    answer(b, 200, CONFIG);
+    answer(b, 200, TOKEN("t2", "1000"));
+    answer(b, 404, NOTHING);
+    answer(b, 503, ""); /* opened anew */
+    answer(b, 401, "");
+    answer(b, 200, CONFIG);
+    bench_open_well(b);
+    b->mono_ms += 3301000;
+    ask_well(b);
+    catalog_close(b->catalog);
+    b->catalog = NULL;
+    struct catalog_options options = {.store = b->store, .clock = &b->clock, .rest = &b->rest};
+    char *spec = memory_printf("rest:%s/", b->server.url);
+    assert_int_equal(catalog_open(&b->catalog, spec, &options, &b->err), ERROR_RETRY);
+    free(spec);
+    reopen_well(b);
+    assert_heard(b, 3, "Bearer t2\r\n");
+    assert_heard(b, 4, "Bearer t2\r\n");
+    assert_heard(b, 5, "Bearer t1\r\n");
+    catalog_close(b->catalog);
+    b->catalog = NULL;
+    assert_null(kept.bearer);
+}
+
 /* A service that exchanges none is left in peace; the token does until it is refused, and then it
  * is said why there is no other. */
 static void a_token_that_nobody_exchanges(void **state)
@@ -716,6 +804,8 @@ int main(void)
         WIRE(a_given_token_is_exchanged),
         WIRE(a_jwt_is_exchanged_before_it_ends),
         WIRE(a_silent_exchange_is_left_alone),
+        WIRE(what_was_exchanged_outlives_a_handle),
+        WIRE(what_was_kept_may_be_refused),
         WIRE(a_token_that_nobody_exchanges),
         WIRE(a_token_that_ended_is_not_exchanged),
         WIRE(the_given_token_comes_back),
