@@ -198,6 +198,9 @@ static char *table_answer(const char *more)
 
 #define NOTHING ERROR_BODY("NoSuchTableException", "it isn't there")
 
+#define TOKEN(text, seconds)                                                                       \
+    "{\"access_token\":\"" text "\",\"token_type\":\"bearer\",\"expires_in\":" seconds "}"
+
 static int commit(struct rest_bench *b)
 {
     json_t *list = json_array();
