@@ -18,7 +18,8 @@
  *             No call retries by itself but objstore_each, and a put the parts of its
  *             upload: the loop that decides does, not before err->retry_after_ms have passed.
  * Waits       those two wait in place, also for a time that the store names (half a minute
- *             at a time at most). options->stop and a body's pace end that within a second.
+ *             at a time at most); any request to a store in a cloud waits while too many are
+ *             under way. options->stop and a body's pace end both within a second.
  * Threads     any number of threads may use one store.
  */
 #ifndef LIB_OBJSTORE_OBJSTORE_H
@@ -63,7 +64,8 @@ struct objstore_body {
     int (*pace)(void *context, size_t bytes, struct error *err);
     void *pace_context;
     bool pace_waits;
-    size_t pace_bytes_max; /* of one call of it; 0: what suits the store */
+    size_t pace_bytes_max; /* of one call of it; 0: what suits the store. The file store asks for
+                            * `bytes` at once, whatever this says. */
 };
 
 struct objstore_info {
@@ -146,8 +148,9 @@ struct objstore_s3 {
 struct objstore_options {
     const struct clock *clock; /* NULL: the system's */
     unsigned parallel;         /* of objstore_each; 0: 32 for s3://, else one after the other */
-    /* Asked five times a second, by any thread, while objstore_each or an upload waits because a
-     * store in a cloud wants it to: true ends it with ERROR_RETRY. NULL: never. */
+    /* Asked five times a second at least, by any thread, while objstore_each, an upload or a
+     * request waits because a store in a cloud wants it to: true ends it with ERROR_RETRY. NULL:
+     * never. */
     bool (*stop)(void *context);
     void *stop_context;
     const struct objstore_s3 *s3;

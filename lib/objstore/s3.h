@@ -67,6 +67,8 @@ struct s3_request {
     const struct http_client_source *source; /* instead of body */
     const char *source_hash;                 /* SHA-256 of it, hex: where the wire is plain */
     size_t answer_bytes_max;                 /* 0: S3_ANSWER_BYTES_MAX */
+    throttle_look *look; /* NULL: none; asked while the request waits for its place */
+    void *look_context;
     /* The root of a success's body; NULL: the status says it all. Where the store works long it
      * sends 200 first: an <Error> may follow, or nothing. */
     const char *result;
@@ -77,9 +79,9 @@ struct s3_answer {
     struct s3_problem problem; /* of one that isn't a success */
 };
 
-/* Signs, sends and judges. OK: the status is a success. Any other one is an error: its cause is
- * the status, and `out` has what came. A wrong region, a clock that is off and credentials that
- * ran out are put right, and the request sent anew, each once. */
+/* Signs, sends and judges, once it has a place in the throttle. OK: the status is a success. Any
+ * other one is an error: its cause is the status, and `out` has what came. A wrong region, a clock
+ * that is off and credentials that ran out are put right, and the request sent anew, each once. */
 int s3_send(struct s3_store *store, const struct s3_request *request, struct s3_answer *out,
             struct error *err) MUST_USE;
 void s3_answer_free(struct s3_answer *answer);

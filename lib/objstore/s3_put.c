@@ -163,6 +163,15 @@ static int on_read(void *context, uint64_t offset, void *to, size_t *len, struct
     return body_read(put, reader->offset + offset, to, *len, err);
 }
 
+/* While it waits: whether who puts wants it to end. */
+static bool is_given_up(void *context)
+{
+    const struct put *put = context;
+    const struct objstore_body *body = put->body;
+    struct error ignored; /* what it waits for says more */
+    return body != NULL && body->pace != NULL && body->pace(body->pace_context, 0, &ignored) != OK;
+}
+
 /* ---- in one request ---- */
 
 static void field_add(struct s3_request *request, const char *field)
@@ -210,7 +219,9 @@ static int put_single(struct put *put, struct error *err)
                                  .method = "PUT",
                                  .key = put->key,
                                  .source = &source,
-                                 .source_hash = put->parts[0].hash};
+                                 .source_hash = put->parts[0].hash,
+                                 .look = is_given_up,
+                                 .look_context = put};
     s3_crc_field(put->crc32c, crc);
     field_add(&request, crc);
     s3_sse_fields(put->store, &request);
@@ -244,7 +255,9 @@ static int upload_create(struct put *put, struct error *err)
                                  .right = "s3:PutObject",
                                  .method = "POST",
                                  .key = put->key,
-                                 .query = "uploads="};
+                                 .query = "uploads=",
+                                 .look = is_given_up,
+                                 .look_context = put};
     field_add(&request, "x-amz-checksum-algorithm: CRC32C");
     field_add(&request, "x-amz-checksum-type: FULL_OBJECT");
     s3_sse_fields(put->store, &request);
@@ -284,7 +297,9 @@ static int part_put(struct put *put, size_t index, const char *query, struct s3_
                                  .key = put->key,
                                  .query = query,
                                  .source = &source,
-                                 .source_hash = part->hash};
+                                 .source_hash = part->hash,
+                                 .look = is_given_up,
+                                 .look_context = put};
     s3_crc_field(part->crc32c, crc);
     field_add(&request, crc);
     int rc = s3_send(put->store, &request, answer, err);
@@ -312,7 +327,9 @@ static int part_copy(struct put *put, size_t index, const char *query, struct s3
                                  .method = "PUT",
                                  .key = put->key,
                                  .query = query,
-                                 .result = "CopyPartResult"};
+                                 .result = "CopyPartResult",
+                                 .look = is_given_up,
+                                 .look_context = put};
     field_add(&request, buf_cstr(&source));
     field_add(&request, range);
     int rc = s3_send(put->store, &request, answer, err);
@@ -320,15 +337,6 @@ static int part_copy(struct put *put, size_t index, const char *query, struct s3
         rc = s3_text_decode(buf_slice(&answer->reply.body), "ETag", &put->parts[index].etag, err);
     buf_free(&source);
     return rc;
-}
-
-/* While an upload waits: whether who puts wants it to end. */
-static bool is_given_up(void *context)
-{
-    const struct put *put = context;
-    const struct objstore_body *body = put->body;
-    struct error ignored; /* what it waits for says more */
-    return body != NULL && body->pace != NULL && body->pace(body->pace_context, 0, &ignored) != OK;
 }
 
 /* A part may be sent again: the last one counts, and nothing is decided before the end. */
@@ -397,7 +405,9 @@ static int upload_complete(struct put *put, struct error *err)
                                  .key = put->key,
                                  .query = query,
                                  .body = buf_slice(&body),
-                                 .result = "CompleteMultipartUploadResult"};
+                                 .result = "CompleteMultipartUploadResult",
+                                 .look = is_given_up,
+                                 .look_context = put};
     s3_crc_field(put->crc32c, crc);
     field_add(&request, "Content-Type: application/xml");
     field_add(&request, "x-amz-checksum-type: FULL_OBJECT");

@@ -24,9 +24,11 @@ enum {
 struct sending {
     struct s3_endpoint endpoint;
     char region[AWS_REGION_SIZE];
-    int64_t offset_ms;             /* the store's clock against ours, as far as we know it */
+    int64_t offset_ms;             /* the store's clock against ours, as it was signed by */
     struct aws_provider *provider; /* who gave the credentials */
     struct aws_credentials credentials;
+    char body_hash[2 * SHA256_SIZE + 1];
+    const char *payload; /* what is signed of the body */
     struct aws_signed signed_fields;
     struct buf path;
     struct buf url;
@@ -74,12 +76,10 @@ bool s3_crc_read(struct slice text, uint32_t *out)
 /* ---- making it ---- */
 
 /* The region as it was learned or configured. Another store than Amazon's has often none. */
-static int region_find(struct s3_store *store, char out[AWS_REGION_SIZE], int64_t *offset_ms,
-                       struct error *err)
+static int region_find(struct s3_store *store, char out[AWS_REGION_SIZE], struct error *err)
 {
     pthread_mutex_lock(&store->lock);
     snprintf(out, AWS_REGION_SIZE, "%s", store->region);
-    *offset_ms = store->clock_offset_ms;
     pthread_mutex_unlock(&store->lock);
     if (*out != 0)
         return OK;
@@ -114,13 +114,13 @@ struct aws_provider *s3_provider_find(struct s3_store *store, const char *key)
     return found;
 }
 
+/* All but the signature. It may ask the network: not with a place of the throttle's. */
 static int sending_make(struct s3_store *store, const struct s3_request *request,
                         struct sending *out, struct error *err)
 {
-    char hash[2 * SHA256_SIZE + 1];
     const char *scope = request->key != NULL ? request->key : request->scope;
     *out = (struct sending){.provider = s3_provider_find(store, scope)};
-    int rc = region_find(store, out->region, &out->offset_ms, err);
+    int rc = region_find(store, out->region, err);
     if (rc == OK)
         rc = s3_endpoint_make(&out->endpoint, &store->endpoint, out->region, &store->place,
                               store->style, err);
@@ -128,35 +128,44 @@ static int sending_make(struct s3_store *store, const struct s3_request *request
         rc = aws_provider_get(out->provider, &out->credentials, err);
     if (rc != OK)
         return rc;
-    const char *payload = AWS_UNSIGNED_PAYLOAD;
+    out->payload = AWS_UNSIGNED_PAYLOAD;
     if (request->source != NULL && s3_is_plain(store)) {
         ASSERT(request->source_hash != NULL);
-        payload = request->source_hash;
+        out->payload = request->source_hash;
     } else if (request->source == NULL && request->body.len == 0) {
-        payload = AWS_EMPTY_PAYLOAD;
+        out->payload = AWS_EMPTY_PAYLOAD;
     } else if (s3_is_plain(store)) {
         uint8_t digest[SHA256_SIZE];
         sha256(request->body, digest);
-        hex_encode(slice_of(digest, sizeof digest), hash);
-        payload = hash;
+        hex_encode(slice_of(digest, sizeof digest), out->body_hash);
+        out->payload = out->body_hash;
     }
     s3_path_put(&out->endpoint, &store->place, request->key, &out->path);
     buf_printf(&out->url, "%s://%s%s%s%s", out->endpoint.https ? "https" : "http",
                out->endpoint.host, buf_cstr(&out->path), request->query != NULL ? "?" : "",
                request->query != NULL ? request->query : "");
+    return OK;
+}
+
+/* Just before it goes: a signature holds for a quarter of an hour. */
+static void sending_sign(struct s3_store *store, const struct s3_request *request,
+                         struct sending *sending)
+{
+    pthread_mutex_lock(&store->lock);
+    sending->offset_ms = store->clock_offset_ms;
+    pthread_mutex_unlock(&store->lock);
     struct aws_request to_sign = {.method = request->method,
-                                  .host = out->endpoint.host,
-                                  .path = buf_cstr(&out->path),
+                                  .host = sending->endpoint.host,
+                                  .path = buf_cstr(&sending->path),
                                   .query = request->query,
                                   .fields = request->fields,
                                   .field_count = request->field_count,
-                                  .payload_hash = payload,
+                                  .payload_hash = sending->payload,
                                   .service = "s3",
-                                  .region = out->region,
-                                  .now_ms = clock_wall_ms(store->clock) + out->offset_ms,
-                                  .credentials = &out->credentials};
-    aws_sign(&out->signed_fields, &to_sign);
-    return OK;
+                                  .region = sending->region,
+                                  .now_ms = clock_wall_ms(store->clock) + sending->offset_ms,
+                                  .credentials = &sending->credentials};
+    aws_sign(&sending->signed_fields, &to_sign);
 }
 
 /* ---- what came of it ---- */
@@ -301,6 +310,12 @@ static int send_once(struct s3_store *store, const struct s3_request *request,
                      struct error *err)
 {
     size_t wanted = request->answer_bytes_max > 0 ? request->answer_bytes_max : S3_ANSWER_BYTES_MAX;
+    enum throttle_answer answer = THROTTLE_NONE;
+    uint64_t ticket;
+    int rc = throttle_enter(store->throttle, request->look, request->look_context, &ticket, err);
+    if (rc != OK)
+        return error_wrap(err, "%s in bucket %s", request->name, store->place.bucket);
+    sending_sign(store, request, sending);
     struct http_call call = {.method = request->method,
                              .url = buf_cstr(&sending->url),
                              .fields = sending->signed_fields.fields,
@@ -309,9 +324,7 @@ static int send_once(struct s3_store *store, const struct s3_request *request,
                              .source = request->source,
                              .answer_bytes_max =
                                  wanted > ERROR_BYTES_MAX ? wanted : ERROR_BYTES_MAX};
-    enum throttle_answer answer = THROTTLE_NONE;
-    uint64_t ticket = throttle_enter(store->throttle);
-    int rc = http_client_call(store->http, &call, &out->reply, err);
+    rc = http_client_call(store->http, &call, &out->reply, err);
     if (rc == OK && !is_success(request, out)) {
         problem_read(&sending->credentials, out);
         *verdict = s3_judge(out->reply.status, out->problem.code);

@@ -57,7 +57,7 @@ struct throttle *throttle_open(const struct throttle_options *options)
     throttle->places = options->places_max;
     throttle->pause_until_ms = INT64_MIN;
     pthread_mutex_init(&throttle->lock, NULL);
-    pthread_cond_init(&throttle->given_back, NULL);
+    clock_condition_init(&throttle->given_back);
     return throttle;
 }
 
@@ -89,17 +89,32 @@ static int64_t doubled_ms(unsigned times, int64_t ceiling_ms)
     return ms < ceiling_ms ? ms : ceiling_ms;
 }
 
+bool throttle_gives_up(struct throttle *throttle, throttle_look *look, void *context)
+{
+    return (throttle->stop != NULL && throttle->stop(throttle->stop_context)) ||
+           (look != NULL && look(context));
+}
+
 /* ---- places ---- */
 
-uint64_t throttle_enter(struct throttle *throttle)
+int throttle_enter(struct throttle *throttle, throttle_look *look, void *context, uint64_t *ticket,
+                   struct error *err)
 {
     pthread_mutex_lock(&throttle->lock);
-    while (throttle->taken >= throttle->places)
-        pthread_cond_wait(&throttle->given_back, &throttle->lock);
+    while (throttle->taken >= throttle->places) {
+        /* Asked without the lock: a look may wait. */
+        pthread_mutex_unlock(&throttle->lock);
+        if (throttle_gives_up(throttle, look, context))
+            return error_set(err, ERROR_RETRY, "stopped before it was sent");
+        pthread_mutex_lock(&throttle->lock);
+        /* A place may have come free meanwhile: nobody would tell of it again. */
+        if (throttle->taken >= throttle->places)
+            clock_condition_wait(&throttle->given_back, &throttle->lock, STEP_MS);
+    }
     throttle->taken++;
-    uint64_t ticket = throttle->tickets++;
+    *ticket = throttle->tickets++;
     pthread_mutex_unlock(&throttle->lock);
-    return ticket;
+    return OK;
 }
 
 static void cut(struct throttle *throttle, int64_t after_ms)
@@ -174,9 +189,7 @@ static bool wait_for(struct throttle *throttle, int64_t wait_ms, throttle_look *
         int64_t now_ms = clock_mono_ms(throttle->clock);
         if (now_ms >= until_ms)
             return true;
-        if (throttle->stop != NULL && throttle->stop(throttle->stop_context))
-            return false;
-        if (look != NULL && look(context))
+        if (throttle_gives_up(throttle, look, context))
             return false;
         int64_t left_ms = until_ms - now_ms;
         clock_sleep_ms(throttle->clock, left_ms < STEP_MS ? left_ms : STEP_MS);

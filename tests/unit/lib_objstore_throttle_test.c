@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -44,12 +45,20 @@ static struct throttle *open_for(unsigned places, throttle_look *stop)
     return throttle_open(&options);
 }
 
+static uint64_t enter(struct throttle *throttle)
+{
+    struct error err;
+    uint64_t ticket;
+    assert_int_equal(throttle_enter(throttle, NULL, NULL, &ticket, &err), OK);
+    return ticket;
+}
+
 /* So many requests under way together, of which so many are refused. */
 static void burst(struct throttle *throttle, size_t count, size_t refused, int64_t after_ms)
 {
     uint64_t tickets[64];
     for (size_t i = 0; i < count; i++)
-        tickets[i] = throttle_enter(throttle);
+        tickets[i] = enter(throttle);
     for (size_t i = 0; i < count; i++)
         throttle_leave(throttle, tickets[i], i < refused ? THROTTLE_SLOW : THROTTLE_GOOD,
                        i < refused ? after_ms : 0);
@@ -101,12 +110,12 @@ static void late_answers_count_for_nothing(void **state)
     struct throttle *throttle = open_for(8, NULL);
     uint64_t tickets[8];
     for (size_t i = 0; i < 8; i++)
-        tickets[i] = throttle_enter(throttle);
+        tickets[i] = enter(throttle);
     throttle_leave(throttle, tickets[0], THROTTLE_SLOW, 0);
     for (size_t i = 1; i < 8; i++)
         throttle_leave(throttle, tickets[i], i % 2 == 0 ? THROTTLE_GOOD : THROTTLE_SLOW, 0);
     assert_int_equal(throttle_places(throttle), 4);
-    throttle_leave(throttle, throttle_enter(throttle), THROTTLE_NONE, 0);
+    throttle_leave(throttle, enter(throttle), THROTTLE_NONE, 0);
     assert_int_equal(throttle_places(throttle), 4);
     throttle_close(throttle);
 }
@@ -121,7 +130,10 @@ static void *crowd_work(void *context)
 {
     struct crowd *crowd = context;
     for (int i = 0; i < 200; i++) {
-        uint64_t ticket = throttle_enter(crowd->throttle);
+        struct error err;
+        uint64_t ticket;
+        if (throttle_enter(crowd->throttle, NULL, NULL, &ticket, &err) != OK)
+            abort();
         unsigned inside = atomic_fetch_add(&crowd->inside, 1) + 1;
         unsigned most = atomic_load(&crowd->most);
         while (inside > most && !atomic_compare_exchange_weak(&crowd->most, &most, inside))
@@ -146,6 +158,52 @@ static void no_more_than_the_number_are_inside(void **state)
         pthread_join(threads[i], NULL);
     assert_in_range(crowd.most, 1, 2);
     throttle_close(crowd.throttle);
+}
+
+struct waiter {
+    struct throttle *throttle;
+    pthread_t thread;
+    unsigned gives_up_at;
+    atomic_uint asked;
+    int rc;
+    uint64_t ticket;
+};
+
+static bool waiter_look(void *context)
+{
+    struct waiter *waiter = context;
+    return atomic_fetch_add(&waiter->asked, 1) + 1 == waiter->gives_up_at;
+}
+
+static void *waiter_work(void *context)
+{
+    struct waiter *waiter = context;
+    struct error err;
+    waiter->rc = throttle_enter(waiter->throttle, waiter_look, waiter, &waiter->ticket, &err);
+    return NULL;
+}
+
+/* The harm: who is told to end waits for all that was begun before; who stands behind one that
+ * gave up waits for ever. */
+static void who_gives_up_a_place_takes_none(void **state)
+{
+    (void)state;
+    struct throttle *throttle = open_for(1, NULL);
+    struct waiter waiters[2] = {{.throttle = throttle, .gives_up_at = 3}, {.throttle = throttle}};
+    uint64_t ticket = enter(throttle);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&waiters[i].thread, NULL, waiter_work, &waiters[i]), 0);
+        while (atomic_load(&waiters[i].asked) == 0)
+            sched_yield();
+    }
+    pthread_join(waiters[0].thread, NULL); /* while the place is taken */
+    assert_int_equal(waiters[0].rc, ERROR_RETRY);
+    assert_int_equal(waiters[0].asked, 3);
+    throttle_leave(throttle, ticket, THROTTLE_NONE, 0);
+    pthread_join(waiters[1].thread, NULL);
+    assert_int_equal(waiters[1].rc, OK);
+    throttle_leave(throttle, waiters[1].ticket, THROTTLE_NONE, 0);
+    throttle_close(throttle);
 }
 
 /* The harm: a store that names two minutes at each refusal, one in fifty, takes an hour for what
@@ -236,6 +294,10 @@ static void a_stop_ends_a_wait(void **state)
     assert_int_equal(throttle_await(throttle, NULL, NULL, &err), OK); /* nothing to wait for */
     burst(throttle, 1, 1, 0);
     assert_int_equal(throttle_await(throttle, NULL, NULL, &err), ERROR_RETRY);
+    uint64_t ticket = enter(throttle); /* as there is one */
+    uint64_t none;
+    assert_int_equal(throttle_enter(throttle, NULL, NULL, &none, &err), ERROR_RETRY);
+    throttle_leave(throttle, ticket, THROTTLE_NONE, 0);
     throttle_close(throttle);
     throttle = open_for(8, NULL);
     stop_at_ms = now_ms + 3000;
@@ -252,6 +314,7 @@ int main(void)
         cmocka_unit_test(the_number_is_halved_once_and_grows_back),
         cmocka_unit_test(late_answers_count_for_nothing),
         cmocka_unit_test(no_more_than_the_number_are_inside),
+        cmocka_unit_test(who_gives_up_a_place_takes_none),
         cmocka_unit_test(a_pause_grows_as_the_store_goes_on_refusing),
         cmocka_unit_test(what_is_named_is_waited_for_within_bounds),
         cmocka_unit_test(waits_are_spread),
