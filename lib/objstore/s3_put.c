@@ -500,7 +500,7 @@ int s3_put_body(struct s3_store *store, const char *key, const struct objstore_b
     int rc = body_open(&put, err);
     /* Who puts data files puts large ones, too, or did so before it crashed. */
     if (rc == OK && (put.plan.count > 1 || s3_is_our_file(key)))
-        s3_sweep(store);
+        s3_sweep(store, is_given_up, &put);
     if (rc == OK && put.plan.count == 1) {
         rc = part_sum(&put, 0, err);
         if (rc == OK)

@@ -251,6 +251,58 @@ static void a_small_data_file_sweeps_too(void **state)
     bench_close(&bench);
 }
 
+/* A list of `count` that a crash left long ago. */
+static void put_leftovers(struct buf *out, size_t count)
+{
+    buf_put_cstr(out, "<ListMultipartUploadsResult>");
+    for (size_t i = 0; i < count; i++)
+        buf_printf(out, UPLOAD("wh/t/data/" OURS, "left%zu", "2020-01-01T00:00:00.000Z"), i);
+    buf_put_cstr(out, "</ListMultipartUploadsResult>");
+}
+
+static bool is_third_time(void *context)
+{
+    return ++*(unsigned *)context >= 3;
+}
+
+static int pace_twice(void *context, size_t bytes, struct error *err)
+{
+    if (bytes > 0 || !is_third_time(context))
+        return OK;
+    return error_set(err, ERROR_RETRY, "the end is near");
+}
+
+/* The harm: thousands that were left hold an agent's first put up for minutes, past the time in
+ * which it is to end, and its watchdog takes that for a hang. */
+static void a_sweep_is_bounded_and_can_be_stopped(void **state)
+{
+    enum { BY_NUMBER, BY_STOP, BY_PACE, WAYS };
+    (void)state;
+    const struct slice bytes = slice_cstr("small");
+    for (int way = 0; way < WAYS; way++) {
+        struct buf list = {0};
+        unsigned asked = 0;
+        size_t aborts = way == BY_NUMBER ? S3_SWEEP_ABORTS_MAX : 1;
+        put_leftovers(&list, S3_SWEEP_ABORTS_MAX + 1);
+        struct bench bench = {.steps = {{SWEEP, "200 OK", DATE, buf_cstr(&list)}},
+                              .stop = way == BY_STOP ? is_third_time : NULL,
+                              .stop_context = &asked};
+        struct objstore_body body = {
+            .bytes = bytes, .pace = way == BY_PACE ? pace_twice : NULL, .pace_context = &asked};
+        for (size_t i = 0; i < aborts; i++)
+            bench.steps[1 + i] = (struct step){"DELETE /lake/wh/t/data/" OURS "?uploadId=left",
+                                               "204 Gone", NULL, NULL};
+        bench.steps[1 + aborts] =
+            (struct step){"PUT /lake/wh/t/data/" OURS " ", "200 OK", NULL, ""};
+        bench_open(&bench);
+        assert_int_equal(objstore_put(bench.store, "t/data/" OURS, &body, crc32c(0, bytes),
+                                      PUT_ALWAYS, &bench.err),
+                         OK);
+        bench_close(&bench);
+        buf_free(&list);
+    }
+}
+
 /* The harm: an agent that runs for a year pays for what a lost network kept it from aborting. */
 static void uploads_are_swept_once_a_day(void **state)
 {
@@ -297,6 +349,7 @@ int main(void)
         cmocka_unit_test(the_end_of_an_upload_is_heard_or_found_out),
         cmocka_unit_test(only_old_uploads_of_our_files_are_swept),
         cmocka_unit_test(a_small_data_file_sweeps_too),
+        cmocka_unit_test(a_sweep_is_bounded_and_can_be_stopped),
         cmocka_unit_test(uploads_are_swept_once_a_day),
         cmocka_unit_test(plans_keep_the_limits),
     };

@@ -30,7 +30,7 @@
 /* Each test program takes what it needs. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-enum { STEPS_MAX = 24 };
+enum { STEPS_MAX = 128 };
 
 struct step {
     const char *expect; /* beginning of the request; NULL: the script is at its end */
