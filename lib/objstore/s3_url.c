@@ -142,14 +142,15 @@ static int host_put(struct s3_endpoint *out, const struct s3_place *place, const
 {
     struct buf url = {0};
     struct buf sent;
-    buf_init(&sent, sizeof out->host - 1);
+    buf_init(&sent, sizeof out->host);
     buf_printf(&url, "%s://%s%s%s", out->https ? "https" : "http",
                out->in_path ? "" : place->bucket, out->in_path ? "" : ".", host);
     int rc = http_client_host(buf_cstr(&url), &sent, err);
+    const char *text = buf_cstr(&sent); /* its NUL counts against the ceiling */
     if (rc == OK && buf_failed(&sent))
         rc = error_set(err, ERROR_INPUT, "endpoint \"%.200s\": its name is too long", host);
     if (rc == OK)
-        memcpy(out->host, buf_cstr(&sent), sent.len + 1);
+        memcpy(out->host, text, sent.len + 1);
     buf_free(&url);
     buf_free(&sent);
     return rc;

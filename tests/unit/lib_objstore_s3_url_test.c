@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -124,6 +125,27 @@ static void an_endpoint_that_is_none_is_refused(void **state)
                      ERROR_INPUT);
 }
 
+/* The harm: of the longest host that passes more bytes are read than there are. */
+static void the_longest_host_is_taken_whole(void **state)
+{
+    (void)state;
+    char bucket[S3_BUCKET_MAX + 1] = {0};
+    char url[8 + S3_HOST_MAX] = "http://";
+    char place_url[80];
+    struct error err;
+    memset(bucket, 'b', S3_BUCKET_MAX);
+    memset(url + 7, 'h', S3_HOST_MAX);
+    snprintf(place_url, sizeof place_url, "s3://%s", bucket);
+    struct s3_place place = place_of(place_url);
+    struct s3_endpoint endpoint;
+    assert_int_equal(s3_endpoint_make(&endpoint, &(struct aws_endpoint){.url = url}, "us-east-1",
+                                      &place, S3_STYLE_HOST, &err),
+                     OK);
+    assert_int_equal(strnlen(endpoint.host, sizeof endpoint.host), S3_BUCKET_MAX + 1 + S3_HOST_MAX);
+    assert_memory_equal(endpoint.host, bucket, S3_BUCKET_MAX);
+    assert_string_equal(endpoint.host + S3_BUCKET_MAX + 1, url + 7);
+}
+
 /* The harm: what passes by itself wakes a person, what never does is tried for ever, what
  * isn't there is taken for a store that is ill. */
 static void an_answer_says_what_to_do(void **state)
@@ -190,6 +212,7 @@ int main(void)
         cmocka_unit_test(a_place_that_is_none_is_refused),
         cmocka_unit_test(an_object_is_asked_for_where_it_lies),
         cmocka_unit_test(an_endpoint_that_is_none_is_refused),
+        cmocka_unit_test(the_longest_host_is_taken_whole),
         cmocka_unit_test(an_answer_says_what_to_do),
         cmocka_unit_test(a_foreign_text_is_cut_and_printable),
     };
