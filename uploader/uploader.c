@@ -74,7 +74,7 @@ struct uploader {
     size_t turn; /* steps */
     _Atomic int64_t give_up_at_ms;
     _Atomic int64_t paced_at_ms;
-    char last_failure[400];
+    struct error last_failure;
 };
 
 int uploader_open(struct uploader **out, const struct uploader_options *options, struct error *err)
@@ -184,7 +184,8 @@ static int64_t retry_failed(struct uploader *uploader, struct retry *retry, cons
         retry->since_ms = now_ms;
     retry->failures++;
     uploader->statistics.failures++;
-    snprintf(uploader->last_failure, sizeof uploader->last_failure, "%s", err->text);
+    uploader->last_failure = *err;
+    (void)error_wrap(&uploader->last_failure, "%s", stream);
     if (!say)
         return wait;
     retry->said_at_ms = now_ms;
@@ -786,7 +787,7 @@ int uploader_backlog(struct uploader *uploader, const struct spool_streams *stre
                      struct uploader_backlog *out, struct error *err)
 {
     *out = (struct uploader_backlog){0};
-    memcpy(out->last_failure, uploader->last_failure, sizeof out->last_failure);
+    memcpy(out->last_failure, uploader->last_failure.text, sizeof out->last_failure);
     for (const struct watch *watch = uploader->watches; watch != NULL; watch = watch->next)
         out->failing = out->failing || watch->upload.failures + watch->receipt.failures > 0;
     int rc = OK;

@@ -366,6 +366,8 @@ static void store_away_for_hours_is_asked_now_and_then(void **state)
     must(spool_list_streams(lake.fixture.spool, &arena, &streams, &err), &err);
     must(uploader_backlog(lake.uploader, &streams, &backlog, &err), &err);
     assert_true(backlog.failing);
+    assert_int_equal(
+        strncmp(backlog.last_failure, streams.streams[0].name, strlen(streams.streams[0].name)), 0);
     assert_int_equal(backlog.unannounced, 2);
     lake.away = false;
     for (int64_t ms = 0; ms <= 60000; ms += STEP_MS) {
