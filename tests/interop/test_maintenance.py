@@ -158,6 +158,11 @@ class AtOnce(Case):
 
     def test_all_at_once(self):
         lake = self.new_lake("busy")
+        # Commits come from all sides, a hundred times as often as in service: the five tries that
+        # Spark makes of its own by default can all be lost.
+        with lake.load().transaction() as change:
+            change.set_properties({"commit.retry.num-retries": "50",
+                                   "commit.retry.max-wait-ms": "500"})
         agent = Agent(lake, "--event-time-past", "0", "--announce-repeat", "2s",
                       env=lake.environment)
         self.addCleanup(end, agent.process)
