@@ -3,6 +3,7 @@
  * Any bytes as an XML answer. A tree that is taken is within its bounds and, written again from
  * names and texts alone, decodes to the same.
  */
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "lib/base/assert.h"
@@ -10,8 +11,18 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void write_tree(const struct xml_node *root, struct buf *out)
+static bool is_ascii(const char *text)
 {
+    for (; *text != 0; text++)
+        if ((unsigned char)*text >= 0x80)
+            return false;
+    return true;
+}
+
+/* Returns whether all names are ASCII. */
+static bool write_tree(const struct xml_node *root, struct buf *out)
+{
+    bool plain = true;
     const struct xml_node *path[XML_DEPTH_MAX];
     size_t depth = 0;
     size_t count = 0;
@@ -19,6 +30,7 @@ static void write_tree(const struct xml_node *root, struct buf *out)
     while (node != NULL) {
         ASSERT(++count <= XML_NODES_MAX && depth < XML_DEPTH_MAX);
         ASSERT(node->child == NULL || node->text[0] == 0);
+        plain = plain && is_ascii(node->name);
         buf_printf(out, "<%s>", node->name);
         xml_put_text(out, slice_cstr(node->text));
         path[depth++] = node;
@@ -28,6 +40,7 @@ static void write_tree(const struct xml_node *root, struct buf *out)
             node = path[depth]->next;
         }
     }
+    return plain;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -42,14 +55,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct buf first = {0};
     struct buf second = {0};
-    write_tree(xml_root(xml), &first);
+    bool plain = write_tree(xml_root(xml), &first);
     rc = xml_decode(&again, buf_slice(&first), &err);
-    /* "a:1" is a name, "1" is none. */
+    /* "a:1" is a name, "1" is none; and libexpat takes letters for a name in UTF-16 (U+00AA) that
+     * it doesn't in UTF-8. */
     if (rc == OK) {
-        write_tree(xml_root(again), &second);
+        (void)write_tree(xml_root(again), &second);
         ASSERT(slice_equal(buf_slice(&first), buf_slice(&second)));
     } else {
-        ASSERT(memchr(data, ':', size) != NULL);
+        ASSERT(!plain || memchr(data, ':', size) != NULL);
     }
     xml_free(xml);
     xml_free(again);

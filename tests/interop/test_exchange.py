@@ -130,7 +130,7 @@ class Exchange(unittest.TestCase):
     def test_a_turn_fails(self):
         """What came by exchange goes on: by now the token in the file has ended."""
         lake = self.lake(ReopenedWire(self.peer.port))
-        wire, given = lake.wire, by_nobody(10)
+        wire, given = lake.wire, by_nobody(40)
         lake.write("token", by_nobody())
         lake.init()
         lake.write("token", given)
@@ -138,7 +138,7 @@ class Exchange(unittest.TestCase):
         wire.openings.clear()
         process = lake.serve()
         try:
-            until(lambda: len(wire.tokens) >= 2, "another token")
+            until(lambda: len(wire.tokens) >= 2, "another token", 60)
             with wire.lock:
                 wire.loads.append(("before", 503))
             until(lambda: len(wire.openings) >= 2, "opened anew")
