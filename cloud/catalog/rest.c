@@ -326,11 +326,6 @@ static int config_use(struct rest *rest, struct error *err)
     return rc;
 }
 
-static const char *or_null(const char *text)
-{
-    return text != NULL && *text != 0 ? text : NULL;
-}
-
 /* It puts each table into a bucket of its own making, and takes no `location`; agents put the data
  * below the warehouse. Also behind Glue, where its catalogs are "s3tablescatalog/BUCKET". */
 static int s3_tables_refuse(const char *url, const struct catalog_rest_options *options,
@@ -349,10 +344,10 @@ static int rest_begin(struct rest *rest, const char *url,
                       const struct catalog_rest_options *options, struct error *err)
 {
     struct buf base = {0};
-    struct http_client_options http = {.ca_file = or_null(options->ca_file),
-                                       .proxy = or_null(options->proxy)};
-    if (http.ca_file == NULL && or_null(options->signing_name) != NULL)
-        http.ca_file = or_null(getenv("AWS_CA_BUNDLE"));
+    struct http_client_options http = {.ca_file = rest_or_null(options->ca_file),
+                                       .proxy = rest_or_null(options->proxy)};
+    if (http.ca_file == NULL && rest_or_null(options->signing_name) != NULL)
+        http.ca_file = rest_or_null(getenv("AWS_CA_BUNDLE"));
     int rc = s3_tables_refuse(url, options, err);
     if (rc == OK)
         rc = rest_url_check(url, &base, err);

@@ -8,11 +8,15 @@
 
 enum { SECRET_BYTES_MIN = 8 };
 
+const char *rest_or_null(const char *text)
+{
+    return text != NULL && *text != 0 ? text : NULL;
+}
+
 int rest_auth_open(struct rest_auth **out, const struct rest_auth_options *options,
                    struct error *err)
 {
-    const char *signing_name = options->given->signing_name;
-    if (signing_name == NULL || *signing_name == 0)
+    if (rest_or_null(options->given->signing_name) == NULL)
         return rest_token_open(out, options, err);
     return rest_sign_open(out, options, err);
 }
@@ -37,7 +41,7 @@ int rest_auth_configure(struct rest_auth *auth, const struct rest_config *config
 
 static void property_put(json_t *properties, const char *key, const char *value)
 {
-    if (value != NULL && *value != 0)
+    if (rest_or_null(value) != NULL)
         json_object_set_new(properties, key, json_string(value));
 }
 

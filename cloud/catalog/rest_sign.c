@@ -32,11 +32,6 @@ static struct signer *signer_of(struct rest_auth *auth)
     return (struct signer *)auth;
 }
 
-static const char *or_null(const char *text)
-{
-    return text != NULL && *text != 0 ? text : NULL;
-}
-
 /* The provider's credentials are seen to at each request. */
 static int sign_ready(struct rest_auth *auth, struct error *err)
 {
@@ -288,8 +283,8 @@ int rest_sign_open(struct rest_auth **out, const struct rest_auth_options *optio
     const struct catalog_rest_options *given = options->given;
     struct aws_provider_options provider = {.http = options->http,
                                             .clock = options->clock,
-                                            .region = or_null(given->signing_region),
-                                            .profile = or_null(given->profile)};
+                                            .region = rest_or_null(given->signing_region),
+                                            .profile = rest_or_null(given->profile)};
     struct signer *signer = memory_alloc(1, sizeof *signer);
     signer->auth.ops = &sign_ops;
     signer->clock = options->clock;
