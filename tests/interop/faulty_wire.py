@@ -127,7 +127,24 @@ class Server(http.server.ThreadingHTTPServer):
         pass  # clients that have gone
 
 
-class Wire:
+class Served:
+    """A server of ours in a thread of its own, at `url`."""
+
+    def serve(self, handler, **known):
+        """`known`: what the handler finds on its server."""
+        self.server = Server(("127.0.0.1", 0), handler)
+        vars(self.server).update(known)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+class Wire(Served):
     """Between `url` and the port of `target`. `commits` and `loads`: the fates to come, one a
     request, after which all pass."""
     handler = Handler
@@ -143,16 +160,7 @@ class Wire:
         self.under_way = 0
         self.met = collections.Counter()  # names of the fates that commits have had
         self.outcomes = collections.Counter()  # of commits: (name, what the catalog answered)
-        self.server = Server(("127.0.0.1", 0), self.handler)
-        self.server.wire = self
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self.thread.start()
-
-    def close(self):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        self.serve(self.handler, wire=self)
 
     @contextlib.contextmanager
     def one_under_way(self):

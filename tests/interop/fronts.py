@@ -14,7 +14,7 @@ import threading
 import urllib.parse
 import uuid
 
-from faulty_wire import Handler, Request, Server, Wire, is_commit
+from faulty_wire import Handler, Request, Served, Wire, is_commit
 
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "expect"}
 
@@ -164,23 +164,14 @@ class ProxyHandler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 
 
-class Proxy:
+class Proxy(Served):
     """One that alone knows where *.invalid is: on this machine. So what reaches a server by such
     a name has come by it."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.met = collections.Counter()  # under the lock: (method, "host:port")
-        self.server = Server(("127.0.0.1", 0), ProxyHandler)
-        self.server.proxy = self
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self.thread.start()
-
-    def close(self):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        self.serve(ProxyHandler, proxy=self)
 
     def reach(self, method, place):
         host, _, port = place.rpartition(":")
