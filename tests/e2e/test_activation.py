@@ -125,6 +125,14 @@ def unread(sender):
     return int.from_bytes(count, sys.byteorder)
 
 
+def holds_datagram(receiver):
+    """Whether one that nobody has read yet lies in this socket."""
+    try:
+        return bool(receiver.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
+
+
 class Activation(unittest.TestCase):
     def setUp(self):
         self.lake = Lake()
@@ -193,7 +201,9 @@ class Activation(unittest.TestCase):
         manager.stop(signal.SIGTERM)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(b'{"id":"datagram"}', datagrams)
+        self.assertTrue(holds_datagram(sockets[0]))
         manager.start()
+        until(lambda: not holds_datagram(sockets[0]), "the datagram is read")
         senders.stop()
         self.assertEqual(senders.errors, {})
         self.in_table_once(manager, senders.answered, ["datagram"])
