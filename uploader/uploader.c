@@ -23,10 +23,10 @@
 #include "lib/base/fault.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
+#include "uploader/contracts.h"
 #include "uploader/pace.h"
 
 enum {
-    CONTRACT_REFRESH_MS = 60000,
     RETRY_FIRST_MS = 200,
     NAMES_TRIED_MAX = 100,
     UPLOADS_MAX = 16,
@@ -56,19 +56,11 @@ struct watch {
     bool alarmed;          /* an impossible receipt was logged */
 };
 
-struct contract_entry {
-    struct contract_entry *next;
-    char *table;
-    bool have;
-    struct contract contract;
-    int64_t refresh_at_ms;
-};
-
 struct uploader {
     struct uploader_options options;
     struct random random;
     struct watch *watches;
-    struct contract_entry *contracts;
+    struct contracts contracts;
     struct uploader_statistics statistics;
     struct pace pace;
     size_t turn; /* steps */
@@ -91,6 +83,8 @@ int uploader_open(struct uploader **out, const struct uploader_options *options,
         uploader->options.receipt_poll_ms = 5000;
     if (uploader->options.retry_max_ms == 0)
         uploader->options.retry_max_ms = 60000;
+    uploader->contracts =
+        (struct contracts){.store = options->store, .clock = uploader->options.clock};
     random_seed(&uploader->random, options->seed);
     uploader->pace.bytes_per_second = options->bandwidth;
     atomic_store(&uploader->give_up_at_ms, INT64_MAX);
@@ -108,20 +102,19 @@ void uploader_close(struct uploader *uploader)
         free(watch->stream);
         free(watch);
     }
-    while (uploader->contracts != NULL) {
-        struct contract_entry *entry = uploader->contracts;
-        uploader->contracts = entry->next;
-        if (entry->have)
-            contract_free(&entry->contract);
-        free(entry->table);
-        free(entry);
-    }
+    contracts_free(&uploader->contracts);
     free(uploader);
 }
 
 const struct uploader_statistics *uploader_statistics_borrow(const struct uploader *uploader)
 {
     return &uploader->statistics;
+}
+
+int uploader_contract_borrow(struct uploader *uploader, const char *table,
+                             const struct contract **out, struct error *err)
+{
+    return contracts_borrow(&uploader->contracts, table, out, err);
 }
 
 /* ---- waiting ---- */
@@ -206,80 +199,13 @@ static void retry_worked(const struct uploader *uploader, struct retry *retry, c
     *retry = (struct retry){0};
 }
 
-/* ---- contracts ---- */
-
-static struct contract_entry *contract_entry_of(struct uploader *uploader, const char *table)
-{
-    for (struct contract_entry *entry = uploader->contracts; entry != NULL; entry = entry->next) {
-        if (strcmp(entry->table, table) == 0)
-            return entry;
-    }
-    struct contract_entry *entry = memory_alloc(1, sizeof *entry);
-    entry->table = memory_copy_cstr(table);
-    entry->refresh_at_ms = INT64_MIN;
-    entry->next = uploader->contracts;
-    uploader->contracts = entry;
-    return entry;
-}
-
-static int contract_fetch(struct uploader *uploader, struct contract_entry *entry,
-                          struct error *err)
-{
-    struct buf key = {0};
-    struct buf bytes;
-    struct objstore_info info = {0};
-    struct contract fresh = {0};
-    buf_init(&bytes, CONTRACT_BYTES_MAX);
-    key_of_contract(entry->table, &key);
-    int rc = objstore_get(uploader->options.store, buf_cstr(&key), CONTRACT_BYTES_MAX, &bytes,
-                          &info, err);
-    if (rc == OK && info.found)
-        rc = contract_decode(&fresh, buf_slice(&bytes), err);
-    if (rc == OK && info.found) {
-        if (entry->have)
-            contract_free(&entry->contract);
-        entry->contract = fresh;
-        entry->have = true;
-    }
-    buf_free(&bytes);
-    buf_free(&key);
-    return rc == OK ? OK : error_wrap(err, "contract of %s", entry->table);
-}
-
-int uploader_contract_borrow(struct uploader *uploader, const char *table,
-                             const struct contract **out, struct error *err)
-{
-    struct contract_entry *entry = contract_entry_of(uploader, table);
-    int64_t now_ms = clock_mono_ms(uploader->options.clock);
-    int rc = OK;
-    if (now_ms >= entry->refresh_at_ms) {
-        rc = contract_fetch(uploader, entry, err);
-        /* Offline: an old contract, or the preset's own ids, do as well. But who never gets to
-         * see one builds files that a table made otherwise refuses. */
-        if (rc == ERROR_DENIED)
-            log_event(LOG_LEVEL_WARN, "uploader", "goes on without the table's contract",
-                      "error=\"%s\"", err->text);
-        if (rc != OK && rc != ERROR_INPUT && rc != ERROR_CORRUPT)
-            rc = OK;
-        if (rc == OK)
-            entry->refresh_at_ms = now_ms + CONTRACT_REFRESH_MS;
-    }
-    *out = entry->have ? &entry->contract : NULL;
-    return rc;
-}
+/* ---- upload ---- */
 
 static const char *table_of(const char *stream)
 {
     const char *slash = strrchr(stream, '/');
     return slash != NULL ? slash + 1 : stream;
 }
-
-static void contract_forget(struct uploader *uploader, const char *stream)
-{
-    contract_entry_of(uploader, table_of(stream))->refresh_at_ms = INT64_MIN;
-}
-
-/* ---- upload ---- */
 
 /* *same: the store already has these very bytes under this key; *taken: it has others. */
 static int same_object(struct uploader *uploader, const char *key, const struct data_file *file,
@@ -664,7 +590,7 @@ static int apply_receipt(struct uploader *uploader, struct watch *watch,
         rc =
             send_back(uploader, watch, receipt->missing_from, receipt_ms, "files are missing", err);
     if (rc == OK && receipt->has_refused) {
-        contract_forget(uploader, stream->name);
+        contracts_forget(&uploader->contracts, table_of(stream->name));
         rc = send_back(uploader, watch, receipt->refused_from, receipt_ms, receipt->refused_reason,
                        err);
     }
