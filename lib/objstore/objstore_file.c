@@ -9,20 +9,13 @@
  * With PUT_UNSYNCED all syncs are left out, and one syncfs of the whole file system stands
  * for them later.
  *
- * A directory's own name must be on disk too before a put may say OK, also when
- * another process made it a moment ago and has not synced it yet. So the first put
- * below a directory syncs all directories above, and `synced` remembers which are done.
- *
- * Every path is walked segment by segment with O_NOFOLLOW: no symbolic link below
- * the warehouse is followed, so no key leads out of it. The warehouse itself may be one.
+ * How a path is walked, and its directories made durable: directories.h.
  */
 #include "lib/objstore/store.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,11 +29,11 @@
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 #include "lib/base/random.h"
+#include "lib/objstore/directories.h"
 
 #define TEMPORARY_DIRECTORY ".bidlake-tmp"
 
 enum {
-    SYNCED_SLOTS = 1024, /* a power of two */
     COPY_BYTES = 1 << 20,
     LEFT_OVER_AGE_S = 86400,
     TEMPORARY_NAME_SIZE = 64,
@@ -48,148 +41,8 @@ enum {
 
 struct file_store {
     const struct clock *clock;
-    char *root; /* absolute, no trailing slash */
-    pthread_mutex_t lock;
-
-    /* guarded by lock: keys of directories whose names are known to be on disk */
-    char *synced[SYNCED_SLOTS];
+    struct directories directories;
 };
-
-/* errno as an answer: what a name can cause is the caller's input. */
-static int failed(struct error *err, const char *what)
-{
-    int cause = errno;
-    int rc = error_errno(err, what);
-    if (cause == ENAMETOOLONG || cause == ENOTDIR || cause == EISDIR || cause == ELOOP)
-        err->code = ERROR_INPUT;
-    if (cause == ENOSPC || cause == EDQUOT)
-        rc = error_wrap(err, "the warehouse's disk is full");
-    return rc == OK ? OK : (int)err->code;
-}
-
-/* ---- directories ---- */
-
-static bool synced_swap(struct file_store *store, struct slice directory, bool add)
-{
-    size_t slot = crc32c(0, directory) & (SYNCED_SLOTS - 1);
-    pthread_mutex_lock(&store->lock);
-    char **held = &store->synced[slot];
-    bool known = *held != NULL && slice_is(directory, *held);
-    if (add && !known) {
-        free(*held);
-        *held = memory_copy_slice(directory);
-    }
-    pthread_mutex_unlock(&store->lock);
-    return known;
-}
-
-static void synced_forget(struct file_store *store)
-{
-    pthread_mutex_lock(&store->lock);
-    for (size_t i = 0; i < SYNCED_SLOTS; i++) {
-        free(store->synced[i]);
-        store->synced[i] = NULL;
-    }
-    pthread_mutex_unlock(&store->lock);
-}
-
-/* Makes `segment` in `parent`, where it isn't there, and with `durable` its name durable. */
-static int directory_make(struct file_store *store, int parent, const char *segment,
-                          struct slice directory, bool durable, struct error *err)
-{
-    bool made = mkdirat(parent, segment, 0755) == 0;
-    if (!made && errno == ENOENT) /* the parent itself */
-        return error_set(err, ERROR_RETRY, "\"%s\" was tidied away meanwhile", segment);
-    if (!made && errno != EEXIST)
-        return failed(err, "make directory");
-    if (!durable)
-        return OK;
-    if (!made && synced_swap(store, directory, false))
-        return OK;
-    int rc = file_sync(parent, err);
-    if (rc == OK)
-        (void)synced_swap(store, directory, true);
-    return rc;
-}
-
-static int root_open(const struct file_store *store, int *out, struct error *err)
-{
-    *out = open(store->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* Never "not found": a warehouse that is not mounted is not an empty one. */
-    return *out >= 0 ? OK : error_errno(err, store->root);
-}
-
-/* *out < 0 with OK: there is no such directory. A link in its place is an error. */
-static int directory_enter(int parent, const char *segment, int *out, struct error *err)
-{
-    *out = openat(parent, segment, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (*out >= 0 || errno == ENOENT)
-        return OK;
-    int cause = errno;
-    struct stat info;
-    bool there = fstatat(parent, segment, &info, AT_SYMLINK_NOFOLLOW) == 0;
-    if (there && S_ISLNK(info.st_mode))
-        return error_set(err, ERROR_INPUT, "\"%s\" is a symbolic link: not followed", segment);
-    if (cause == ENOTDIR)
-        return OK;
-    errno = cause;
-    return failed(err, "open directory");
-}
-
-static bool name_exists(int directory, const char *name)
-{
-    struct stat info;
-    return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-/* One that is a directory by now was made anew after file_tidy took it. */
-static bool object_stands(int directory, const char *name)
-{
-    struct stat info;
-    return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(info.st_mode);
-}
-
-enum directory_use { DIRECTORY_FIND, DIRECTORY_MAKE, DIRECTORY_MAKE_DURABLE };
-
-/* Opens the directory of the key's last segment and gives that segment's name.
- * *out < 0 with OK: it isn't there (only with DIRECTORY_FIND). */
-static int directory_open(struct file_store *store, const char *key, enum directory_use use,
-                          int *out, const char **name, struct error *err)
-{
-    bool make = use != DIRECTORY_FIND;
-    const char *at = key;
-    int rc = root_open(store, out, err);
-    for (const char *slash; rc == OK && *out >= 0 && (slash = strchr(at, '/')) != NULL;) {
-        char segment[NAME_MAX + 1];
-        size_t len = (size_t)(slash - at);
-        int next = -1;
-        if (len > NAME_MAX) {
-            errno = ENAMETOOLONG;
-            rc = failed(err, "open directory");
-            break;
-        }
-        memcpy(segment, at, len);
-        segment[len] = 0;
-        if (make)
-            rc = directory_make(store, *out, segment, slice_of(key, (size_t)(slash - key)),
-                                use == DIRECTORY_MAKE_DURABLE, err);
-        if (rc == OK)
-            rc = directory_enter(*out, segment, &next, err);
-        if (rc == OK && next < 0 && make)
-            rc = object_stands(*out, segment)
-                     ? error_set(err, ERROR_INPUT, "\"%s\" is an object, not a directory", segment)
-                     : error_set(err, ERROR_RETRY, "\"%s\" was tidied away meanwhile", segment);
-        close(*out);
-        *out = next;
-        at = slash + 1;
-    }
-    *name = at;
-    if (rc != OK && *out >= 0) {
-        close(*out);
-        *out = -1;
-    }
-    return rc;
-}
 
 /* ---- reading ---- */
 
@@ -207,18 +60,18 @@ static int object_open(struct file_store *store, const char *key, int *out,
     struct stat found;
     *out = -1;
     *info = (struct objstore_info){.store_time_ms = clock_wall_ms(store->clock)};
-    int rc = directory_open(store, key, DIRECTORY_FIND, &directory, &name, err);
+    int rc = directories_open(&store->directories, key, DIRECTORY_FIND, &directory, &name, err);
     if (rc != OK || directory < 0)
         return rc;
     /* Not blocking: somebody may have put a pipe there. */
     *out = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (*out < 0 && errno != ENOENT)
-        rc = failed(err, "open");
+        rc = path_errno(err, "open");
     close(directory);
     if (*out < 0)
         return rc;
     if (fstat(*out, &found) < 0)
-        rc = failed(err, "stat");
+        rc = path_errno(err, "stat");
     if (rc != OK || !S_ISREG(found.st_mode)) {
         close(*out);
         *out = -1;
@@ -335,7 +188,7 @@ static int temporary_open(struct file_store *store, struct temporary *out, struc
     enum { FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC };
     uint64_t number = 0;
     *out = (struct temporary){.root = -1, .fd = -1};
-    int rc = root_open(store, &out->root, err);
+    int rc = directories_open_root(&store->directories, &out->root, err);
     if (rc != OK)
         return rc;
     random_system(&number, sizeof number);
@@ -344,10 +197,10 @@ static int temporary_open(struct file_store *store, struct temporary *out, struc
     out->fd = openat(out->root, out->name, FLAGS, 0644);
     if (out->fd < 0 && errno == ENOENT) {
         if (mkdirat(out->root, TEMPORARY_DIRECTORY, 0755) < 0 && errno != EEXIST)
-            return failed(err, "make " TEMPORARY_DIRECTORY);
+            return path_errno(err, "make " TEMPORARY_DIRECTORY);
         out->fd = openat(out->root, out->name, FLAGS, 0644);
     }
-    return out->fd >= 0 ? OK : failed(err, "open " TEMPORARY_DIRECTORY);
+    return out->fd >= 0 ? OK : path_errno(err, "open " TEMPORARY_DIRECTORY);
 }
 
 static void temporary_close(struct temporary *temporary)
@@ -412,7 +265,7 @@ static int publish(const struct temporary *temporary, int directory, const char 
     if (move_into_place(temporary, directory, name, condition) < 0) {
         if (errno == ENOENT) /* file_tidy was faster: the next try makes it again */
             return error_set(err, ERROR_RETRY, "the directory was tidied away meanwhile");
-        return errno == EEXIST ? conflict(directory, condition, err) : failed(err, "rename");
+        return errno == EEXIST ? conflict(directory, condition, err) : path_errno(err, "rename");
     }
     rc = fault_point("objstore.put.published", err);
     if (rc != OK || (condition & PUT_UNSYNCED) != 0)
@@ -421,6 +274,12 @@ static int publish(const struct temporary *temporary, int directory, const char 
     if (rc == OK)
         rc = fault_point("objstore.put.synced", err);
     return rc;
+}
+
+static bool name_exists(int directory, const char *name)
+{
+    struct stat info;
+    return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /* `expected` NULL: the bytes are taken as they are. */
@@ -434,8 +293,9 @@ static int object_write(struct file_store *store, const char *key, const struct 
     if (strncmp(key, TEMPORARY_DIRECTORY "/", strlen(TEMPORARY_DIRECTORY) + 1) == 0)
         return error_set(err, ERROR_INPUT, TEMPORARY_DIRECTORY " is the store's own");
     bool durable = (condition & PUT_UNSYNCED) == 0;
-    int rc = directory_open(store, key, durable ? DIRECTORY_MAKE_DURABLE : DIRECTORY_MAKE,
-                            &directory, &name, err);
+    int rc =
+        directories_open(&store->directories, key,
+                         durable ? DIRECTORY_MAKE_DURABLE : DIRECTORY_MAKE, &directory, &name, err);
     if (rc != OK)
         goto out;
     if ((condition & PUT_IF_ABSENT) != 0 && name_exists(directory, name)) {
@@ -456,10 +316,10 @@ out:
     temporary_close(&temporary);
     if (directory >= 0)
         close(directory);
-    if (rc == ERROR_IO)
-        synced_forget(store); /* a sync that failed is told once: what it was for is unknown */
+    if (rc == ERROR_IO) /* a sync that failed is told once: what it was for is unknown */
+        directories_forget(&store->directories);
     if (rc == ERROR_LIMIT)
-        return error_wrap(err, "warehouse %s", store->root);
+        return error_wrap(err, "warehouse %s", store->directories.root);
     return rc;
 }
 
@@ -494,26 +354,28 @@ static int file_remove(void *impl, const char *key, struct error *err)
 {
     int directory = -1;
     const char *name = NULL;
-    int rc = directory_open(impl, key, DIRECTORY_FIND, &directory, &name, err);
+    struct file_store *store = impl;
+    int rc = directories_open(&store->directories, key, DIRECTORY_FIND, &directory, &name, err);
     if (rc != OK || directory < 0)
         return rc;
     /* Not synced: an object that comes back after a power cut is removed again. */
     if (unlinkat(directory, name, 0) < 0 && errno != ENOENT && errno != EISDIR)
-        rc = failed(err, "unlink");
+        rc = path_errno(err, "unlink");
     close(directory);
     return rc;
 }
 
-/* Directories that are only known to be there are not added to `synced` by it: who puts
+/* Directories that are only known to be there are not taken note of by it: who puts
  * durably below them later pays their sync once. */
 static int file_sync_all(void *impl, struct error *err)
 {
     int root = -1;
-    int rc = root_open(impl, &root, err);
+    struct file_store *store = impl;
+    int rc = directories_open_root(&store->directories, &root, err);
     if (rc == OK)
         rc = file_sync_filesystem(root, err);
     if (rc != OK)
-        synced_forget(impl);
+        directories_forget(&store->directories);
     if (root >= 0)
         close(root);
     return rc;
@@ -592,7 +454,7 @@ static int read_names(DIR *directory, const struct lister *lister, struct arena 
         (*names)[(*count)++] = text;
     }
     if (errno != 0)
-        return failed(err, "read directory");
+        return path_errno(err, "read directory");
     if (*count > 1)
         qsort(*names, *count, sizeof **names, compare_names);
     return OK;
@@ -609,7 +471,7 @@ static int list_name(struct lister *lister, int directory, char *name, struct er
         struct stat info;
         /* Removed since the directory was read: it isn't there. */
         if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
-            return errno == ENOENT ? OK : failed(err, lister->path);
+            return errno == ENOENT ? OK : path_errno(err, lister->path);
         if (S_ISREG(info.st_mode))
             objstore_list_add(lister->out, lister->path, (uint64_t)info.st_size,
                               modified_ms(&info));
@@ -635,7 +497,7 @@ static int list_directory(struct lister *lister, int fd, struct error *err)
     DIR *directory = fdopendir(fd);
     if (directory == NULL) {
         close(fd);
-        return failed(err, "open directory");
+        return path_errno(err, "open directory");
     }
     int rc = read_names(directory, lister, &arena, &names, &count, err);
     for (size_t i = 0; rc == OK && i < count && lister->out->count < lister->wanted; i++)
@@ -653,7 +515,8 @@ static int file_list(void *impl, const char *prefix, const char *after, size_t c
     const char *rest = NULL;
     struct lister lister = {
         .prefix = prefix, .after = after, .wanted = count_max + (count_max < SIZE_MAX), .out = out};
-    int rc = directory_open(impl, prefix, DIRECTORY_FIND, &directory, &rest, err);
+    struct file_store *store = impl;
+    int rc = directories_open(&store->directories, prefix, DIRECTORY_FIND, &directory, &rest, err);
     if (rc != OK || directory < 0)
         return rc;
     lister.path_len = (size_t)(rest - prefix);
@@ -674,7 +537,7 @@ static int tidy_directory(int fd, int64_t before_ms, struct error *err)
     DIR *directory = fdopendir(fd);
     if (directory == NULL) {
         close(fd);
-        return failed(err, "open directory");
+        return path_errno(err, "open directory");
     }
     while (rc == OK && (entry = readdir(directory)) != NULL) {
         struct stat info;
@@ -697,11 +560,12 @@ static int file_tidy(void *impl, const char *prefix, int64_t age_ms, struct erro
     int directory = -1;
     const char *rest = NULL;
     struct file_store *store = impl;
-    int rc = directory_open(store, prefix, DIRECTORY_FIND, &directory, &rest, err);
+    int rc = directories_open(&store->directories, prefix, DIRECTORY_FIND, &directory, &rest, err);
     if (rc != OK || directory < 0)
         return rc;
     rc = tidy_directory(directory, clock_wall_ms(store->clock) - age_ms, err);
-    synced_forget(store); /* what was removed and is made again has a new name to sync */
+    /* What was removed and is made again has a new name to sync. */
+    directories_forget(&store->directories);
     return rc;
 }
 
@@ -710,9 +574,7 @@ static int file_tidy(void *impl, const char *prefix, int64_t age_ms, struct erro
 static void file_close(void *impl)
 {
     struct file_store *store = impl;
-    synced_forget(store);
-    pthread_mutex_destroy(&store->lock);
-    free(store->root);
+    directories_free(&store->directories);
     free(store);
 }
 
@@ -760,7 +622,7 @@ static int root_make(const char *root, struct error *err)
 /* What crashed puts left. Best effort: who may only read the warehouse may open it. */
 static void left_overs_clear(const struct file_store *store)
 {
-    char *path = memory_printf("%s/" TEMPORARY_DIRECTORY, store->root);
+    char *path = memory_printf("%s/" TEMPORARY_DIRECTORY, store->directories.root);
     DIR *directory = opendir(path);
     int64_t before_s = clock_wall_ms(&clock_system) / 1000 - LEFT_OVER_AGE_S;
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
@@ -783,8 +645,7 @@ int file_store_open(struct objstore **out, const char *directory, const struct c
         return rc;
     struct file_store *store = memory_alloc(1, sizeof *store);
     store->clock = clock;
-    store->root = memory_copy_cstr(directory);
-    pthread_mutex_init(&store->lock, NULL);
+    directories_init(&store->directories, directory);
     left_overs_clear(store);
     char *url = memory_printf("file://%s", directory);
     *out = objstore_wrap(&file_ops, store, url);
