@@ -177,27 +177,22 @@ int rest_list_tables(void *impl, const char *ns, struct catalog_names *out,
 
 /* ---- what the server lends ---- */
 
-/* For a table's files, in Iceberg's words ("s3.access-key-id"). */
-struct rest_lent {
-    char *prefix;       /* of the URLs that they are for; "": all of the table's */
-    json_t *properties; /* texts */
-    int64_t expires_ms; /* epoch; 0: they don't say */
-};
-void rest_lent_free(struct rest_lent *lent); /* wipes the texts */
-
 /* For the file `url` of a table, good for five minutes at least: those whose prefix fits it
- * best, asked for before they expire, and with `anew` always. *found false: it lends none. */
+ * best, asked for before they expire, and with `anew` always. Nothing in `out`: it lends none. */
 int rest_credentials(struct rest *rest, const char *ns, const char *table, const char *url,
-                     bool anew, struct rest_lent *out, bool *found, struct error *err) MUST_USE;
-/* Gives the store what was lent with `table`, if it takes any. ERROR_DENIED: nothing was. */
+                     bool anew, struct objstore_lent *out, struct error *err) MUST_USE;
+/* Gives the store what was lent with `table`, if it takes any. ERROR_DENIED: nothing was, or what
+ * is for another kind of store. */
 int rest_lend(struct rest *rest, const char *ns, const char *name, const struct rest_table *table,
               struct error *err) MUST_USE;
 void rest_loans_free(struct rest *rest);
 
-/* Those of `list` (or of `config`) whose prefix is the longest that `url` begins with. NULL of
- * both: none. */
+/* Those of `list` (or of `config`) whose prefix is the longest that `url` begins with, for
+ * whatever kind of store. NULL of both: none, `out` is empty. */
 bool rest_credentials_pick(const json_t *list, const json_t *config, const char *url,
-                           struct rest_lent *out);
+                           struct objstore_lent *out);
+/* The name of the secret among them, without what is the server's in it. */
+const char *rest_credentials_kind(const struct objstore_lent *lent);
 /* As the last load showed it; NULL: it was never loaded. */
 struct rest_table *rest_known(struct rest *rest, const char *ns, const char *table);
 

@@ -8,25 +8,8 @@
 #include <string.h>
 
 #include "cloud/catalog/rest.h"
-#include "lib/base/memory.h"
 
 static const int64_t ahead_ms = 300 * 1000;
-
-/* jansson's memory is not ours to free, but a text in it is ours to overwrite. */
-void rest_lent_free(struct rest_lent *lent)
-{
-    const char *key;
-    json_t *value;
-    bool ours = lent->properties != NULL && lent->properties->refcount == 1;
-    json_object_foreach(lent->properties, key, value)
-    {
-        if (ours && json_is_string(value) && value->refcount == 1)
-            explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
-    }
-    json_decref(lent->properties);
-    free(lent->prefix);
-    *lent = (struct rest_lent){0};
-}
 
 static bool starts(const char *text, const char *with)
 {
@@ -40,10 +23,23 @@ static bool is_for_files(const char *key)
            starts(key, "client.");
 }
 
-static bool is_secret(const char *key)
+/* NULL: it is none. */
+static const char *secret_of(const char *key)
 {
-    return strcmp(key, "s3.secret-access-key") == 0 || strcmp(key, "gcs.oauth2.token") == 0 ||
-           starts(key, "adls.sas-token.");
+    static const char *const secrets[] = {"s3.secret-access-key", "gcs.oauth2.token"};
+    static const char of_account[] = "adls.sas-token";
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
+        if (strcmp(key, secrets[i]) == 0)
+            return secrets[i];
+    return starts(key, "adls.sas-token.") ? of_account : NULL;
+}
+
+const char *rest_credentials_kind(const struct objstore_lent *lent)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < lent->count && found == NULL; i++)
+        found = secret_of(lent->properties[i].name);
+    return found;
 }
 
 /* Epoch ms; 0: not an end. */
@@ -59,33 +55,29 @@ static int64_t end_of(const char *key, const char *text)
     return known && len > 0 && len <= 18 && text[len] == 0 ? strtoll(text, NULL, 10) : 0;
 }
 
-static bool take(const json_t *config, const char *prefix, struct rest_lent *out)
+static bool take(const json_t *config, struct objstore_lent *out)
 {
     const char *key;
     json_t *value;
-    bool found = false;
-    json_t *properties = json_object();
-    int64_t expires_ms = 0;
+    *out = (struct objstore_lent){0};
     json_object_foreach((json_t *)(uintptr_t)config, key, value)
     {
         const char *text = json_string_value(value);
         if (text == NULL || !is_for_files(key))
             continue;
         int64_t end_ms = end_of(key, text);
-        if (end_ms > 0 && (expires_ms == 0 || end_ms < expires_ms))
-            expires_ms = end_ms;
-        found = found || is_secret(key);
-        json_object_set_new(properties, key, json_string(text));
+        if (end_ms > 0 && (out->expires_ms == 0 || end_ms < out->expires_ms))
+            out->expires_ms = end_ms;
+        objstore_lent_add(out, key, text);
     }
-    *out = (struct rest_lent){
-        .prefix = memory_copy_cstr(prefix), .properties = properties, .expires_ms = expires_ms};
+    bool found = rest_credentials_kind(out) != NULL;
     if (!found)
-        rest_lent_free(out);
+        objstore_lent_free(out);
     return found;
 }
 
 bool rest_credentials_pick(const json_t *list, const json_t *config, const char *url,
-                           struct rest_lent *out)
+                           struct objstore_lent *out)
 {
     const json_t *best = NULL;
     const char *best_prefix = "";
@@ -100,8 +92,7 @@ bool rest_credentials_pick(const json_t *list, const json_t *config, const char 
             best_prefix = prefix;
         }
     }
-    *out = (struct rest_lent){0};
-    return (best != NULL && take(best, best_prefix, out)) || take(config, "", out);
+    return (best != NULL && take(best, out)) || take(config, out);
 }
 
 /* By their own endpoint; what was lent before stays if the answer has none. */
@@ -162,33 +153,33 @@ static int load_ask(struct rest *rest, const char *ns, const char *name, struct 
     return rc;
 }
 
-static bool is_good(const struct rest *rest, const struct rest_lent *lent)
+static bool is_good(const struct rest *rest, const struct objstore_lent *lent)
 {
     return lent->expires_ms == 0 || lent->expires_ms - clock_wall_ms(rest->clock) > ahead_ms;
 }
 
 int rest_credentials(struct rest *rest, const char *ns, const char *name, const char *url,
-                     bool anew, struct rest_lent *out, bool *found, struct error *err)
+                     bool anew, struct objstore_lent *out, struct error *err)
 {
     struct rest_table unknown = {0};
     struct rest_table *table = rest_known(rest, ns, name);
     bool must_ask = anew || table == NULL;
+    bool found = false;
     int rc = OK;
-    *found = false;
-    *out = (struct rest_lent){0};
+    *out = (struct objstore_lent){0};
     if (!rest->delegated)
         return OK;
     if (table != NULL)
-        *found = rest_credentials_pick(table->credentials, table->config, url, out);
+        found = rest_credentials_pick(table->credentials, table->config, url, out);
     else
         table = &unknown;
-    if (must_ask || (*found && !is_good(rest, out))) {
-        rest_lent_free(out);
+    if (must_ask || (found && !is_good(rest, out))) {
+        objstore_lent_free(out);
         if (rest->config.endpoints[REST_TABLE_CREDENTIALS] && table->credentials != NULL)
             rc = endpoint_ask(rest, ns, name, table, err);
         else
             rc = load_ask(rest, ns, name, table, err);
-        *found = rc == OK && rest_credentials_pick(table->credentials, table->config, url, out);
+        found = rc == OK && rest_credentials_pick(table->credentials, table->config, url, out);
     }
     rest_table_free(&unknown);
     return rc == OK ? OK : error_wrap(err, "credentials of %s.%s", ns, name);

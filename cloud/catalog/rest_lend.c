@@ -29,48 +29,54 @@ static const char *text_of(const json_t *properties, const char *key)
     return json_string_value(json_object_get(properties, key));
 }
 
-static char *copy_or_null(const char *text)
+/* `lent`: what there is instead; empty: nothing. */
+static int refuse(const struct rest *rest, const char *url, const struct objstore_lent *lent,
+                  struct error *err)
 {
-    return text != NULL && *text != 0 ? memory_copy_cstr(text) : NULL;
+    const char *kind = rest_credentials_kind(lent);
+    struct buf needs = {0};
+    for (const char *const *need = objstore_borrows(rest->store); *need != NULL; need++)
+        buf_printf(&needs, "%s%s", needs.len > 0 ? " and " : "", *need);
+    int rc = error_set(err, ERROR_DENIED,
+                       "the catalog lends %s%s for %.120s, and this store takes %s: let it vend "
+                       "that to this principal, or take catalog.access_delegation out and give "
+                       "the service rights of its own",
+                       kind != NULL ? "only " : "nothing", kind != NULL ? kind : "", url,
+                       buf_cstr(&needs));
+    buf_free(&needs);
+    return rc;
 }
 
-static int refuse(const char *url, const json_t *properties, struct error *err)
+static int refuse_to_ask(const char *url, struct error *err)
 {
-    const char *remote = text_of(properties, "s3.remote-signing-enabled");
-    if (remote != NULL && strcmp(remote, "true") == 0)
-        return error_set(err, ERROR_DENIED,
-                         "the catalog lends nothing for %.120s: it wants to sign each request "
-                         "itself (s3.remote-signing-enabled), which isn't supported; let it vend "
-                         "credentials, or take catalog.access_delegation out and give the "
-                         "service rights of its own",
-                         url);
     return error_set(err, ERROR_DENIED,
-                     "the catalog lends no S3 credentials for %.120s: let it vend them to this "
-                     "principal, or take catalog.access_delegation out and give the service "
-                     "rights of its own",
+                     "the catalog lends nothing for %.120s: it wants to sign each request "
+                     "itself (s3.remote-signing-enabled), which isn't supported; let it vend "
+                     "credentials, or take catalog.access_delegation out and give the "
+                     "service rights of its own",
                      url);
 }
 
-static int lend(void *context, struct aws_credentials *out, struct error *err)
+static bool is_for_store(const struct rest *rest, const struct objstore_lent *lent)
+{
+    const char *const *need = objstore_borrows(rest->store);
+    while (*need != NULL && objstore_lent_find(lent, *need) != NULL)
+        need++;
+    return *need == NULL;
+}
+
+static int loan_take(void *context, struct objstore_lent *out, struct error *err)
 {
     struct rest_loan *loan = context;
     struct rest *rest = loan->rest;
-    struct rest_lent lent = {0};
-    bool found = false;
     pthread_mutex_lock(&rest->lend_lock);
-    int rc =
-        rest_credentials(rest, loan->ns, loan->name, loan->url, loan->given, &lent, &found, err);
+    int rc = rest_credentials(rest, loan->ns, loan->name, loan->url, loan->given, out, err);
     if (rc == OK) {
-        out->access_key = copy_or_null(text_of(lent.properties, "s3.access-key-id"));
-        out->secret = copy_or_null(text_of(lent.properties, "s3.secret-access-key"));
-        out->token = copy_or_null(text_of(lent.properties, "s3.session-token"));
-        out->expires_ms = lent.expires_ms;
         loan->given = true;
-        if (out->access_key == NULL || out->secret == NULL)
-            rc = refuse(loan->url, lent.properties, err);
+        if (!is_for_store(rest, out))
+            rc = refuse(rest, loan->url, out, err);
     }
     pthread_mutex_unlock(&rest->lend_lock);
-    rest_lent_free(&lent);
     return rc;
 }
 
@@ -89,10 +95,20 @@ void rest_loans_free(struct rest *rest)
     free(rest->loans);
 }
 
-/* `key`: the prefix of keys that `url` stands for. */
-static int loan_make(struct rest *rest, const char *ns, const char *name, const char *url,
-                     const char *key, struct error *err)
+/* Where a table lies. */
+struct place {
+    struct rest *rest;
+    const char *ns;
+    const char *name;
+    const struct rest_table *table;
+    struct buf url; /* with a slash at its end */
+    char key[OBJSTORE_KEY_MAX + 1];
+};
+
+/* `url`: of the place, or of one within it. */
+static int loan_make(const struct place *place, const char *url, struct error *err)
 {
+    struct rest *rest = place->rest;
     for (size_t i = 0; i < rest->loan_count; i++)
         if (strcmp(rest->loans[i]->url, url) == 0)
             return OK;
@@ -100,11 +116,13 @@ static int loan_make(struct rest *rest, const char *ns, const char *name, const 
         return error_set(err, ERROR_LIMIT, "the catalog lends for more than %d places", LOANS_MAX);
     struct rest_loan *loan = memory_alloc(1, sizeof *loan);
     *loan = (struct rest_loan){.rest = rest,
-                               .ns = memory_copy_cstr(ns),
-                               .name = memory_copy_cstr(name),
+                               .ns = memory_copy_cstr(place->ns),
+                               .name = memory_copy_cstr(place->name),
                                .url = memory_copy_cstr(url)};
-    struct objstore_loan given = {.prefix = key, .aws = lend, .context = loan};
+    char *key = memory_printf("%s/%s", place->key, url + place->url.len);
+    struct objstore_loan given = {.prefix = key, .take = loan_take, .context = loan};
     int rc = objstore_lend(rest->store, &given, err);
+    free(key);
     if (rc != OK) {
         loan_free(loan);
         return rc;
@@ -114,64 +132,64 @@ static int loan_make(struct rest *rest, const char *ns, const char *name, const 
     return OK;
 }
 
-/* Where the table lies. "": nobody knows. */
-static void place_of(const struct rest_table *table, struct buf *out)
+/* False: nobody knows, or it is elsewhere, and refused for that. */
+static bool place_find(struct place *place)
 {
-    const char *location = text_of(table->table.metadata, "location");
-    const char *metadata = table->table.metadata_location;
-    const char *end = location == NULL ? strstr(metadata, "/metadata/") : NULL;
+    const struct catalog_table *table = &place->table->table;
+    const char *location = text_of(table->metadata, "location");
+    const char *end = location == NULL ? strstr(table->metadata_location, "/metadata/") : NULL;
+    struct buf *url = &place->url;
     if (location != NULL)
-        buf_put_cstr(out, location);
+        buf_put_cstr(url, location);
     else if (end != NULL)
-        buf_put(out, metadata, (size_t)(end - metadata));
-    while (out->len > 0 && out->data[out->len - 1] == '/')
-        out->len--;
+        buf_put(url, table->metadata_location, (size_t)(end - table->metadata_location));
+    while (url->len > 0 && url->data[url->len - 1] == '/')
+        url->len--;
+    bool found = url->len > 0 && objstore_key_of(place->rest->store, buf_cstr(url), place->key);
+    buf_put_u8(url, '/');
+    return found;
 }
 
-/* The prefix of keys for `url`, which is below `place` or is it. */
-static void key_of(const char *place_key, const char *place, const char *url, struct buf *out)
+static int place_lend(const struct place *place, const char *url, bool *any, struct error *err)
 {
-    buf_printf(out, "%s/%s", place_key, url + strlen(place));
+    struct objstore_lent lent;
+    const struct rest_table *table = place->table;
+    bool whole = strlen(url) == place->url.len;
+    if (!rest_credentials_pick(table->credentials, table->config, url, &lent) && whole)
+        return OK; /* for places within it, maybe */
+    *any = true;
+    int rc = is_for_store(place->rest, &lent) ? loan_make(place, url, err)
+                                              : refuse(place->rest, url, &lent, err);
+    objstore_lent_free(&lent);
+    return rc;
 }
 
 int rest_lend(struct rest *rest, const char *ns, const char *name, const struct rest_table *table,
               struct error *err)
 {
-    char place_key[OBJSTORE_KEY_MAX + 1];
-    struct buf place = {0};
-    struct buf key = {0};
-    struct rest_lent lent = {0};
+    static const struct objstore_lent nothing = {0};
+    struct place place = {.rest = rest, .ns = ns, .name = name, .table = table};
     size_t i;
     const json_t *entry;
     int rc = OK;
     bool any = false;
-    if (!rest->delegated || rest->store == NULL || !objstore_borrows(rest->store))
+    if (!rest->delegated || rest->store == NULL || objstore_borrows(rest->store) == NULL)
         return OK;
-    place_of(table, &place);
-    if (place.len == 0 || !objstore_key_of(rest->store, buf_cstr(&place), place_key))
-        goto out; /* what is elsewhere is refused for that */
-    buf_put_cstr(&place, "/");
-    const char *url = buf_cstr(&place);
-    if (rest_credentials_pick(table->credentials, table->config, url, &lent)) {
-        key_of(place_key, url, url, &key);
-        rc = loan_make(rest, ns, name, url, buf_cstr(&key), err);
-        any = true;
-    }
+    if (!place_find(&place))
+        goto out;
+    const char *url = buf_cstr(&place.url);
+    rc = place_lend(&place, url, &any, err);
     json_array_foreach(table->credentials, i, entry)
     {
         const char *prefix = text_of(entry, "prefix");
-        if (rc != OK || strlen(prefix) <= place.len || strncmp(prefix, url, place.len) != 0)
-            continue;
-        buf_reset(&key);
-        key_of(place_key, url, prefix, &key);
-        rc = loan_make(rest, ns, name, prefix, buf_cstr(&key), err);
-        any = true;
+        if (rc == OK && strlen(prefix) > place.url.len && strncmp(prefix, url, place.url.len) == 0)
+            rc = place_lend(&place, prefix, &any, err);
     }
+    const char *remote = text_of(table->config, "s3.remote-signing-enabled");
     if (rc == OK && !any)
-        rc = refuse(url, table->config, err);
+        rc = remote != NULL && strcmp(remote, "true") == 0 ? refuse_to_ask(url, err)
+                                                           : refuse(rest, url, &nothing, err);
 out:
-    rest_lent_free(&lent);
-    buf_free(&place);
-    buf_free(&key);
+    buf_free(&place.url);
     return rc;
 }

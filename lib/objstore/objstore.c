@@ -71,6 +71,7 @@ static int key_check(const char *key, struct error *err)
 
 struct objstore *objstore_wrap(const struct objstore_ops *ops, void *impl, const char *url)
 {
+    ASSERT((ops->borrows != NULL) == (ops->lend != NULL));
     struct objstore *store = memory_alloc(1, sizeof *store);
     store->ops = ops;
     store->impl = impl;
@@ -492,14 +493,14 @@ int objstore_remove_many(struct objstore *store, const char *const *keys, size_t
     return rc;
 }
 
-bool objstore_borrows(const struct objstore *store)
+const char *const *objstore_borrows(const struct objstore *store)
 {
-    return store->ops->lend != NULL;
+    return store->ops->borrows;
 }
 
 int objstore_lend(struct objstore *store, const struct objstore_loan *loan, struct error *err)
 {
-    ASSERT(loan->aws != NULL);
+    ASSERT(loan->take != NULL);
     int rc = OK;
     if (!key_is_fine(loan->prefix, true))
         rc = error_set(err, ERROR_INPUT, "not a prefix of keys");

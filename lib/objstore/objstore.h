@@ -37,7 +37,6 @@
 enum { OBJSTORE_KEY_MAX = 900, OBJSTORE_REMOVE_MAX = 1000 };
 
 struct objstore;
-struct aws_credentials;
 struct throttle;
 
 enum put_condition {
@@ -89,11 +88,29 @@ struct objstore_list {
     bool more; /* ask again with `after` = the last key */
 };
 
-/* Credentials for a part of a store, as a catalog lends them. */
+/* Credentials as a catalog lends them, by Iceberg's names for them ("s3.access-key-id",
+ * "gcs.oauth2.token"): each store takes those that it knows. All zero is empty. */
+struct objstore_property {
+    char *name;
+    char *value;
+};
+struct objstore_lent {
+    size_t count;
+    struct objstore_property *properties;
+    int64_t expires_ms; /* epoch; 0: they don't say */
+};
+/* Both are copied. */
+void objstore_lent_add(struct objstore_lent *lent, const char *name, const char *value);
+/* NULL: there is none, or it is "". */
+const char *objstore_lent_find(const struct objstore_lent *lent, const char *name);
+void objstore_lent_free(struct objstore_lent *lent); /* wipes the values */
+
+/* Where credentials for a part of a store come from. */
 struct objstore_loan {
     const char *prefix; /* of keys: "db/clicks/" */
-    /* Gives others than it gave before; called by one thread of a prefix at a time. */
-    int (*aws)(void *context, struct aws_credentials *out, struct error *err);
+    /* Gives others than it gave before, into what is empty; `out` is to be freed after an error,
+     * too. Called by one thread of a prefix at a time. */
+    int (*take)(void *context, struct objstore_lent *out, struct error *err);
     void *context; /* the caller's, for as long as the store is used */
 };
 
@@ -123,7 +140,9 @@ struct objstore_ops {
     int (*sync)(void *impl, struct error *err);
     /* NULL: nothing is left behind when the last object goes. */
     int (*tidy)(void *impl, const char *prefix, int64_t age_ms, struct error *err);
-    /* NULL: the store takes no credentials. */
+    /* What must be among lent credentials for this store to work by them, NULL behind it.
+     * NULL, as `lend`: the store takes none. */
+    const char *const *borrows;
     int (*lend)(void *impl, const struct objstore_loan *loan, struct error *err);
     /* Borrowed: what bounds the requests to a store in a cloud. NULL: it is none. */
     struct throttle *(*throttle)(void *impl);
@@ -208,8 +227,9 @@ typedef int objstore_one(void *context, size_t index, struct error *err);
 int objstore_each(struct objstore *store, size_t count, objstore_one *one, void *context,
                   struct error *err) MUST_USE;
 
-/* Whether it takes credentials that objstore_lend gives it. */
-bool objstore_borrows(const struct objstore *store);
+/* The names of the properties, NULL behind them, without which what is lent is nothing to this
+ * store. NULL: it takes no credentials. */
+const char *const *objstore_borrows(const struct objstore *store);
 /* What is asked about keys below loan->prefix goes from now on with what is lent, not with the
  * store's own credentials; of several prefixes the longest counts. A prefix that was lent for
  * already stays as it is. */

@@ -431,31 +431,6 @@ static int s3_copy(void *impl, const char *from, const char *to, enum put_condit
 
 /* ---- opening ---- */
 
-static int s3_lend(void *impl, const struct objstore_loan *loan, struct error *err)
-{
-    struct s3_store *store = impl;
-    struct aws_provider_options options = {.http = store->http,
-                                           .clock = store->clock,
-                                           .source = loan->aws,
-                                           .source_context = loan->context};
-    bool known = false;
-    int rc = OK;
-    pthread_mutex_lock(&store->lock);
-    for (size_t i = 0; i < store->loan_count; i++)
-        known = known || strcmp(store->loans[i].prefix, loan->prefix) == 0;
-    if (!known && store->loan_count == S3_LOANS_MAX) {
-        rc = error_set(err, ERROR_LIMIT, "more than %d prefixes", S3_LOANS_MAX);
-    } else if (!known) {
-        struct s3_loan new = {.prefix = memory_copy_cstr(loan->prefix)};
-        rc = aws_provider_open(&new.provider, &options, err);
-        ASSERT(rc == OK); /* it looks at nothing yet */
-        store->loans = memory_resize(store->loans, store->loan_count + 1, sizeof *store->loans);
-        store->loans[store->loan_count++] = new;
-    }
-    pthread_mutex_unlock(&store->lock);
-    return rc;
-}
-
 static struct throttle *s3_throttle(void *impl)
 {
     const struct s3_store *store = impl;
@@ -465,11 +440,7 @@ static struct throttle *s3_throttle(void *impl)
 static void s3_close(void *impl)
 {
     struct s3_store *store = impl;
-    for (size_t i = 0; i < store->loan_count; i++) {
-        aws_provider_close(store->loans[i].provider);
-        free(store->loans[i].prefix);
-    }
-    free(store->loans);
+    s3_loans_free(store);
     aws_provider_close(store->provider);
     http_client_close(store->http);
     throttle_close(store->throttle);
@@ -489,6 +460,7 @@ static const struct objstore_ops s3_ops = {
     .remove = s3_remove,
     .remove_many = s3_op_remove_many,
     .copy = s3_copy,
+    .borrows = s3_borrows,
     .lend = s3_lend,
     .throttle = s3_throttle,
     .close = s3_close,

@@ -23,11 +23,7 @@ enum {
     S3_LOANS_MAX = 1024,
 };
 
-/* Credentials for keys below a prefix that aren't the store's own. */
-struct s3_loan {
-    char *prefix;
-    struct aws_provider *provider;
-};
+struct s3_loan; /* s3_loan.c */
 
 struct s3_store {
     struct s3_place place;
@@ -49,7 +45,7 @@ struct s3_store {
     char region[AWS_REGION_SIZE]; /* "": not found out yet */
     int64_t clock_offset_ms;      /* the store's clock against ours, once it was seen to matter */
     size_t loan_count;
-    struct s3_loan *loans; /* none goes before the store is closed */
+    struct s3_loan **loans; /* none goes before the store is closed */
 };
 
 /* One request. `name` is the operation's, and with "s3:" before it (or `right`) the right that
@@ -99,6 +95,11 @@ bool s3_crc_read(struct slice text, uint32_t *out);
 /* Whose credentials a request about this key goes by: those of the longest prefix that was lent
  * for, else the store's own. NULL: about no key. */
 struct aws_provider *s3_provider_find(struct s3_store *store, const char *key);
+
+/* objstore_ops' own. */
+extern const char *const s3_borrows[];
+int s3_lend(void *impl, const struct objstore_loan *loan, struct error *err) MUST_USE;
+void s3_loans_free(struct s3_store *store);
 
 /* How the store is to encrypt what is written. */
 void s3_sse_fields(const struct s3_store *store, struct s3_request *request);

@@ -98,22 +98,6 @@ static int region_find(struct s3_store *store, char out[AWS_REGION_SIZE], struct
     return OK;
 }
 
-struct aws_provider *s3_provider_find(struct s3_store *store, const char *key)
-{
-    struct aws_provider *found = store->provider;
-    size_t found_len = 0;
-    pthread_mutex_lock(&store->lock);
-    for (size_t i = 0; key != NULL && i < store->loan_count; i++) {
-        size_t len = strlen(store->loans[i].prefix);
-        if (len >= found_len && strncmp(key, store->loans[i].prefix, len) == 0) {
-            found = store->loans[i].provider;
-            found_len = len;
-        }
-    }
-    pthread_mutex_unlock(&store->lock);
-    return found;
-}
-
 /* All but the signature. It may ask the network: not with a place of the throttle's. */
 static int sending_make(struct s3_store *store, const struct s3_request *request,
                         struct sending *out, struct error *err)

@@ -17,7 +17,7 @@ static void table_check(struct slice bytes)
 {
     struct rest_table table;
     struct error err = {0};
-    struct rest_lent lent;
+    struct objstore_lent lent;
     int rc = rest_table_decode(&table, bytes, &err);
     ASSERT(rc == OK ? table.table.metadata_location != NULL : err.text[0] != 0);
     if (rc == OK && table.table.metadata != NULL) {
@@ -30,8 +30,8 @@ static void table_check(struct slice bytes)
         buf_free(&again);
     }
     if (rest_credentials_pick(table.credentials, table.config, "s3://b/wh/db/t/x", &lent))
-        ASSERT(json_object_size(lent.properties) > 0 && lent.expires_ms >= 0);
-    rest_lent_free(&lent);
+        ASSERT(rest_credentials_kind(&lent) != NULL && lent.expires_ms >= 0);
+    objstore_lent_free(&lent);
     rest_table_free(&table);
 }
 

@@ -223,7 +223,13 @@ class Refusals(Case):
 
     def test_nothing_lent(self):
         self.wire.keys.clear()
-        self.refused("lends no S3 credentials for s3://lake/wh/nothing_lent/clicks/: let it vend")
+        self.refused("lends nothing for s3://lake/wh/nothing_lent/clicks/, and this store takes "
+                     "s3.access-key-id and s3.secret-access-key: let it vend that")
+
+    def test_lent_for_another_store(self):
+        self.wire.keys.clear()
+        self.wire.config["gcs.oauth2.token"] = "not-to-be-logged"
+        self.refused("lends only gcs.oauth2.token for s3://.*, and this store takes s3.access-key")
 
     def test_remote_signing(self):
         self.wire.keys.clear()

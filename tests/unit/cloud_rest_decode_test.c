@@ -275,7 +275,7 @@ static void pages(void **state)
 static void credentials(void **state)
 {
     (void)state;
-    struct rest_lent got;
+    struct objstore_lent got;
     json_t *list = json_loads(
         "[{\"prefix\":\"s3://b\",\"config\":{\"s3.secret-access-key\":\"short\"}},"
         "{\"prefix\":\"s3://b/wh/\",\"config\":{\"s3.secret-access-key\":\"long\",\"token\":\"t\","
@@ -283,16 +283,15 @@ static void credentials(void **state)
         0, NULL);
     json_t *config = json_loads("{\"gcs.oauth2.token\":\"g\",\"client.region\":\"r\"}", 0, NULL);
     assert_true(rest_credentials_pick(list, config, "s3://b/wh/db/t", &got));
-    assert_string_equal(got.prefix, "s3://b/wh/");
     assert_int_equal(got.expires_ms, INT64_C(1790000000000));
-    assert_string_equal(json_string_value(json_object_get(got.properties, "s3.secret-access-key")),
-                        "long");
-    assert_null(json_object_get(got.properties, "token"));
-    rest_lent_free(&got);
+    assert_string_equal(objstore_lent_find(&got, "s3.secret-access-key"), "long");
+    assert_null(objstore_lent_find(&got, "token"));
+    assert_string_equal(rest_credentials_kind(&got), "s3.secret-access-key");
+    objstore_lent_free(&got);
     assert_true(rest_credentials_pick(list, config, "gs://other", &got));
-    assert_string_equal(got.prefix, "");
+    assert_string_equal(rest_credentials_kind(&got), "gcs.oauth2.token");
     assert_int_equal(got.expires_ms, 0);
-    rest_lent_free(&got);
+    objstore_lent_free(&got);
     json_object_del(config, "gcs.oauth2.token");
     assert_false(rest_credentials_pick(NULL, config, "gs://other", &got));
     assert_false(rest_credentials_pick(NULL, NULL, "gs://other", &got));

@@ -28,12 +28,19 @@ static void borrower_close(void *impl)
     (void)impl;
 }
 
-static void bench_borrow(struct rest_bench *b, struct borrower *borrower)
+/* What a store of another kind than S3 needs is nothing to us but names. */
+static const char *const of_s3[] = {"s3.access-key-id", "s3.secret-access-key", NULL};
+static const struct objstore_ops s3_like = {
+    .scheme = "memory", .borrows = of_s3, .lend = borrow, .close = borrower_close};
+static const char *const of_gcs[] = {"gcs.oauth2.token", NULL};
+static const struct objstore_ops gcs_like = {
+    .scheme = "memory", .borrows = of_gcs, .lend = borrow, .close = borrower_close};
+
+static void bench_borrow(struct rest_bench *b, const struct objstore_ops *ops,
+                         struct borrower *borrower)
 {
-    static const struct objstore_ops ops = {
-        .scheme = "memory", .lend = borrow, .close = borrower_close};
     objstore_close(b->store);
-    b->store = objstore_wrap(&ops, borrower, "memory:");
+    b->store = objstore_wrap(ops, borrower, "memory:");
     b->rest = (struct catalog_rest_options){.access_delegation = "vended-credentials"};
 }
 
@@ -44,14 +51,16 @@ static void bench_borrow(struct rest_bench *b, struct borrower *borrower)
 
 static void assert_lends(struct rest_bench *b, const struct objstore_loan *loan, const char *key)
 {
-    struct aws_credentials got = {0};
-    if (loan->aws(loan->context, &got, &b->err) != OK)
+    struct objstore_lent got = {0};
+    if (loan->take(loan->context, &got, &b->err) != OK)
         fail_msg("%s", b->err.text);
-    assert_string_equal(got.access_key, key);
-    assert_true(strncmp(got.secret, "secret-", 7) == 0 && strcmp(got.secret + 7, key) == 0);
-    assert_true(strncmp(got.token, "token-", 6) == 0 && strcmp(got.token + 6, key) == 0);
+    const char *secret = objstore_lent_find(&got, "s3.secret-access-key");
+    const char *token = objstore_lent_find(&got, "s3.session-token");
+    assert_string_equal(objstore_lent_find(&got, "s3.access-key-id"), key);
+    assert_true(strncmp(secret, "secret-", 7) == 0 && strcmp(secret + 7, key) == 0);
+    assert_true(strncmp(token, "token-", 6) == 0 && strcmp(token + 6, key) == 0);
     assert_int_equal(got.expires_ms, INT64_C(1790000600000));
-    aws_credentials_free(&got);
+    objstore_lent_free(&got);
 }
 
 /* The store has them from a table's first load on: for its place, and for each within it that
@@ -62,7 +71,7 @@ static void a_store_is_lent_what_a_load_brings(void **state)
     struct borrower borrower = {0};
     char *body = table_answer(",\"storage-credentials\":[" KEYS("", "wide") "," KEYS(
         "db/t/data/", "data") "," KEYS("db/other/", "other") "]");
-    bench_borrow(b, &borrower);
+    bench_borrow(b, &s3_like, &borrower);
     answer(b, 200, CONFIG);
     answer(b, 200, body);
     answer(b, 200, body);
@@ -90,7 +99,7 @@ static void asks_before_an_end(void **state)
     struct rest_bench *b = *state;
     struct borrower borrower = {0};
     char *body = table_answer(",\"storage-credentials\":[" KEYS("db/t/", "first") "]");
-    bench_borrow(b, &borrower);
+    bench_borrow(b, &s3_like, &borrower);
     answer(b, 200,
            "{\"overrides\":{},\"endpoints\":[\"GET /v1/{prefix}/namespaces/{namespace}/"
            "tables/{table}\",\"GET /v1/{prefix}/namespaces/{namespace}/"
@@ -111,7 +120,7 @@ static void asks_by_a_load(void **state)
     struct borrower borrower = {0};
     char *body = table_answer(",\"storage-credentials\":[" KEYS("db/t/", "first") "]");
     char *next = table_answer(",\"storage-credentials\":[" KEYS("db/t/", "second") "]");
-    bench_borrow(b, &borrower);
+    bench_borrow(b, &s3_like, &borrower);
     answer(b, 200, CONFIG);
     answer_with(b, 200, "ETag: e1\r\n", body);
     answer(b, 200, next);
@@ -133,21 +142,84 @@ static void a_catalog_that_lends_nothing_says_so(void **state)
     bool found = false;
     char *nothing = table_answer(",\"config\":{\"client.region\":\"x\"}");
     char *remote = table_answer(",\"config\":{\"s3.remote-signing-enabled\":\"true\"}");
-    bench_borrow(b, &borrower);
+    bench_borrow(b, &s3_like, &borrower);
     answer(b, 200, CONFIG);
     answer(b, 200, nothing);
     answer(b, 200, remote);
     bench_open_well(b);
     assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
     assert_string_equal(b->err.text,
-                        "load db.t: the catalog lends no S3 credentials for memory:/db/t/: let it "
-                        "vend them to this principal, or take catalog.access_delegation out and "
-                        "give the service rights of its own");
+                        "load db.t: the catalog lends nothing for memory:/db/t/, and this store "
+                        "takes s3.access-key-id and s3.secret-access-key: let it vend that to this "
+                        "principal, or take catalog.access_delegation out and give the service "
+                        "rights of its own");
     assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
     assert_non_null(strstr(b->err.text, "s3.remote-signing-enabled), which isn't supported; let"));
     assert_int_equal(borrower.count, 0);
     free(nothing);
     free(remote);
+}
+
+/* As BigLake's and Azure's catalogs lend, to a store that is another one: the load says so, not a
+ * request much later. */
+static void what_is_for_another_store_is_refused(void **state)
+{
+    struct rest_bench *b = *state;
+    struct borrower borrower = {0};
+    struct catalog_table table = {0};
+    bool found = false;
+    char *wide = table_answer(",\"config\":{\"gcs.oauth2.token\":\"hush\"}");
+    char *within = table_answer(",\"storage-credentials\":[" KEYS(
+        "db/t/",
+        "wide") ",{\"prefix\":\"memory:/db/t/data/\","
+                "\"config\":{\"adls.sas-token.\\nhush\":\"hush\",\"s3.access-key-id\":\"x\"}}]");
+    bench_borrow(b, &s3_like, &borrower);
+    answer(b, 200, CONFIG);
+    answer(b, 200, wide);
+    answer(b, 200, within);
+    bench_open_well(b);
+    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    assert_string_equal(b->err.text,
+                        "load db.t: the catalog lends only gcs.oauth2.token for memory:/db/t/, and "
+                        "this store takes s3.access-key-id and s3.secret-access-key: let it vend "
+                        "that to this principal, or take catalog.access_delegation out and give "
+                        "the service rights of its own");
+    assert_int_equal(borrower.count, 0);
+    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    assert_non_null(strstr(b->err.text, "only adls.sas-token for memory:/db/t/data/, and this"));
+    assert_null(strstr(b->err.text, "hush"));
+    free(wide);
+    free(within);
+}
+
+/* A token and its end, as Google's catalog gives them; at a renewal, too, what comes has to be for
+ * the store. */
+static void each_store_takes_its_own(void **state)
+{
+    struct rest_bench *b = *state;
+    struct borrower borrower = {0};
+    struct objstore_lent got = {0};
+    char *first = table_answer(",\"config\":{\"gcs.oauth2.token\":\"ya29.a\","
+                               "\"gcs.oauth2.token_expires_at\":\"1790000600000\"}");
+    char *next = table_answer(",\"storage-credentials\":[" KEYS("db/t/", "s3") "]");
+    bench_borrow(b, &gcs_like, &borrower);
+    answer(b, 200, CONFIG);
+    answer(b, 200, first);
+    answer(b, 200, next);
+    bench_open_well(b);
+    load_well(b);
+    assert_int_equal(borrower.count, 1);
+    struct objstore_loan *loan = &borrower.loans[0];
+    assert_int_equal(loan->take(loan->context, &got, &b->err), OK);
+    assert_string_equal(objstore_lent_find(&got, "gcs.oauth2.token"), "ya29.a");
+    assert_int_equal(got.expires_ms, INT64_C(1790000600000));
+    objstore_lent_free(&got);
+    assert_int_equal(loan->take(loan->context, &got, &b->err), ERROR_DENIED);
+    assert_non_null(strstr(b->err.text, "the catalog lends only s3.secret-access-key for "
+                                        "memory:/db/t/, and this store takes gcs.oauth2.token:"));
+    objstore_lent_free(&got);
+    free(first);
+    free(next);
 }
 
 /* A server that tells its clients to ask for credentials, and gives us none, is not to stop who
@@ -157,7 +229,7 @@ static void only_the_user_wants_to_borrow(void **state)
     struct rest_bench *b = *state;
     struct borrower borrower = {0};
     char *body = table_answer("");
-    bench_borrow(b, &borrower);
+    bench_borrow(b, &s3_like, &borrower);
     b->rest = (struct catalog_rest_options){0};
     answer(b, 200,
            "{\"overrides\":{\"header.X-Iceberg-Access-Delegation\":\"vended-credentials\"}}");
@@ -243,6 +315,8 @@ int main(void)
         WIRE(asks_before_an_end),
         WIRE(asks_by_a_load),
         WIRE(a_catalog_that_lends_nothing_says_so),
+        WIRE(what_is_for_another_store_is_refused),
+        WIRE(each_store_takes_its_own),
         WIRE(only_the_user_wants_to_borrow),
         WIRE(a_table_may_have_its_own_token),
         WIRE(a_304_to_no_question_is_none),

@@ -5,14 +5,28 @@
 #include "tests/unit/lib_objstore_s3_support.h"
 
 /* Counts how often it was asked. */
-static int lend_keys(void *context, struct aws_credentials *out, struct error *err)
+static int lend_keys(void *context, struct objstore_lent *out, struct error *err)
 {
     int *asked = context;
+    char key[8];
     if (++*asked > 2)
         return error_set(err, ERROR_RETRY, "the catalog answers 503");
-    out->access_key = memory_printf("LENT%d", *asked);
-    out->secret = memory_copy_cstr("lentsecret");
-    out->token = memory_copy_cstr("lenttoken");
+    snprintf(key, sizeof key, "LENT%d", *asked);
+    objstore_lent_add(out, "client.region", "elsewhere"); /* the user's own counts */
+    objstore_lent_add(out, "s3.access-key-id", key);
+    objstore_lent_add(out, "s3.secret-access-key", "lentsecret");
+    objstore_lent_add(out, "s3.session-token", "lenttoken");
+    return OK;
+}
+
+/* What is for another store, and a key without its secret. */
+static int lend_others(void *context, struct objstore_lent *out, struct error *err)
+{
+    (void)err;
+    objstore_lent_add(out, "gcs.oauth2.token", "hush");
+    if (context != NULL)
+        objstore_lent_add(out, "s3.access-key-id", "LENT1");
+    objstore_lent_add(out, "s3.secret-access-key", "");
     return OK;
 }
 
@@ -46,9 +60,9 @@ static void what_is_lent_counts_below_its_prefix(void **state)
     int never = 0;
     struct objstore_list list = {0};
     bench_open(&bench);
-    struct objstore_loan wide = {.prefix = "a/", .aws = lend_keys, .context = &never};
-    struct objstore_loan loan = {.prefix = "a/b/", .aws = lend_keys, .context = &asked};
-    assert_true(objstore_borrows(bench.store));
+    struct objstore_loan wide = {.prefix = "a/", .take = lend_keys, .context = &never};
+    struct objstore_loan loan = {.prefix = "a/b/", .take = lend_keys, .context = &asked};
+    assert_non_null(objstore_borrows(bench.store));
     assert_int_equal(objstore_lend(bench.store, &loan, &bench.err), OK);
     assert_int_equal(
         objstore_put_bytes(bench.store, "a/b", slice_cstr("x"), PUT_ALWAYS, &bench.err), OK);
@@ -77,10 +91,33 @@ static void what_is_lent_counts_below_its_prefix(void **state)
     bench_close(&bench);
 }
 
+/* The harm: the store's own keys go out for what a catalog lends nothing usable for. */
+static void what_is_not_for_s3_is_refused(void **state)
+{
+    (void)state;
+    struct bench bench = {.steps = {{NULL, NULL, NULL, NULL}}};
+    struct objstore_loan other = {.prefix = "a/", .take = lend_others};
+    struct objstore_loan half = {.prefix = "b/", .take = lend_others, .context = &half};
+    const char *const keys[] = {"a/x", "b/x"};
+    bench_open(&bench);
+    assert_int_equal(objstore_lend(bench.store, &other, &bench.err), OK);
+    assert_int_equal(objstore_lend(bench.store, &half, &bench.err), OK);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(
+            objstore_put_bytes(bench.store, keys[i], slice_cstr("x"), PUT_ALWAYS, &bench.err),
+            ERROR_DENIED);
+        assert_non_null(
+            strstr(bench.err.text, "no s3.access-key-id with a s3.secret-access-key is lent"));
+        assert_null(strstr(bench.err.text, "hush"));
+    }
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_lent_counts_below_its_prefix),
+        cmocka_unit_test(what_is_not_for_s3_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
