@@ -31,6 +31,7 @@ BUILD = os.path.join(ROOT, os.environ.get("BIDLAKE_BUILD", "build/release"))
 DATA = os.path.join(ROOT, "tests", "e2e", "data")
 PATIENCE = float(os.environ.get("BIDLAKE_TEST_PATIENCE", "1"))
 RUN_SECONDS = 40 * PATIENCE
+DEADLINE = 30 * PATIENCE  # of what ought to come at once
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 Result = collections.namedtuple("Result", "code out err")
@@ -268,7 +269,7 @@ def end(process, how=signal.SIGKILL):
         process.send_signal(how)
         if how != signal.SIGKILL:
             process.send_signal(signal.SIGCONT)
-    process.wait(timeout=20)
+    process.wait(timeout=DEADLINE)
 
 
 def damage(spool, text):

@@ -53,7 +53,7 @@ class Manager:
 
     def stop(self, how):
         self.agent.send_signal(how)
-        return self.agent.wait(timeout=20 * lake.PATIENCE)
+        return self.agent.wait(timeout=lake.DEADLINE)
 
 
 class Senders:
@@ -100,7 +100,7 @@ class Senders:
 
 def http_sender(port):
     def send(event):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=lake.DEADLINE)
         try:
             connection.request("POST", "/v1/events/clicks", '{"id":"%s"}' % event)
             return connection.getresponse().status == 200
@@ -112,7 +112,7 @@ def http_sender(port):
 def unix_sender(path):
     def send(event):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(30)
+            connection.settimeout(lake.DEADLINE)
             connection.connect(path)
             connection.sendall(b'{"id":"%s"}\n' % event.encode())
             return connection.recv(20) == b"1\n"
@@ -216,7 +216,7 @@ class Activation(unittest.TestCase):
         manager.agent.send_signal(signal.SIGTERM)
 
         def queue_stays():
-            with socket.create_connection(tcp.getsockname(), timeout=20):
+            with socket.create_connection(tcp.getsockname(), timeout=lake.DEADLINE):
                 waiting = tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
                 return int.from_bytes(waiting[24:28], "little") > 0
         until(queue_stays, "no more is accepted")
@@ -243,16 +243,16 @@ class Activation(unittest.TestCase):
         operations = re.findall(r"kind=operations address=\S+:(\d+)", manager.log())[-1]
 
         def accepted():
-            asked = http.client.HTTPConnection("127.0.0.1", int(operations), timeout=20)
+            asked = http.client.HTTPConnection("127.0.0.1", int(operations), timeout=lake.DEADLINE)
             asked.request("GET", "/metrics")
             text = asked.getresponse().read().decode()
             asked.close()
             return len(re.findall(r"^bidlake_source_connections\{.* 1$", text, re.MULTILINE)) == 2
 
         body = b'{"id":"http"}'
-        with socket.create_connection(tcp.getsockname(), timeout=20) as web, \
+        with socket.create_connection(tcp.getsockname(), timeout=lake.DEADLINE) as web, \
                 socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as local:
-            local.settimeout(20)
+            local.settimeout(lake.DEADLINE)
             local.connect(path)
             until(accepted, "both connections are taken")
             self.stopping(manager, tcp)
@@ -267,7 +267,7 @@ class Activation(unittest.TestCase):
             if in_time:
                 self.assertIn(b"HTTP/1.1 200", web.recv(4096))
                 self.assertEqual(local.recv(20), b"1\n")
-        self.assertEqual(manager.agent.wait(timeout=20 * lake.PATIENCE), 0, manager.log())
+        self.assertEqual(manager.agent.wait(timeout=lake.DEADLINE), 0, manager.log())
         return in_time
 
     def test_what_was_sent_is_read(self):
@@ -286,7 +286,7 @@ class Activation(unittest.TestCase):
             local.sendall("".join(f'{{"id":"{name}"}}\n' for name in sorted(names)).encode())
         manager.agent.send_signal(signal.SIGTERM)
         manager.agent.send_signal(signal.SIGCONT)
-        self.assertEqual(manager.agent.wait(timeout=20 * lake.PATIENCE), 0, manager.log())
+        self.assertEqual(manager.agent.wait(timeout=lake.DEADLINE), 0, manager.log())
         manager.start()
         manager.ready(2)
         self.in_table_once(manager, names | {"n0"})
@@ -337,7 +337,7 @@ class Activation(unittest.TestCase):
         tcp = self.listener(socket.AF_INET, socket.SOCK_STREAM, ("0.0.0.0", 0))
         port = tcp.getsockname()[1]
         manager = self.manager(f"http:127.0.0.1:{port}", [tcp])
-        self.assertEqual(manager.agent.wait(timeout=20 * lake.PATIENCE), 2)
+        self.assertEqual(manager.agent.wait(timeout=lake.DEADLINE), 2)
         self.assertIn(f"127.0.0.1:{port}: systemd holds 0.0.0.0:{port} for this agent",
                       manager.log())
 

@@ -15,7 +15,7 @@ import unittest
 
 import pyarrow as pa
 
-from lake import BUILD, DONE, FAILED, REFUSED, Lake, end, local_path, until
+from lake import BUILD, DEADLINE, DONE, FAILED, REFUSED, Lake, end, local_path, until
 from test_spool import has_open
 
 EVENTS = collections.Counter(f"c{number}" for number in range(20))
@@ -71,7 +71,7 @@ class Files(WithLake):
         until(lambda: has_open(process, "/catalog.db"), "it has the catalog open")
         self.assertIsNone(process.poll())
         holder.execute("ROLLBACK")
-        self.assertEqual(process.wait(timeout=30), DONE)
+        self.assertEqual(process.wait(timeout=DEADLINE), DONE)
         self.assertEqual(self.ids(), EVENTS)
 
     def test_gone(self):

@@ -135,7 +135,7 @@ def statuses(data):
 
 class Doors(Case):
     def open(self, agent):
-        connection = socket.create_connection(("127.0.0.1", agent.port), timeout=20 * lake.PATIENCE)
+        connection = socket.create_connection(("127.0.0.1", agent.port), timeout=lake.DEADLINE)
         self.addCleanup(connection.close)
         return connection
 
@@ -746,7 +746,7 @@ class Many(Doors):
             some = [self.open(agent) for _ in range(count)]
             for one in some:
                 one.sendall(HEAD + b"X: " + b"y" * size)
-            told = select.select(some, [], [], 20 * lake.PATIENCE)[0]
+            told = select.select(some, [], [], lake.DEADLINE)[0]
             self.assertEqual((statuses(told[0].recv(4096)), bool(told)), ([503], True))
             held += some
         if not is_sanitized():
@@ -843,7 +843,7 @@ class Many(Doors):
         held = {}
         self.addCleanup(lambda: [one.close() for one in held.values()])
         for _ in range(self.COUNT):
-            one = socket.create_connection(("127.0.0.1", agent.port), timeout=20 * lake.PATIENCE)
+            one = socket.create_connection(("127.0.0.1", agent.port), timeout=lake.DEADLINE)
             held[one.fileno()] = one
         until(lambda: agent.metric("bidlake_source_connections") == self.COUNT, "all are open")
         idle = anonymous()
@@ -855,7 +855,7 @@ class Many(Doors):
             waiting.register(one.fileno(), select.EPOLLIN)
         left = set(held)
         while left:
-            ready = waiting.poll(20 * lake.PATIENCE)
+            ready = waiting.poll(lake.DEADLINE)
             self.assertTrue(ready, f"{len(left)} answers are missing")
             for fd, _ in ready:
                 self.assertEqual(statuses(held[fd].recv(4096)), [200])
@@ -974,7 +974,7 @@ class Unix(Doors):
     def connect(self, kind=socket.SOCK_STREAM):
         connection = socket.socket(socket.AF_UNIX, kind)
         self.addCleanup(connection.close)
-        connection.settimeout(20 * lake.PATIENCE)
+        connection.settimeout(lake.DEADLINE)
         connection.connect(self.path)
         return connection
 
@@ -1060,9 +1060,9 @@ class Unix(Doors):
             self.assertLess(self.anonymous(agent) - before, 12 << 10)
         self.assertGreater(sum(map(bool, left.values())), 40)
         left = {connection: data + b"}\n" for connection, data in left.items()}
-        self.push(left, 20 * lake.PATIENCE)
+        self.push(left, lake.DEADLINE)
         for connection in left:
-            connection.settimeout(20 * lake.PATIENCE)
+            connection.settimeout(lake.DEADLINE)
             self.assertEqual(connection.recv(100), b"1\n")
         self.assertEqual(agent.metric("bidlake_source_timeouts_total"), 0)
         self.in_table(agent, {f"n{n}": 1 for n in range(80)})

@@ -38,7 +38,7 @@ class Load(Case):
     def stream(self, path):
         door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.addCleanup(door.close)
-        door.settimeout(20 * lake.PATIENCE)
+        door.settimeout(lake.DEADLINE)
         door.connect(path)
 
         def once(n):
@@ -50,7 +50,7 @@ class Load(Case):
     def datagrams(self, path):
         door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(door.close)
-        door.settimeout(20 * lake.PATIENCE)
+        door.settimeout(lake.DEADLINE)
         door.connect(path)
         return lambda n: door.send(b'{"id":"d%d"}' % n)
 
@@ -102,7 +102,7 @@ class Load(Case):
 
     def flush(self, agent):
         def once(_):
-            connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=40)
+            connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=lake.DEADLINE)
             with contextlib.closing(connection):
                 connection.request("POST", "/v1/flush", b"", {"X-Bidlake-Operation": "1"})
                 if connection.getresponse().status != 202:

@@ -273,7 +273,7 @@ class Port(Case):
         self.wait_for(agent, "running", "fail", "stops")
         os.remove(self.lake.warehouse)
         os.rename(self.lake.path("away"), self.lake.warehouse)
-        self.assertEqual(agent.process.wait(timeout=20), DONE)
+        self.assertEqual(agent.process.wait(timeout=lake.DEADLINE), DONE)
 
     def test_disk_without_room(self):
         if os.geteuid() != 0 or not shutil.which("mount"):
@@ -354,7 +354,7 @@ class Port(Case):
         agent = self.start()
 
         def ask(method, path, host, headers):
-            connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=lake.DEADLINE)
             connection.putrequest(method, path, skip_host=True)
             for name, value in {"Host": host, "Content-Length": "0", **headers}.items():
                 connection.putheader(name, value)

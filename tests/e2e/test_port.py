@@ -12,7 +12,7 @@ import subprocess
 import threading
 import unittest
 
-from lake import BUILD, DONE, USAGE, Lake, end, program, until
+from lake import BUILD, DEADLINE, DONE, USAGE, Lake, end, program, until
 
 INBOX = "_bidlake/inbox/db.clicks/x/1.json"
 MIB = 1 << 20
@@ -65,7 +65,7 @@ class PortCase(unittest.TestCase):
         return process
 
     def ask(self, path, body=None, method=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         connection.request(method or ("GET" if body is None else "POST"), path, body)
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -95,7 +95,7 @@ class Port(PortCase):
                                      ("/healthz", "PUT", 405), ("/metrics", "POST", 404)):
             self.assertEqual(self.ask(path, method=method)[0], status, path)
         process.send_signal(signal.SIGTERM)
-        self.assertEqual(process.wait(timeout=20), DONE)
+        self.assertEqual(process.wait(timeout=DEADLINE), DONE)
 
     def test_a_catalog_that_is_away_is_not_ready(self):
         """A probe that says ready of a service that commits nothing hides the outage."""
@@ -166,7 +166,7 @@ class Port(PortCase):
     def test_a_broken_request(self):
         """What the server itself refuses is text, and says so."""
         self.serve()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
             answer = http.client.HTTPResponse(connection)
             answer.begin()
@@ -206,7 +206,7 @@ class Port(PortCase):
                                        (("--listen", "203.0.113.7:1"), {})):
             result = subprocess.run(
                 [f"{BUILD}/bidlake-commit", "serve", *self.lake.commit_flags(), *arguments],
-                env={**os.environ, **environment}, capture_output=True, text=True, timeout=20)
+                env={**os.environ, **environment}, capture_output=True, text=True, timeout=DEADLINE)
             self.assertEqual(result.returncode, USAGE, result.stderr)
             self.assertIn("listen", result.stderr)
 

@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(os.path.dirname(HERE), "interop"))
 
 from faulty_wire import FATES, Wire  # noqa: E402
-from lake import BUILD, DONE, FAILED, PATIENCE, USAGE, Lake, end, program, until  # noqa: E402
+from lake import BUILD, DEADLINE, DONE, FAILED, PATIENCE, USAGE, Lake, end, program, until  # noqa: E402
 from pyiceberg.table import StaticTable  # noqa: E402
 from rest_catalog_fake import ID, SECRET, RestCatalogFake  # noqa: E402
 
@@ -165,7 +165,7 @@ class TheWholeWay(Case):
             self.assertGreaterEqual(self.fake.granted, granted + 1)
         finally:
             process.terminate()
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=DEADLINE)
         self.assertEqual(process.returncode, DONE)
         self.assertNotIn(b"level=error", err)
         self.assertEqual(self.ids(lake), {"x": 1})

@@ -42,7 +42,7 @@ class Agent:
         return int(re.search(rf"kind={kind} address=\S+:(\d+)", self.log())[1])
 
     def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=lake.DEADLINE)
 
     def post(self, table, body, headers=None, connection=None):
         """Status and parsed answer."""
@@ -55,7 +55,7 @@ class Agent:
         return answer.status, json.loads(text)
 
     def get(self, path, port=None):
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=lake.DEADLINE)
         connection.request("GET", path)
         answer = connection.getresponse()
         text = answer.read()
@@ -70,7 +70,7 @@ class Agent:
 
     def stop(self, code=DONE):
         self.process.send_signal(signal.SIGTERM)
-        if self.process.wait(timeout=20) != code:
+        if self.process.wait(timeout=lake.DEADLINE) != code:
             raise AssertionError(f"exit {self.process.returncode}\n{self.log()}")
 
 
@@ -175,7 +175,7 @@ class Answers(Case):
         self.addCleanup(lambda: [connection.close() for connection in held])
         head = b"POST /v1/events/clicks HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
         for _ in range(20):
-            held.append(socket.create_connection(("127.0.0.1", agent.port), timeout=20))
+            held.append(socket.create_connection(("127.0.0.1", agent.port), timeout=lake.DEADLINE))
             held[-1].sendall(head + b" " * 7000000)
         with open(f"/proc/{agent.process.pid}/status", encoding="utf-8") as text:
             anonymous = int(re.search(r"RssAnon:\s+(\d+)", text.read())[1])
@@ -242,7 +242,7 @@ class Sockets(Case):
     def connect(self, path, kind=socket.SOCK_STREAM):
         connection = socket.socket(socket.AF_UNIX, kind)
         self.addCleanup(connection.close)
-        connection.settimeout(20)
+        connection.settimeout(lake.DEADLINE)
         connection.connect(path)
         return connection
 
@@ -457,13 +457,13 @@ class Life(Case):
         self.lake.agent("status", "--ready", *at, code=DONE)
         agent.post("clicks", b'{"id":"b"}')
         self.lake.agent("drain", *at, code=DONE)
-        self.assertEqual(agent.process.wait(timeout=20), DONE, agent.log())
+        self.assertEqual(agent.process.wait(timeout=lake.DEADLINE), DONE, agent.log())
         self.assertEqual(len(self.lake.inbox("clicks")), 2)
         result = self.lake.agent("status", "--ready", *at, code=lake.FAILED)
         self.assertIn(at[1], result.err)
         # A page in a browser on the same machine can't do that.
         agent = self.start()
-        connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=lake.DEADLINE)
         connection.request("POST", "/v1/drain", b"")
         self.assertEqual(connection.getresponse().status, 403)
         connection.close()
@@ -537,7 +537,7 @@ columns:
         path = self.lake.path("notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind(path)
-            listener.settimeout(20)
+            listener.settimeout(lake.DEADLINE)
             agent = self.start(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"})
             self.assertEqual(listener.recv(100), b"READY=1")
             self.assertEqual(listener.recv(100), b"WATCHDOG=1")
@@ -547,7 +547,7 @@ columns:
                 pass
             # stop.deadline (10 s) and a minute: systemd must not kill what still delivers.
             self.assertEqual(told, b"STOPPING=1\nEXTEND_TIMEOUT_USEC=70000000")
-            agent.process.wait(timeout=20)
+            agent.process.wait(timeout=lake.DEADLINE)
 
     def test_generator_sends_the_whole_funnel(self):
         """What the generator says was accepted is what the tables hold."""

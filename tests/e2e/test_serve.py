@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import unittest
 
-from lake import BUILD, DONE, USAGE, Lake, end, program, until
+from lake import BUILD, DEADLINE, DONE, USAGE, Lake, end, program, until
 
 
 class Serving(unittest.TestCase):
@@ -51,7 +51,7 @@ class Serving(unittest.TestCase):
 
     def stop(self, process, how=signal.SIGTERM):
         process.send_signal(how)
-        self.assertEqual(process.wait(timeout=20), DONE, self.log(process))
+        self.assertEqual(process.wait(timeout=DEADLINE), DONE, self.log(process))
 
     def taken(self):
         return self.lake.ids("clicks", "click_id") == self.expected
@@ -111,7 +111,7 @@ class Serving(unittest.TestCase):
         process.send_signal(signal.SIGTERM)
         self.assertIsNone(process.poll())
         holder.execute("ROLLBACK")
-        self.assertEqual(process.wait(timeout=30), DONE)
+        self.assertEqual(process.wait(timeout=DEADLINE), DONE)
         self.assertTrue(self.taken())
         self.assertEqual(self.lake.inbox(), [])
 
@@ -184,7 +184,7 @@ class Serving(unittest.TestCase):
         self.ingest("b")
         until(self.taken, "the next too")
         process.send_signal(signal.SIGTERM)
-        self.assertEqual(process.wait(timeout=20), DONE)
+        self.assertEqual(process.wait(timeout=DEADLINE), DONE)
 
     def test_three_at_once_killed_at_random(self):
         """Services in each other's way, ended at any point, while agents go on."""

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import unittest
 
-from lake import BUILD, DONE, FAILED, RUN_SECONDS, Lake, damage, end, until
+from lake import BUILD, DEADLINE, DONE, FAILED, RUN_SECONDS, Lake, damage, end, until
 
 
 def clicks(first, count, size=10):
@@ -80,7 +80,7 @@ class Opening(WithLake):
         self.lake.agent("spool", code=DONE)
         self.assertEqual(content(self.lake.spool), before)
         holder.send_signal(signal.SIGCONT)
-        holder.communicate(b"".join(clicks(100, 5)), timeout=20)
+        holder.communicate(b"".join(clicks(100, 5)), timeout=DEADLINE)
         self.assertEqual(holder.returncode, DONE)
         self.lake.ingest("clicks", path)
         self.assertEqual(self.committed(), each_once([*range(10), *range(100, 105)]))

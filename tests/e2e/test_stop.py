@@ -10,7 +10,7 @@ import socket
 import threading
 import unittest
 
-from lake import DONE, FAILED, end, until
+from lake import DEADLINE, DONE, FAILED, end, until
 from test_run import Case
 
 
@@ -32,7 +32,7 @@ class Stop(Case):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(listener.close)
         listener.bind(path)
-        listener.settimeout(20)
+        listener.settimeout(DEADLINE)
         return listener, {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}
 
     def in_table_once(self, names):
@@ -68,7 +68,7 @@ class Stop(Case):
 
         until(lambda: counted() == (1, 1, 1), "what was counted to be seen to the end")
         agent.process.send_signal(signal.SIGTERM)
-        self.assertEqual(agent.process.wait(timeout=20), DONE, agent.log())
+        self.assertEqual(agent.process.wait(timeout=DEADLINE), DONE, agent.log())
         self.assertIn("asked again to stop", agent.log())
         back()
         self.in_table_once(["a"])
@@ -102,7 +102,7 @@ class Stop(Case):
         try:
             until(lambda: len(answered) >= 50, "events are answered")
             ask()
-            self.assertEqual(agent.process.wait(timeout=20), DONE, agent.log())
+            self.assertEqual(agent.process.wait(timeout=DEADLINE), DONE, agent.log())
         finally:
             end(agent.process)
             for thread in threads:

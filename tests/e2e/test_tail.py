@@ -61,7 +61,7 @@ class StandardInput(Case):
         process.stdin.flush()
         process.stdin.write(b"\r\n" + b"x" * (2 << 20) + b"\n" + line("d") + line("e").rstrip())
         process.stdin.close()
-        self.assertEqual(process.wait(timeout=20 * lake.PATIENCE), DONE, self.log())
+        self.assertEqual(process.wait(timeout=lake.DEADLINE), DONE, self.log())
         self.assertIn("standard input has ended", self.log())
         self.assertEqual(self.ids(), dict.fromkeys("abcde", 1))
         letters = [(position, len(body)) for position, body in self.letters()]
@@ -81,7 +81,7 @@ class StandardInput(Case):
         process.stdin.write(b'{"id":"half')
         process.stdin.flush()
         process.send_signal(signal.SIGTERM)
-        self.assertEqual(process.wait(timeout=20 * lake.PATIENCE), DONE, self.log())
+        self.assertEqual(process.wait(timeout=lake.DEADLINE), DONE, self.log())
 
     def test_compressed_and_damaged(self):
         """What comes before the damage is kept, and the damage is said."""
@@ -89,7 +89,7 @@ class StandardInput(Case):
         process = self.start()
         process.stdin.write(gzip.compress(whole)[:-20])
         process.stdin.close()
-        self.assertEqual(process.wait(timeout=20 * lake.PATIENCE), DONE, self.log())
+        self.assertEqual(process.wait(timeout=lake.DEADLINE), DONE, self.log())
         self.assertRegex(self.log(), "gzip|cut short")
         self.assertIn("does not read on", self.log())
         self.assertGreater(len(self.ids()), 4000)
@@ -102,7 +102,7 @@ class StandardInput(Case):
         until(lambda: self.ids() == {"a": 1}, "the event in the table")
         self.assertIsNone(process.poll())
         process.send_signal(signal.SIGTERM)
-        self.assertEqual(process.wait(timeout=20 * lake.PATIENCE), DONE, self.log())
+        self.assertEqual(process.wait(timeout=lake.DEADLINE), DONE, self.log())
 
     def test_full_spool_holds_the_pipe_back(self):
         """A writer must be slowed down, not dropped, and go on by itself."""
@@ -136,7 +136,7 @@ class StandardInput(Case):
 
         until(push_on, "room again", 60)
         process.stdin.close()
-        self.assertEqual(process.wait(timeout=30 * lake.PATIENCE), DONE, self.log())
+        self.assertEqual(process.wait(timeout=lake.DEADLINE), DONE, self.log())
         self.assertEqual(self.ids(), {f"n{n}": 1 for n in range(1500)})
 
     def test_configuration(self):

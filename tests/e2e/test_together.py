@@ -6,7 +6,7 @@ import subprocess
 import unittest
 
 import reference
-from lake import BUILD, DONE, Lake, difference, end, generate, read_lines
+from lake import BUILD, DEADLINE, DONE, Lake, difference, end, generate, read_lines
 
 
 class Together(unittest.TestCase):
@@ -23,7 +23,7 @@ class Together(unittest.TestCase):
         return process
 
     def ended(self, process):
-        self.assertEqual(process.wait(timeout=60), DONE,
+        self.assertEqual(process.wait(timeout=DEADLINE), DONE,
                          process.stderr.read().decode("utf-8", "replace")[-2000:])
 
     def test_two_committers_while_two_agents_ingest(self):
@@ -83,7 +83,7 @@ class Together(unittest.TestCase):
         lake = Lake()
         self.addCleanup(lake.__exit__)
         processes = [self.start("bidlake-commit", "init", *lake.commit_flags()) for _ in range(3)]
-        codes = [process.wait(timeout=60) for process in processes]
+        codes = [process.wait(timeout=DEADLINE) for process in processes]
         self.assertIn(DONE, codes)
         lake.init()
         uuid = lake.load("clicks").metadata.table_uuid

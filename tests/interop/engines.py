@@ -21,7 +21,7 @@ import warnings
 
 from peer import PEERS, Peer, die_with_parent, duck_with_http, free_port, install
 
-from lake import PATIENCE, end
+from lake import DEADLINE, PATIENCE, end
 
 NAMESPACE = "db"
 SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # to compile well costs more than it gives
@@ -161,7 +161,7 @@ class Spark:
         gateway.shutdown()
         gateway.proc.stdin.close()
         try:
-            gateway.proc.wait(timeout=20)
+            gateway.proc.wait(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             end(gateway.proc)
         SparkContext._gateway = SparkContext._jvm = None
@@ -200,7 +200,7 @@ class Trino(Peer):
     def ask(self, url, body=None):
         request = urllib.request.Request(url, data=body, headers={
             "X-Trino-User": "test", "X-Trino-Catalog": "lake", "X-Trino-Schema": NAMESPACE})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             return json.load(answer)
 
     def query(self, sql):
@@ -267,7 +267,7 @@ class Flink:
     def close(self):
         self.process.stdin.close()
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             end(self.process)
         self.process.stdout.close()

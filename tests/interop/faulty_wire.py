@@ -21,7 +21,7 @@ import select
 import socket
 import threading
 
-from lake import until
+from lake import DEADLINE, until
 
 # Host goes through: Nessie makes of it the URL that it tells clients to use.
 DROPPED = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
@@ -189,7 +189,7 @@ class Wire(Served):
     def forward(self, request, name="pass"):
         fields = fields_to_send(request)
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.target,
-                                                           timeout=60)) as connection:
+                                                           timeout=DEADLINE)) as connection:
             connection.request(request.method, request.path, request.body or None, fields)
             answer = connection.getresponse()
             body = answer.read()

@@ -18,7 +18,7 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 
-from lake import PATIENCE, ROOT, duck, end, until  # noqa: E402
+from lake import DEADLINE, PATIENCE, ROOT, duck, end, until  # noqa: E402
 
 PEERS = os.environ.get("BIDLAKE_PEERS", os.path.join(ROOT, ".cache", "peers"))
 
@@ -100,7 +100,7 @@ class Peer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=20)
+                self.process.wait(timeout=DEADLINE)
             except subprocess.TimeoutExpired:
                 end(self.process)
 

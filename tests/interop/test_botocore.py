@@ -20,7 +20,7 @@ import urllib.parse
 from peer import PEERS, install
 from test_s3 import INTEROP_BUILD
 
-from lake import Lake
+from lake import DEADLINE, Lake
 
 ROUNDS = int(os.environ.get("INTEROP_ROUNDS", "150"))
 END = "2099-01-01T00:00:00Z"
@@ -128,7 +128,7 @@ class Case(unittest.TestCase):
 
     def ours(self, env):
         ran = subprocess.run([os.path.join(INTEROP_BUILD, "aws_find")], env=self.environment(env),
-                             capture_output=True, text=True, timeout=60, check=True,
+                             capture_output=True, text=True, timeout=DEADLINE, check=True,
                              preexec_fn=let_modes_count)
         return dict(text.split("=", 1) for text in ran.stdout.splitlines()), ran.stderr
 

@@ -19,7 +19,7 @@ from rest_lake import RestLake, line
 from test_oauth import GuardedWire, TokenService
 
 import lake as e2e
-from lake import DONE, Lake, end, until
+from lake import DEADLINE, DONE, Lake, end, until
 
 SECONDS = 50  # a token's life: a tenth of it is some turns of serve, also where they are slow
 
@@ -29,7 +29,7 @@ def by_authlib(service):
     basic = base64.b64encode(b"bidlake:s3cr%3At%26").decode()
     with urllib.request.urlopen(urllib.request.Request(
             f"{service}/token", form.encode(), {"Authorization": f"Basic {basic}"}),
-            timeout=20) as answer:
+            timeout=DEADLINE) as answer:
         return json.load(answer)["access_token"]
 
 

@@ -13,7 +13,7 @@ from peer import IcebergRest, Versitygw, make_certificate
 from fronts import CountingWire, Proxy, RememberingWire, TlsWire
 from rest_lake import RestLake, line
 
-from lake import FAILED, Lake
+from lake import DEADLINE, FAILED, Lake
 
 NO_PROXIES = dict.fromkeys(["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
                             "no_proxy", "NO_PROXY"], "")
@@ -160,7 +160,7 @@ class WhatAGatewaySees(Case):
 
     def test_levels_as_apache_parts_them(self):
         """Its separator is no control character."""
-        with urllib.request.urlopen(f"{self.peer.url}/v1/config", timeout=20) as answer:
+        with urllib.request.urlopen(f"{self.peer.url}/v1/config", timeout=DEADLINE) as answer:
             separator = json.load(answer)["overrides"]["namespace-separator"]
         self.assertNotIn(separator, ("%1F", "%1f"))
         wire = self.front(CountingWire(self.peer.port))

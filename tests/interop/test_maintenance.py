@@ -21,7 +21,7 @@ import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 
 import lake as programs
-from lake import DONE, PATIENCE, end, until
+from lake import DEADLINE, DONE, PATIENCE, end, until
 from test_run import Agent
 
 ROUNDS = 4
@@ -189,7 +189,7 @@ class AtOnce(Case):
         until(lambda: not lake.waiting(), "the inbox empty", 60)
         for service in services:
             service.send_signal(signal.SIGTERM)
-            self.assertEqual(service.wait(timeout=30), DONE)
+            self.assertEqual(service.wait(timeout=DEADLINE), DONE)
         print(f"{self.ours.total()} events of ours, {self.theirs.total()} rows of theirs; "
               f"{compacted} files compacted, {expired} snapshots expired; committers: " +
               str({name: sum(self.figures(service, name) for service in services)

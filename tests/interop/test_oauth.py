@@ -17,7 +17,7 @@ from faulty_wire import Handler, Request, Wire
 from rest_lake import RestLake, line
 
 import lake as e2e
-from lake import DONE, FAILED, USAGE, Lake, end, program, until
+from lake import DEADLINE, DONE, FAILED, USAGE, Lake, end, program, until
 
 SECONDS = 14  # a token's life: renewed when a tenth of it is left; services know whole seconds
 REFUSAL = {"error": {"message": "who is it?", "type": "NotAuthorizedException", "code": 401}}
@@ -50,7 +50,7 @@ class GuardedWire(Wire):
         basic = base64.b64encode(b"catalog:catalog-secret").decode()
         with urllib.request.urlopen(urllib.request.Request(
                 f"{self.service}/token/introspection", form.encode(),
-                {"Authorization": f"Basic {basic}"}), timeout=20) as answer:
+                {"Authorization": f"Basic {basic}"}), timeout=DEADLINE) as answer:
             active = json.load(answer)["active"]
         with self.lock:
             self.tokens.add(token)

@@ -18,7 +18,7 @@ from slow_wire import OnceEachWire, SlowWire
 
 from pyiceberg.catalog.sql import SqlCatalog
 
-from lake import BUILD, DONE, FAILED, ROOT, Lake, end, until
+from lake import BUILD, DEADLINE, DONE, FAILED, ROOT, Lake, end, until
 
 INTEROP_BUILD = os.environ.get("INTEROP_BUILD", os.path.join(ROOT, "build", "release", "interop"))
 EVENTS = 2000
@@ -246,7 +246,7 @@ class SlowDown(Case):
             until(lambda: wire.refused["part"] > 0, "a part is told to wait", 30)
             at = time.monotonic()
             process.terminate()
-            said = process.communicate(timeout=60)[1].decode()
+            said = process.communicate(timeout=DEADLINE)[1].decode()
         self.assertLess(time.monotonic() - at, 25)  # one pause is half a minute
         self.assertEqual(process.returncode, FAILED, said)
         self.assertIn("stay in the spool", said)

@@ -12,7 +12,7 @@ import unittest
 from peer import ROOT
 from slow_wire import NarrowWire, SlowWire
 
-from lake import BUILD, FAILED, end, until
+from lake import BUILD, DEADLINE, FAILED, end, until
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "bench"))
 
@@ -100,7 +100,7 @@ class Stop(Case):
                 until(lambda: wire.refused["get"] >= 32, "all of the turn's threads wait", 30)
                 at = time.monotonic()
                 process.terminate()
-                said = process.communicate(timeout=60)[1].decode()
+                said = process.communicate(timeout=DEADLINE)[1].decode()
         self.assertLess(time.monotonic() - at, 25)  # one pause is half a minute
         self.assertEqual(process.returncode, FAILED, said)
         self.assertEqual(table.turn()["report"]["taken"], 40)

@@ -34,7 +34,7 @@ from test_run import Agent
 from test_s3 import S3Lake
 
 import lake as programs
-from lake import DONE, Lake, end, until
+from lake import DEADLINE, DONE, Lake, end, until
 
 SECONDS = 14  # a token's life, and that of a session that is taken by it alone
 CLIENT = "bidlake"  # MinIO's, whom the tokens are for
@@ -159,7 +159,7 @@ class Case(unittest.TestCase):
         basic = base64.b64encode(b"bidlake:" + urllib.parse.quote("s3cr:t&").encode()).decode()
         with urllib.request.urlopen(urllib.request.Request(
                 f"{cls.issuer}/token", form.encode(), {"Authorization": f"Basic {basic}"}),
-                timeout=20) as answer:
+                timeout=DEADLINE) as answer:
             return json.load(answer)["access_token"]
 
     @classmethod
@@ -168,7 +168,7 @@ class Case(unittest.TestCase):
         form = urllib.parse.urlencode({
             "Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleArn": ROLE,
             "WebIdentityToken": cls.web_token()})
-        with urllib.request.urlopen(f"{cls.store.url}/", form.encode(), timeout=20) as answer:
+        with urllib.request.urlopen(f"{cls.store.url}/", form.encode(), timeout=DEADLINE) as answer:
             said = answer.read().decode()
         return [re.search(f"<{name}>(.*?)</{name}>", said)[1] for name in (
             "AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")]

@@ -22,7 +22,7 @@ from s3_wire import S3Wire
 
 import lake as programs
 import pyarrow.parquet as pq
-from lake import DONE, FAILED, end, until
+from lake import DEADLINE, DONE, FAILED, end, until
 
 PER_TABLE = 12  # schedules after which a lane begins a new table
 BIG_POSTS, BIG_LINES, BIG_BYTES = 5, 40, 67500  # together more than two parts, however packed
@@ -67,7 +67,7 @@ class Agent:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=20 * PATIENCE)
+                self.process.wait(timeout=DEADLINE)
             end(self.process)
 
     def flush(self):
@@ -79,7 +79,7 @@ class Agent:
         said = [""]
 
         def answered():
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
             try:
                 connection.request("POST", "/v1/events/clicks", b"".join(lines),
                                    {"Idempotency-Key": key})
