@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,10 @@ enum {
     CONNECT_MS = 10000,
     STALL_MS = 60000,
     ANSWER_MS = 900000,
+    STOP_MS = 5000,
+    STOP_AGAIN_MS = 1000,
+    STOP_BYTES_LEAST = 16 << 10, /* in a second, of a call that may go on */
+    LOOK_MS = 200,
     HEAD_BYTES_MAX = 64 << 10,
     ANSWER_BYTES = 1 << 20,
     REFUSAL_BYTES_MAX = 256 << 10,
@@ -34,6 +39,10 @@ struct http_client {
     int64_t connect_ms;
     int64_t stall_ms;
     int64_t answer_ms;
+    bool (*stop)(void *context);
+    void *stop_context;
+    int64_t stop_ms;
+    atomic_bool gave_up; /* a call, at a stop: its server has had its chance */
 
     pthread_mutex_t lock;
     /* guarded by lock */
@@ -44,7 +53,7 @@ struct http_client {
 /* One call under way. */
 struct call {
     const struct http_call *asked;
-    const struct http_client *client;
+    struct http_client *client;
     struct http_reply *reply;
     struct http_client_source source;
     struct slice bytes; /* what `source` reads when the body lies in memory */
@@ -53,8 +62,11 @@ struct call {
     int64_t answer_bytes;
     int status; /* of the head that came last */
     bool head_whole;
-    bool cut; /* the body, since it is long and no success's */
-    int rc;   /* of a callback */
+    int64_t look_at_ms;     /* monotonic, as is the next: of on_progress */
+    int64_t still_since_ms; /* not much has moved since then; 0: nothing is to stop */
+    curl_off_t moved;       /* until then */
+    bool cut;               /* the body, since it is long and no success's */
+    int rc;                 /* of a callback */
     struct error *err;
 };
 
@@ -81,6 +93,9 @@ int http_client_open(struct http_client **out, const struct http_client_options 
     client->connect_ms = options->connect_ms > 0 ? options->connect_ms : CONNECT_MS;
     client->stall_ms = options->stall_ms > 0 ? options->stall_ms : STALL_MS;
     client->answer_ms = options->answer_ms > 0 ? options->answer_ms : ANSWER_MS;
+    client->stop = options->stop;
+    client->stop_context = options->stop_context;
+    client->stop_ms = options->stop_ms > 0 ? options->stop_ms : STOP_MS;
     pthread_mutex_init(&client->lock, NULL);
     *out = client;
     return OK;
@@ -256,6 +271,35 @@ static size_t on_head(char *bytes, size_t size, size_t count, void *context)
     return 0;
 }
 
+/* libcurl calls it once a second at least, whatever it waits for. */
+static int on_progress(void *context, curl_off_t in_total, curl_off_t in, curl_off_t out_total,
+                       curl_off_t out)
+{
+    struct call *call = context;
+    struct http_client *client = call->client;
+    int64_t now_ms = clock_mono_ms(&clock_system);
+    (void)in_total;
+    (void)out_total;
+    if (call->rc != OK || now_ms < call->look_at_ms)
+        return 0;
+    call->look_at_ms = now_ms + LOOK_MS;
+    if (!client->stop(client->stop_context))
+        return 0;
+    int64_t most_ms = client->stop_ms;
+    if (atomic_load(&client->gave_up) && most_ms > STOP_AGAIN_MS)
+        most_ms = STOP_AGAIN_MS;
+    if (call->still_since_ms == 0 || in + out - call->moved >= STOP_BYTES_LEAST * most_ms / 1000) {
+        call->still_since_ms = now_ms;
+        call->moved = in + out;
+    }
+    if (now_ms - call->still_since_ms < most_ms)
+        return 0;
+    atomic_store(&client->gave_up, true);
+    call->rc = error_set(call->err, ERROR_RETRY, "given up at a stop: no answer within %lld ms",
+                         (long long)(now_ms - call->still_since_ms));
+    return 1;
+}
+
 /* ---- a call ---- */
 
 static void set_method(CURL *easy, struct call *call)
@@ -310,6 +354,11 @@ static void set_options(const struct http_client *client, CURL *easy, struct cal
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    if (client->stop != NULL) {
+        curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(easy, CURLOPT_XFERINFODATA, call);
+    }
     set_method(easy, call);
 }
 
@@ -363,7 +412,7 @@ static int call_failed(CURLcode code, const struct call *call, const char *detai
     return what;
 }
 
-static int call_perform(const struct http_client *client, CURL *easy, struct call *call)
+static int call_perform(struct http_client *client, CURL *easy, struct call *call)
 {
     char detail[CURL_ERROR_SIZE] = "";
     struct curl_slist *fields = call_fields(call->asked);

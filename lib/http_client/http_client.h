@@ -6,7 +6,8 @@
  * redirect is followed: what to do next is the caller's decision. Any status is an answer (OK);
  * an error means that there is none, and `sent` then says whether the server may have acted:
  *
- *   ERROR_RETRY   no name, no connection, cut, too slow, a head of more than 64 KiB
+ *   ERROR_RETRY   no name, no connection, cut, too slow, a head of more than 64 KiB, given up
+ *                 since the client is to stop
  *   ERROR_LIMIT   a success's body is longer than the caller takes
  *   ERROR_INPUT   the URL is none, or no http(s)
  *   ERROR_DENIED  the server's certificate is not to be trusted
@@ -39,6 +40,13 @@ struct http_client_options {
     /* 0: 15 min: what an answer may take from its first byte on, and a second more for each KiB.
      * Stores send blanks for minutes before they say what became of a large object. */
     int64_t answer_ms;
+    /* Asked a few times a second, by any thread; once true it stays so. From then on a call ends
+     * that moves less than 16 KiB a second for stop_ms (0: 5 s; a second, once that was in vain for
+     * a call of this client): who stops waits for what is about to be answered, for no more. NULL:
+     * never. */
+    bool (*stop)(void *context);
+    void *stop_context;
+    int64_t stop_ms;
 };
 
 /* A body that is read while it is sent, from anywhere and maybe more than once (libcurl rewinds

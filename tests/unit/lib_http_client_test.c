@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +23,15 @@
 
 enum { STEPS_MAX = 8 };
 
-/* A request is answered with `answer` (NULL: not at all); then, or instead, the connection is
- * closed, or kept open while the next one is waited for; or `more` follows, again and again. */
+/* A request is answered with `answer` (NULL: not at all), once somebody was asked so often whether
+ * all is to stop; then, or instead, the connection is closed, or kept open while the next one is
+ * waited for; or `more` follows, again and again. */
 enum then { GO_ON, CLOSE, LEAVE, TRICKLE };
 struct step {
     const char *answer;
     enum then then;
     const char *more;
+    unsigned asked;
 };
 
 struct server {
@@ -41,6 +44,15 @@ struct server {
     struct buf heard; /* the last request */
     pthread_t thread;
 };
+
+static atomic_uint asked;
+
+static bool is_to_stop(void *context)
+{
+    (void)context;
+    atomic_fetch_add(&asked, 1);
+    return true;
+}
 
 /* A piece every ten milliseconds, until the peer has enough of it. */
 static void trickle(int fd, const char *more)
@@ -64,6 +76,8 @@ static void *serve(void *context)
         while (next < server->step_count && loopback_hear(fd, &server->heard)) {
             const struct step *step = &server->steps[next++];
             server->requests++;
+            while (atomic_load(&asked) < step->asked)
+                poll(NULL, 0, 10);
             if (step->answer != NULL)
                 loopback_send(fd, slice_cstr(step->answer));
             if (step->then == LEAVE)
@@ -413,6 +427,105 @@ static void an_answer_that_trickles_is_left(void **state)
     http_reply_free(&reply);
 }
 
+/* The harm: who is asked to end waits for a server that says nothing, or a byte now and then, until
+ * he is killed. And what may have been acted upon passes for not sent. */
+static void a_stop_ends_what_hangs(void **state)
+{
+    (void)state;
+    struct server server = {
+        .steps = {{NULL, TRICKLE, ""},
+                  {NULL, TRICKLE, ""},
+                  {"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", TRICKLE, "x"},
+                  {NULL, TRICKLE, "HTTP/1.1 100 Continue\r\n\r\n"}},
+        .step_count = 4};
+    atomic_store(&asked, 0);
+    server_start(&server);
+    struct http_client *client = client_open(
+        &(struct http_client_options){.proxy = "", .stop = is_to_stop, .stop_ms = 2500});
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {
+        .method = "POST", .url = server.url, .body = slice_cstr("x"), .fresh = true};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+        if (strstr(err.text, "given up at a stop") == NULL || strstr(err.text, "secret") != NULL)
+            fail_msg("%d: %s", i, err.text);
+        assert_true(reply.sent);
+        /* Asked about once a second: the first is given its time, those behind it are not. */
+        if (i == 0)
+            assert_true(atomic_load(&asked) >= 3);
+        else if (i == 1)
+            assert_true(atomic_load(&asked) <= 3);
+        atomic_store(&asked, 0);
+    }
+    http_client_close(client);
+    server_stop(&server);
+    assert_int_equal(server.requests, 4);
+    http_reply_free(&reply);
+}
+
+/* The harm: a commit's answer that was about to come is thrown away, and nobody knows what became
+ * of it. */
+static void a_stop_waits_for_an_answer(void **state)
+{
+    (void)state;
+    struct server server = {.steps = {{fine, CLOSE, NULL, 3}}, .step_count = 1};
+    atomic_store(&asked, 0);
+    server_start(&server);
+    struct http_client *client = client_open(
+        &(struct http_client_options){.proxy = "", .stop = is_to_stop, .stop_ms = 60000});
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "POST", .url = server.url, .body = slice_cstr("x")};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), OK);
+    assert_int_equal(reply.status, 200);
+    assert_true(atomic_load(&asked) >= 3);
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+}
+
+static int read_slowly(void *context, uint64_t offset, void *to, size_t *len, struct error *err)
+{
+    (void)context;
+    (void)offset;
+    (void)err;
+    memset(to, 'x', *len);
+    poll(NULL, 0, 10);
+    return OK;
+}
+
+/* The harm: a large file that is on its way begins anew, though there was time for it. */
+static void a_stop_leaves_what_moves_on(void **state)
+{
+    (void)state;
+    static char piece[8193];
+    memset(piece, 'x', sizeof piece - 1);
+    struct server server = {
+        .steps = {{fine, GO_ON},
+                  {"HTTP/1.1 200 OK\r\nContent-Length: 819200\r\n\r\n", TRICKLE, piece}},
+        .step_count = 2};
+    server_start(&server);
+    struct http_client *client =
+        client_open(&(struct http_client_options){.proxy = "", .stop = is_to_stop, .stop_ms = 300});
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_client_source source = {
+        .size = 100 * 8192, .read = read_slowly, .piece_bytes_max = 8192};
+    struct http_call call = {.method = "PUT", .url = server.url, .source = &source};
+    int rc = http_client_call(client, &call, &reply, &err);
+    if (rc != OK)
+        fail_msg("%s", err.text);
+    call = (struct http_call){.method = "GET", .url = server.url};
+    rc = http_client_call(client, &call, &reply, &err);
+    if (rc != OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(reply.body.len, 819200);
+    http_client_close(client);
+    server_stop(&server);
+    http_reply_free(&reply);
+}
+
 static int read_pattern(void *context, uint64_t offset, void *to, size_t *len, struct error *err)
 {
     uint64_t *fails_at = context;
@@ -616,6 +729,9 @@ int main(void)
         cmocka_unit_test(a_silent_server_is_left),
         cmocka_unit_test(a_call_s_own_time_goes_before_silence),
         cmocka_unit_test(an_answer_that_trickles_is_left),
+        cmocka_unit_test(a_stop_ends_what_hangs),
+        cmocka_unit_test(a_stop_waits_for_an_answer),
+        cmocka_unit_test(a_stop_leaves_what_moves_on),
         cmocka_unit_test(a_body_is_read_from_where_it_lies),
         cmocka_unit_test(retry_after_is_bounded),
         cmocka_unit_test(a_host_is_known_as_it_goes_out),
