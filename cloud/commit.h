@@ -16,7 +16,8 @@
  *                  again. ERROR_CORRUPT, ERROR_DENIED, ERROR_INPUT want a person; what
  *                  is wrong stands in the report's notes too.
  * Stopping         once `stop` says so nothing new is begun: a turn ends, between two commits,
- *                  with ERROR_RETRY and report.stopped.
+ *                  with ERROR_RETRY and report.stopped. Store and catalog are opened with the
+ *                  same `stop`, to end what hangs.
  * Threads          a committer, and the store and catalog handles in it, belong to one
  *                  thread during a turn.
  */

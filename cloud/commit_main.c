@@ -39,8 +39,9 @@ static void print_help(FILE *out)
     fputs(
         "\nExit: 0 done, 1 failed (other tables may be done), 2 usage or configuration, 3 once is\n"
         "done, but refused an announcement: the reason is in the log and in _bidlake/refused/.\n"
-        "SIGTERM and SIGINT end each command behind the commit that is under way: serve with 0,\n"
-        "once and init with 1, if something is left, which the next run does.\n",
+        "SIGTERM and SIGINT end each command behind the commit that is under way (a request that\n"
+        "hangs has five seconds then): serve with 0, once and init with 1, if something is left,\n"
+        "which the next run does.\n",
         out);
 }
 

@@ -166,7 +166,8 @@ int service_open(struct service *out, const struct config *config,
                                                   .store = out->store,
                                                   .busy_timeout_ms = config->busy_ms,
                                                   .must_exist = config->catalog_must_exist,
-                                                  .only_read = config->catalog_only_read};
+                                                  .only_read = config->catalog_only_read,
+                                                  .stop = stop};
         rc = catalog_open(&out->catalog, config->catalog_spec, &catalog_options, err);
     }
     if (rc != OK)

@@ -83,8 +83,8 @@ struct service {
 };
 /* For root who does by hand what the service does: see owner.h. Before service_open. */
 int service_become_owner(const struct config *config, struct error *err) MUST_USE;
-/* stop: the committer's and the store's (NULL: never), with no context. exchanged: for the next
- * one that is opened (NULL: none will be); borrowed until the close. */
+/* stop: the committer's, the store's and the catalog's (NULL: never), with no context. exchanged:
+ * for the next one that is opened (NULL: none will be); borrowed until the close. */
 int service_open(struct service *out, const struct config *config,
                  struct catalog_exchanged *exchanged, bool (*stop)(void *context),
                  struct error *err) MUST_USE;

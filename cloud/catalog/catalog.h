@@ -113,6 +113,10 @@ struct catalog_options {
     int64_t busy_timeout_ms;   /* 0: 10,000: how long to wait for a locked file */
     bool must_exist;           /* a catalog that isn't there is ERROR_INPUT, not made */
     bool only_read;            /* no lock is waited for, nothing is made; commits may fail */
+    /* Asked by any thread; once true it stays so, and a request to a server that hangs for five
+     * seconds more is ERROR_RETRY. NULL: never. */
+    bool (*stop)(void *context);
+    void *stop_context;
     const struct catalog_rest_options *rest; /* NULL: nothing but the URL */
 };
 

@@ -340,12 +340,14 @@ static int s3_tables_refuse(const char *url, const struct catalog_rest_options *
                      "agents put them below the warehouse; use Glue with a bucket of your own");
 }
 
-static int rest_begin(struct rest *rest, const char *url,
+static int rest_begin(struct rest *rest, const char *url, const struct catalog_options *catalog,
                       const struct catalog_rest_options *options, struct error *err)
 {
     struct buf base = {0};
     struct http_client_options http = {.ca_file = rest_or_null(options->ca_file),
-                                       .proxy = rest_or_null(options->proxy)};
+                                       .proxy = rest_or_null(options->proxy),
+                                       .stop = catalog->stop,
+                                       .stop_context = catalog->stop_context};
     if (http.ca_file == NULL && rest_or_null(options->signing_name) != NULL)
         http.ca_file = rest_or_null(getenv("AWS_CA_BUNDLE"));
     int rc = s3_tables_refuse(url, options, err);
@@ -385,7 +387,7 @@ int catalog_rest_open(struct catalog **out, const char *url, const struct catalo
     rest->timeout_ms = given->timeout_ms > 0 ? given->timeout_ms : TIMEOUT_MS;
     rest->tables.release = known_release;
     pthread_mutex_init(&rest->lend_lock, NULL);
-    int rc = rest_begin(rest, url, given, err);
+    int rc = rest_begin(rest, url, options, given, err);
     if (rc != OK) {
         rest_close(rest);
         return error_wrap(err, "catalog");

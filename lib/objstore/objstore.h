@@ -19,7 +19,8 @@
  *             upload: the loop that decides does, not before err->retry_after_ms have passed.
  * Waits       those two wait in place, also for a time that the store names (half a minute
  *             at a time at most); any request to a store in a cloud waits while too many are
- *             under way. options->stop and a body's pace end both within a second.
+ *             under way. options->stop and a body's pace end both within a second, and
+ *             options->stop a request that hangs within a few.
  * Threads     any number of threads may use one store.
  */
 #ifndef LIB_OBJSTORE_OBJSTORE_H
@@ -167,9 +168,10 @@ struct objstore_s3 {
 struct objstore_options {
     const struct clock *clock; /* NULL: the system's */
     unsigned parallel;         /* of objstore_each; 0: 32 for s3://, else one after the other */
-    /* Asked five times a second at least, by any thread, while objstore_each, an upload or a
-     * request waits because a store in a cloud wants it to: true ends it with ERROR_RETRY. NULL:
-     * never. */
+    /* Asked by any thread; once true it stays so. NULL: never. Over a store in a cloud it ends with
+     * ERROR_RETRY what waits because the store wants it to (asked five times a second at least),
+     * and a request that hangs for five seconds more, or for one once another did: it may have been
+     * applied. What moves on goes on. */
     bool (*stop)(void *context);
     void *stop_context;
     const struct objstore_s3 *s3;

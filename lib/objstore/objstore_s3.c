@@ -554,7 +554,9 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
         const char *ca_file = set_or_null(s3->ca_file);
         struct http_client_options http = {
             .ca_file = ca_file != NULL ? ca_file : set_or_null(lookup("AWS_CA_BUNDLE")),
-            .proxy = set_or_null(s3->proxy)};
+            .proxy = set_or_null(s3->proxy),
+            .stop = options->stop,
+            .stop_context = options->stop_context};
         rc = http_client_open(&store->http, &http, err);
     }
     if (rc == OK) {

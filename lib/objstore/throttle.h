@@ -13,7 +13,7 @@
  * Bounds  Of one thing up to eight tries where the store says "slow down", four at other failures:
  *         its waits together take less than ten minutes.
  * Stop    Whoever waits, for a place too, asks five times a second at least whether it is to give
- *         up. What need not wait goes on: to end that, too, is up to who began it.
+ *         up. What need not wait goes on: a request that hangs then is the HTTP client's to end.
  * Threads any number.
  */
 #ifndef LIB_OBJSTORE_THROTTLE_H

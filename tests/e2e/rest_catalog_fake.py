@@ -27,6 +27,10 @@ class Refusal(Exception):
         self.status, self.body = status, {"error": {"message": text, "type": kind, "code": status}}
 
 
+class Hang(Exception):
+    """No answer comes, ever."""
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -48,8 +52,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with self.server.fake.lock:
             try:
                 self.give(*self.server.fake.answer(self, url, body))
+                return
             except Refusal as refusal:
                 self.give(refusal.status, refusal.body)
+                return
+            except Hang:
+                self.server.fake.hanging += 1
+        self.server.fake.closed.wait()
+        self.close_connection = True
 
     do_GET = do_POST = handle_any
 
@@ -64,8 +74,11 @@ class RestCatalogFake:
         self.granted = 0
         self.not_modified = 0
         self.busy = False  # no commit goes through
+        self.hangs = None  # "config", "commit", or "applied": once the commit is
+        self.hanging = 0
         self.namespaces = []
         self.tables = {}  # (namespace, name) -> (location of the metadata, metadata)
+        self.closed = threading.Event()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.fake = self
@@ -74,6 +87,7 @@ class RestCatalogFake:
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self):
+        self.closed.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -89,6 +103,7 @@ class RestCatalogFake:
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
             raise Refusal(401, "NotAuthorizedException", "who is it?")
         if url.path == "/v1/config":
+            self.hang("config")
             return 200, {"defaults": {"prefix": PREFIX}, "overrides": self.overrides}
         steps = url.path.removeprefix(f"/v1/{PREFIX}/namespaces").split("/")[1:]
         if not url.path.startswith(f"/v1/{PREFIX}/namespaces") or len(steps) > 3:
@@ -100,6 +115,10 @@ class RestCatalogFake:
             query["parent"] = self.levels(query["parent"])
         return self.names(request, steps, query, body) if len(steps) < 3 else \
             self.table(request, tuple(steps[0::2]), body)
+
+    def hang(self, where):
+        if self.hangs == where:
+            raise Hang
 
     def levels(self, text):
         return "\x1f".join(text.split(self.separator))
@@ -177,6 +196,7 @@ class RestCatalogFake:
         commit = CommitTableRequest.model_validate(
             {"identifier": {"namespace": key[0].split("\x1f"), "name": key[1]},
              **json.loads(body)})
+        self.hang("commit")
         if self.busy:
             raise Refusal(503, "ServiceUnavailableException")
         location, before = self.tables[key]
@@ -189,4 +209,6 @@ class RestCatalogFake:
             after = update_table_metadata(before, commit.updates, metadata_location=location)
         except ValueError as wrong:
             raise Refusal(400, "BadRequestException", str(wrong)) from wrong
-        return self.put(key, after)
+        shown = self.put(key, after)
+        self.hang("applied")
+        return shown

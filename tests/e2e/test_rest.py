@@ -27,7 +27,7 @@ def line(key):
 
 
 class RestLake(Lake):
-    def __init__(self, url, namespace="db", secret=SECRET):
+    def __init__(self, url, namespace="db", secret=SECRET, timeout="1s"):
         super().__init__(tables="openrtb/clicks")
         self.namespace = namespace
         self.secret_file = self.write("secret", f"{ID}:{secret}\n")
@@ -39,7 +39,7 @@ catalog:
   type: rest
   uri: {url}/
   credential_file: {self.secret_file}
-  timeout: 1s
+  timeout: {timeout}
 """)
 
     def commit_flags(self):
@@ -109,6 +109,50 @@ class Stopping(Case):
         self.assertEqual(code, FAILED, said)
         self.assertIn("bidlake-commit: asked to stop", said)
         self.assertIn('"error":"asked to stop', said)
+
+
+class Hanging(Case):
+    """A catalog that takes a request and says nothing, for as long as it is allowed to: who is asked
+    to stop gives it some seconds. What became of a commit nobody knows then, as of any answer that
+    was lost."""
+
+    def stop(self, where, *command):
+        """How it ended, and what the catalog and the next turn have."""
+        lake = self.lake(timeout="10m")
+        lake.init()
+        lake.ingest("clicks", "-", stdin=line("late"))
+        self.fake.hangs = where
+        log = lake.path("log")
+        with open(log, "wb") as out:
+            process = subprocess.Popen([f"{BUILD}/bidlake-commit", *command, *lake.commit_flags()],
+                                       stdout=out, stderr=out)
+        self.addCleanup(end, process)
+        until(lambda: self.fake.hanging, "the catalog is asked", 60)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        code = process.wait(timeout=60 * PATIENCE)
+        self.assertLess(time.monotonic() - began, 9 * PATIENCE)
+        with open(log, encoding="utf-8") as file:
+            self.assertIn("given up at a stop", file.read())
+        self.assertEqual(self.fake.hanging, 1)
+        self.fake.hangs = None
+        taken = lake.once()["taken"]
+        self.assertEqual(self.ids(lake), {"late": 1})
+        self.assertEqual(lake.once()["taken"], 0)
+        lake.check("clicks")
+        return code, taken
+
+    def test_serve_at_a_commit(self):
+        self.assertEqual(self.stop("commit", "serve", "--interval", "1s"), (DONE, 1))
+
+    def test_serve_at_a_commit_that_was_applied(self):
+        self.assertEqual(self.stop("applied", "serve", "--interval", "1s"), (DONE, 0))
+
+    def test_serve_at_its_start(self):
+        self.assertEqual(self.stop("config", "serve"), (DONE, 1))
+
+    def test_once_at_a_commit_that_was_applied(self):
+        self.assertEqual(self.stop("applied", "once"), (FAILED, 0))
 
 
 class OtherSeparator(Case):

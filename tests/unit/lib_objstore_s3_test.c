@@ -642,6 +642,31 @@ static void a_store_that_goes_on_refusing_ends_it(void **state)
     bench_close(&stopped);
 }
 
+static bool is_to_stop(void *context)
+{
+    (void)context;
+    return true;
+}
+
+/* The harm: a store that says nothing holds who is to end for a minute, and is killed with it. And
+ * what may have been put passes for not put. */
+static void a_store_that_hangs_is_left_by_a_stop(void **state)
+{
+    (void)state;
+    struct bench bench = {.stop = is_to_stop,
+                          .steps = {{PUT_A, "", NULL, NULL},
+                                    {HEAD_A, "", NULL, NULL},
+                                    {"DELETE /lake/wh/a ", "", NULL, NULL}}};
+    bench_open(&bench);
+    assert_int_equal(
+        objstore_put_bytes(bench.store, "a", slice_cstr("x"), PUT_IF_ABSENT, &bench.err),
+        ERROR_RETRY);
+    assert_non_null(strstr(bench.err.text, "given up at a stop"));
+    assert_int_equal(objstore_each(bench.store, 2, remove_one, &bench, &bench.err), ERROR_RETRY);
+    assert_non_null(strstr(bench.err.text, "given up at a stop"));
+    bench_close(&bench);
+}
+
 /* The harm: a lost answer makes such a store look like one that keeps the condition. */
 static void a_probe_without_an_answer_proves_nothing(void **state)
 {
@@ -721,6 +746,7 @@ int main(void)
         cmocka_unit_test(a_store_that_ignores_the_condition_is_refused),
         cmocka_unit_test(each_of_many_is_tried_again),
         cmocka_unit_test(a_store_that_goes_on_refusing_ends_it),
+        cmocka_unit_test(a_store_that_hangs_is_left_by_a_stop),
         cmocka_unit_test(a_probe_without_an_answer_proves_nothing),
         cmocka_unit_test(settings_that_can_not_be_are_refused),
     };
