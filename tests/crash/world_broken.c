@@ -2,12 +2,15 @@
  *
  * Negative controls: a store that ignores "must not exist", a catalog that ignores what
  * its client asserts. Under each the simulation must find a violation, or it checks
- * nothing. Only the operations that an actor uses are passed on.
+ * nothing.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 #include "tests/crash/world.h"
+#include "tests/unit/store_over.h"
 
 /* ---- the store ---- */
 
@@ -15,35 +18,20 @@ static int broken_put(void *impl, const char *key, const struct objstore_body *b
                       uint32_t crc32c, enum put_condition condition, struct error *err)
 {
     (void)condition;
-    return objstore_put(impl, key, body, crc32c, PUT_ALWAYS, err);
-}
-
-static int broken_head(void *impl, const char *key, struct objstore_info *out, struct error *err)
-{
-    return objstore_head(impl, key, out, err);
-}
-
-static int broken_get(void *impl, const char *key, int64_t offset, uint64_t len, size_t bytes_max,
-                      struct buf *out, struct objstore_info *info, struct error *err)
-{
-    if (offset == 0 && len == 0)
-        return objstore_get(impl, key, bytes_max, out, info, err);
-    return objstore_get_range(impl, key, offset, len, out, info, err);
+    return over_put(impl, key, body, crc32c, PUT_ALWAYS, err);
 }
 
 static void broken_store_close(void *impl)
 {
-    (void)impl; /* the actor closes it */
+    free(impl); /* the actor closes what is below */
 }
 
 struct objstore *world_broken_store(struct objstore *inner)
 {
-    static const struct objstore_ops ops = {.scheme = "memory",
-                                            .put = broken_put,
-                                            .head = broken_head,
-                                            .get = broken_get,
-                                            .close = broken_store_close};
-    return objstore_wrap(&ops, inner, "memory:");
+    static const struct objstore_ops ops = {.put = broken_put, .close = broken_store_close};
+    struct store_over *over = memory_alloc(1, sizeof *over);
+    over->inner = inner;
+    return store_over_wrap(over, &ops);
 }
 
 /* ---- the catalog ---- */

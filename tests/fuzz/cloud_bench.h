@@ -15,6 +15,7 @@
 #include "lib/base/memory.h"
 #include "lib/objstore/memory.h"
 #include "tests/unit/cloud_mapping.h"
+#include "tests/unit/store_over.h"
 
 #define TABLE "db.t"
 #define EPOCH "01900000-0000-7000-8000-000000000001"
@@ -47,7 +48,7 @@ struct announced_file {
 };
 
 struct everything {
-    struct objstore *inner;
+    struct store_over over; /* first */
     size_t count;
     struct announced_file files[FILES_MAX];
 };
@@ -80,19 +81,13 @@ static const struct announced_file *file_find(const struct everything *all, cons
     return NULL;
 }
 
-static inline int all_put(void *impl, const char *key, const struct objstore_body *body,
-                          uint32_t crc32c, enum put_condition condition, struct error *err)
-{
-    return objstore_put(((struct everything *)impl)->inner, key, body, crc32c, condition, err);
-}
-
 static inline int all_head(void *impl, const char *key, struct objstore_info *out,
                            struct error *err)
 {
     struct everything *all = impl;
     const struct announced_file *file = file_find(all, key);
     if (file == NULL)
-        return objstore_head(all->inner, key, out, err);
+        return over_head(impl, key, out, err);
     *out = (struct objstore_info){.found = true,
                                   .size = file->size,
                                   .has_crc32c = true,
@@ -102,49 +97,16 @@ static inline int all_head(void *impl, const char *key, struct objstore_info *ou
     return OK;
 }
 
-static inline int all_get(void *impl, const char *key, int64_t offset, uint64_t len,
-                          size_t bytes_max, struct buf *out, struct objstore_info *info,
-                          struct error *err)
-{
-    struct objstore *inner = ((struct everything *)impl)->inner;
-    return offset == 0 && len == 0 ? objstore_get(inner, key, bytes_max, out, info, err)
-                                   : objstore_get_range(inner, key, offset, len, out, info, err);
-}
-
-static inline int all_list(void *impl, const char *prefix, const char *after, size_t count_max,
-                           struct objstore_list *out, struct error *err)
-{
-    return objstore_list(((struct everything *)impl)->inner, prefix, after, count_max, out, err);
-}
-
-static inline int all_remove(void *impl, const char *key, struct error *err)
-{
-    return objstore_remove(((struct everything *)impl)->inner, key, err);
-}
-
-static inline int all_copy(void *impl, const char *from, const char *to,
-                           enum put_condition condition, struct error *err)
-{
-    return objstore_copy(((struct everything *)impl)->inner, from, to, condition, err);
-}
-
 static inline void all_close(void *impl)
 {
     struct everything *all = impl;
-    objstore_close(all->inner);
+    objstore_close(all->over.inner);
     for (size_t i = 0; i < all->count; i++)
         free(all->files[i].key);
     free(all);
 }
 
-static const struct objstore_ops all_ops = {.scheme = "memory",
-                                            .put = all_put,
-                                            .head = all_head,
-                                            .get = all_get,
-                                            .list = all_list,
-                                            .remove = all_remove,
-                                            .copy = all_copy,
-                                            .close = all_close};
+static const struct objstore_ops all_ops = {.head = all_head, .close = all_close};
 
 /* ---- a table, an inbox ---- */
 
@@ -163,8 +125,8 @@ static inline void bench_init(struct bench *b)
     struct error err;
     *b = (struct bench){.bytes = memory_store_make(&still), .tables = memory_catalog_make()};
     b->all = memory_alloc(1, sizeof *b->all);
-    b->all->inner = memory_store_attach(b->bytes, NULL, NULL);
-    b->service.store = objstore_wrap(&all_ops, b->all, "memory:");
+    b->all->over.inner = memory_store_attach(b->bytes, NULL, NULL);
+    b->service.store = store_over_wrap(&b->all->over, &all_ops);
     struct catalog_options options = {.store = b->service.store, .clock = &still};
     b->service.catalog = memory_catalog_attach(b->tables, &options, NULL, NULL);
     b->service.committer = (struct committer){.store = b->service.store,

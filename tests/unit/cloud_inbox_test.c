@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "lib/base/file.h"
+#include "tests/unit/store_over.h"
 
 /* What jansson holds, and the most it held at a time. */
 static atomic_size_t json_now;
@@ -191,7 +192,7 @@ enum { PILE = 400, WIDE = 60 };
 
 /* A store over the fixture's that looks how much memory is taken (0 under a sanitizer). */
 struct weighed {
-    struct objstore *inner;
+    struct store_over over; /* first */
     size_t first;
     size_t most;
     size_t stored; /* held by the store itself */
@@ -203,12 +204,7 @@ static int weighed_put(void *impl, const char *key, const struct objstore_body *
 {
     struct weighed *w = impl;
     w->stored += body->bytes.len;
-    return objstore_put(w->inner, key, body, sum, condition, err);
-}
-
-static int weighed_head(void *impl, const char *key, struct objstore_info *out, struct error *err)
-{
-    return objstore_head(((struct weighed *)impl)->inner, key, out, err);
+    return over_put(impl, key, body, sum, condition, err);
 }
 
 static int weighed_get(void *impl, const char *key, int64_t offset, uint64_t len, size_t bytes_max,
@@ -222,38 +218,17 @@ static int weighed_get(void *impl, const char *key, int64_t offset, uint64_t len
         w->first = bytes;
     if (bytes > w->most)
         w->most = bytes;
-    if (offset == 0 && len == 0)
-        return objstore_get(w->inner, key, bytes_max, out, info, err);
-    return objstore_get_range(w->inner, key, offset, len, out, info, err);
-}
-
-static int weighed_list(void *impl, const char *prefix, const char *after, size_t count_max,
-                        struct objstore_list *out, struct error *err)
-{
-    return objstore_list(((struct weighed *)impl)->inner, prefix, after, count_max, out, err);
+    return over_get(impl, key, offset, len, bytes_max, out, info, err);
 }
 
 static int weighed_remove(void *impl, const char *key, struct error *err)
 {
     struct weighed *w = impl;
-    return w->removes_nothing ? error_set(err, ERROR_DENIED, "locked")
-                              : objstore_remove(w->inner, key, err);
-}
-
-static void weighed_close(void *impl)
-{
-    (void)impl;
+    return w->removes_nothing ? error_set(err, ERROR_DENIED, "locked") : over_remove(w, key, err);
 }
 
 static const struct objstore_ops weighed_ops = {
-    .scheme = "memory",
-    .put = weighed_put,
-    .head = weighed_head,
-    .get = weighed_get,
-    .list = weighed_list,
-    .remove = weighed_remove,
-    .close = weighed_close,
-};
+    .put = weighed_put, .get = weighed_get, .remove = weighed_remove};
 
 /* Of WIDE files that nobody put. */
 static void announce_wide(struct fixture *f, const char *stream, uint64_t from, const char *column)
@@ -297,8 +272,8 @@ static void announce_wide(struct fixture *f, const char *stream, uint64_t from, 
 /* The pile is a dozen MB when all of it is held. */
 static int weighed_turn(struct fixture *f, bool removes_nothing)
 {
-    struct weighed w = {.inner = f->store, .removes_nothing = removes_nothing};
-    struct objstore *store = objstore_wrap(&weighed_ops, &w, "memory:");
+    struct weighed w = {.over.inner = f->store, .removes_nothing = removes_nothing};
+    struct objstore *store = store_over_wrap(&w.over, &weighed_ops);
     struct committer committer = f->committer;
     committer.store = store;
     committer.bytes_max = 64 << 10;

@@ -6,10 +6,11 @@
 #include "tests/unit/cloud_fixture.h"
 
 #include "lib/base/file.h"
+#include "tests/unit/store_over.h"
 
 /* A store over the fixture's that knows what a power cut would take. */
 struct watched {
-    struct objstore *inner;
+    struct store_over over; /* first */
     size_t durable_puts;
     size_t syncs;
     size_t unsynced_refusals;
@@ -36,12 +37,7 @@ static int watched_put(void *impl, const char *key, const struct objstore_body *
     w->at_risk += unsynced && !receipt && !refusal;    /* manifests, lists, ledgers */
     w->at_risk += receipt && w->unsynced_refusals > 0; /* its agent lets go of it */
     w->at_risk += strstr(key, "/metadata/") != NULL && w->unsynced_copies > 0;
-    return objstore_put(w->inner, key, body, sum, condition, err);
-}
-
-static int watched_head(void *impl, const char *key, struct objstore_info *out, struct error *err)
-{
-    return objstore_head(((struct watched *)impl)->inner, key, out, err);
+    return over_put(impl, key, body, sum, condition, err);
 }
 
 static int watched_get(void *impl, const char *key, int64_t offset, uint64_t len, size_t bytes_max,
@@ -49,22 +45,14 @@ static int watched_get(void *impl, const char *key, int64_t offset, uint64_t len
 {
     struct watched *w = impl;
     w->inbox_gets += begins(key, "_bidlake/inbox/");
-    if (offset == 0 && len == 0)
-        return objstore_get(w->inner, key, bytes_max, out, info, err);
-    return objstore_get_range(w->inner, key, offset, len, out, info, err);
-}
-
-static int watched_list(void *impl, const char *prefix, const char *after, size_t count_max,
-                        struct objstore_list *out, struct error *err)
-{
-    return objstore_list(((struct watched *)impl)->inner, prefix, after, count_max, out, err);
+    return over_get(impl, key, offset, len, bytes_max, out, info, err);
 }
 
 static int watched_remove(void *impl, const char *key, struct error *err)
 {
     struct watched *w = impl;
     w->at_risk += w->unsynced_refusals > 0;
-    return objstore_remove(w->inner, key, err);
+    return over_remove(impl, key, err);
 }
 
 static int watched_copy(void *impl, const char *from, const char *to, enum put_condition condition,
@@ -73,7 +61,7 @@ static int watched_copy(void *impl, const char *from, const char *to, enum put_c
     struct watched *w = impl;
     w->durable_puts += (condition & PUT_UNSYNCED) == 0;
     w->unsynced_copies += (condition & PUT_UNSYNCED) != 0;
-    return objstore_copy(w->inner, from, to, condition, err);
+    return over_copy(impl, from, to, condition, err);
 }
 
 static int watched_sync(void *impl, struct error *err)
@@ -81,38 +69,29 @@ static int watched_sync(void *impl, struct error *err)
     struct watched *w = impl;
     w->syncs++;
     w->unsynced_refusals = w->unsynced_copies = 0;
-    return objstore_sync(w->inner, err);
+    return over_sync(impl, err);
 }
 
 static int watched_tidy(void *impl, const char *prefix, int64_t age_ms, struct error *err)
 {
     struct watched *w = impl;
     w->inbox_tidied += strcmp(prefix, "_bidlake/inbox/" TABLE "/") == 0 && age_ms >= HOUR_MS;
-    return objstore_tidy(w->inner, prefix, age_ms, err);
-}
-
-static void watched_close(void *impl)
-{
-    (void)impl;
+    return over_tidy(impl, prefix, age_ms, err);
 }
 
 static const struct objstore_ops watched_ops = {
-    .scheme = "memory",
     .put = watched_put,
-    .head = watched_head,
     .get = watched_get,
-    .list = watched_list,
     .remove = watched_remove,
     .copy = watched_copy,
     .sync = watched_sync,
     .tidy = watched_tidy,
-    .close = watched_close,
 };
 
 static void watched_turn(struct fixture *f, struct watched *out)
 {
-    *out = (struct watched){.inner = f->store};
-    struct objstore *store = objstore_wrap(&watched_ops, out, "memory:");
+    *out = (struct watched){.over.inner = f->store};
+    struct objstore *store = store_over_wrap(&out->over, &watched_ops);
     struct committer committer = f->committer;
     committer.store = store;
     assert_int_equal(turn_by(f, &committer), OK);
