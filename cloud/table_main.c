@@ -53,7 +53,8 @@ static void print_help(FILE *out)
           out);
     if (out == stdout)
         config_print_help();
-    fputs("\nExit: 0 done, 1 failed or check found problems, 2 usage or configuration.\n", out);
+    fputs("\nExit: 0 done, 1 failed or ls or check found problems, 2 usage or configuration.\n",
+          out);
 }
 
 static int run(const struct command *command, struct config *config, struct error *err)

@@ -33,29 +33,56 @@ static json_t *member(const json_t *object, const char *key)
     return value != NULL ? json_incref(value) : json_null();
 }
 
-static int namespace_list(const struct service *service, const char *ns, json_t *rows,
-                          struct error *err)
+struct overview {
+    const struct service *service;
+    json_t *rows;
+    size_t unreadable;
+};
+
+/* One that can't be read is told of, the others are listed. Not so where the catalog or the store
+ * is away: that would be said, after a wait each, of all. A 500 is no sign of it: some servers
+ * answer that to a name that they can't make sense of. */
+static int pass_over(struct overview *overview, struct error *err)
 {
+    if (err->code == ERROR_RETRY && err->cause != 500)
+        return err->code;
+    fprintf(stderr, "bidlake-table: %s\n", err->text);
+    overview->unreadable++;
+    return OK;
+}
+
+static void table_list(struct overview *overview, const char *name, const json_t *metadata)
+{
+    const json_t *current =
+        metadata_snapshot_borrow(metadata, metadata_current_snapshot_id(metadata));
+    json_array_append_new(
+        overview->rows,
+        json_pack("{s:o,s:I,s:o,s:o,s:o,s:o}", "table", view_text(name), "snapshots",
+                  (json_int_t)json_array_size(json_object_get(metadata, "snapshots")), "files",
+                  summary_number(current, "total-data-files"), "rows",
+                  summary_number(current, "total-records"), "bytes",
+                  summary_number(current, "total-files-size"), "updated",
+                  time_text(metadata_last_updated_ms(metadata))));
+}
+
+static int namespace_list(struct overview *overview, const char *ns, struct error *err)
+{
+    struct catalog *catalog = overview->service->catalog;
     struct catalog_names tables = {0};
-    int rc = catalog_list_tables(service->catalog, ns, &tables, err);
+    int rc = catalog_list_tables(catalog, ns, &tables, err);
+    if (rc != OK)
+        rc = pass_over(overview, err);
     for (size_t i = 0; i < tables.count && rc == OK; i++) {
         struct catalog_table table = {0};
         bool found = false;
-        rc = catalog_load_table(service->catalog, ns, tables.names[i], &table, &found, err);
-        if (rc != OK || !found)
-            continue;
-        const json_t *snapshots = json_object_get(table.metadata, "snapshots");
-        const json_t *current =
-            metadata_snapshot_borrow(table.metadata, metadata_current_snapshot_id(table.metadata));
-        char *name = memory_printf("%s.%s", ns, tables.names[i]);
-        json_array_append_new(rows,
-                              json_pack("{s:o,s:I,s:o,s:o,s:o,s:o}", "table", view_text(name),
-                                        "snapshots", (json_int_t)json_array_size(snapshots),
-                                        "files", summary_number(current, "total-data-files"),
-                                        "rows", summary_number(current, "total-records"), "bytes",
-                                        summary_number(current, "total-files-size"), "updated",
-                                        time_text(metadata_last_updated_ms(table.metadata))));
-        free(name);
+        rc = catalog_load_table(catalog, ns, tables.names[i], &table, &found, err);
+        if (rc != OK) {
+            rc = pass_over(overview, err);
+        } else if (found) {
+            char *name = memory_printf("%s.%s", ns, tables.names[i]);
+            table_list(overview, name, table.metadata);
+            free(name);
+        }
         catalog_table_free(&table);
     }
     catalog_names_free(&tables);
@@ -65,17 +92,18 @@ static int namespace_list(const struct service *service, const char *ns, json_t 
 int command_ls(const struct service *service, const struct config *config, struct error *err)
 {
     struct catalog_names namespaces = {0};
-    json_t *rows = json_array();
+    struct overview overview = {.service = service, .rows = json_array()};
     int rc = catalog_list_namespaces(service->catalog, &namespaces, err);
     for (size_t i = 0; i < namespaces.count && rc == OK; i++)
-        rc = namespace_list(service, namespaces.names[i], rows, err);
+        rc = namespace_list(&overview, namespaces.names[i], err);
     catalog_names_free(&namespaces);
     if (rc != OK) {
-        json_decref(rows);
+        json_decref(overview.rows);
         return EXIT_FAILED;
     }
-    view_print_rows(rows, config->json);
-    return EXIT_DONE;
+    err->text[0] = 0; /* all is said */
+    view_print_rows(overview.rows, config->json);
+    return overview.unreadable == 0 ? EXIT_DONE : EXIT_FAILED;
 }
 
 static void show_specs(const struct view *view)

@@ -76,6 +76,7 @@ class RestCatalogFake:
         self.busy = False  # no commit goes through
         self.hangs = None  # "config", "commit", or "applied": once the commit is
         self.hanging = 0
+        self.of_percent = 400  # what it answers to a name with a "%" in it, as Java's servers do
         self.namespaces = []
         self.tables = {}  # (namespace, name) -> (location of the metadata, metadata)
         self.closed = threading.Event()
@@ -108,6 +109,8 @@ class RestCatalogFake:
         steps = url.path.removeprefix(f"/v1/{PREFIX}/namespaces").split("/")[1:]
         if not url.path.startswith(f"/v1/{PREFIX}/namespaces") or len(steps) > 3:
             raise Refusal(404, "", f"no such path: {url.path}")
+        if any("%25" in step for step in steps):
+            raise Refusal(self.of_percent, "BadRequestException", "ambiguous path")
         steps = [urllib.parse.unquote(step) for step in steps]
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         steps[:1] = [self.levels(step) for step in steps[:1]]

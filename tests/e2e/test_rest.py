@@ -3,6 +3,7 @@
 interop has real ones): signing in, levels, tokens that expire, secrets that stay secret, and a
 wire with faults between two committers and the server."""
 import collections
+import json
 import os
 import random
 import signal
@@ -180,6 +181,24 @@ class TheWholeWay(Case):
         self.assertEqual([row["table"] for row in lake.table_json("ls")],
                          ["a.b.clicks", "a.b.dead_letters"])
         self.assertEqual(lake.once()["taken"], 0)
+
+    def test_names_that_no_path_can_have(self):
+        """One that the server itself can't find hides no other from who looks."""
+        lake = self.lake()
+        lake.init()
+        self.fake.namespaces.insert(0, "a%b")
+        self.fake.tables[("db", "t%u")] = self.fake.tables.pop(("db", "clicks"))
+        for status in (400, 403, 500):
+            self.fake.of_percent = status
+            result = lake.table("ls", "--json", code=FAILED)
+            self.assertEqual([row["table"] for row in json.loads(result.out)], ["db.dead_letters"])
+            namespace, table = result.err.splitlines()
+            self.assertIn(f"bidlake-table: tables of a%b: the catalog answers {status}", namespace)
+            self.assertIn(f"bidlake-table: load db.t%u: the catalog answers {status}", table)
+        self.fake.of_percent = 503
+        result = lake.table("ls", "--json", code=FAILED)
+        self.assertEqual(result.out, "")
+        self.assertRegex(result.err, "^bidlake-table: tables of a%b: the catalog answers 503.*\n$")
 
     def test_wrong_secret(self):
         """A person must act; and nobody learns the secret from the log."""
