@@ -544,7 +544,7 @@ static struct spool *make_handle(const struct spool_options *options)
     spool->directory = memory_copy_cstr(options->directory);
     spool->sealed_directory = memory_printf("%s/sealed", options->directory);
     spool->quarantine_directory = memory_printf("%s/quarantine", options->directory);
-    spool->agent_id = options->agent_id != NULL ? memory_copy_cstr(options->agent_id) : NULL;
+    spool->agent_id = memory_copy_or_null(options->agent_id);
     spool->clock = options->clock != NULL ? options->clock : &clock_system;
     spool->random = options->random;
     spool->read_only = options->read_only;

@@ -344,12 +344,12 @@ static int rest_begin(struct rest *rest, const char *url, const struct catalog_o
                       const struct catalog_rest_options *options, struct error *err)
 {
     struct buf base = {0};
-    struct http_client_options http = {.ca_file = rest_or_null(options->ca_file),
-                                       .proxy = rest_or_null(options->proxy),
+    struct http_client_options http = {.ca_file = cstr_or_null(options->ca_file),
+                                       .proxy = cstr_or_null(options->proxy),
                                        .stop = catalog->stop,
                                        .stop_context = catalog->stop_context};
-    if (http.ca_file == NULL && rest_or_null(options->signing_name) != NULL)
-        http.ca_file = rest_or_null(getenv("AWS_CA_BUNDLE"));
+    if (http.ca_file == NULL && cstr_or_null(options->signing_name) != NULL)
+        http.ca_file = cstr_or_null(getenv("AWS_CA_BUNDLE"));
     int rc = s3_tables_refuse(url, options, err);
     if (rc == OK)
         rc = rest_url_check(url, &base, err);

@@ -141,7 +141,7 @@ static int table_take(struct rest_table *out, const json_t *document, struct err
     const char *bearer = json_string_value(json_object_get(out->config, "token"));
     if (bearer != NULL && !rest_bearer_is_fine(bearer))
         return error_set(err, ERROR_INPUT, "the table's token is none");
-    out->bearer = bearer != NULL ? memory_copy_cstr(bearer) : NULL;
+    out->bearer = memory_copy_or_null(bearer);
     return OK;
 }
 

@@ -8,15 +8,10 @@
 
 enum { SECRET_BYTES_MIN = 8 };
 
-const char *rest_or_null(const char *text)
-{
-    return text != NULL && *text != 0 ? text : NULL;
-}
-
 int rest_auth_open(struct rest_auth **out, const struct rest_auth_options *options,
                    struct error *err)
 {
-    if (rest_or_null(options->given->signing_name) == NULL)
+    if (cstr_or_null(options->given->signing_name) == NULL)
         return rest_token_open(out, options, err);
     return rest_sign_open(out, options, err);
 }
@@ -41,7 +36,7 @@ int rest_auth_configure(struct rest_auth *auth, const struct rest_config *config
 
 static void property_put(json_t *properties, const char *key, const char *value)
 {
-    if (rest_or_null(value) != NULL)
+    if (cstr_or_null(value) != NULL)
         json_object_set_new(properties, key, json_string(value));
 }
 

@@ -85,9 +85,6 @@ int rest_sign_open(struct rest_auth **out, const struct rest_auth_options *optio
 /* Does Glue itself answer there? */
 bool rest_sign_is_own(const char *url);
 
-/* A setting that was left out, NULL or "": NULL. */
-const char *rest_or_null(const char *text);
-
 /* Was a token refused? */
 bool rest_is_unknown(int status);
 /* What can stand behind "Bearer ". */

@@ -283,8 +283,8 @@ int rest_sign_open(struct rest_auth **out, const struct rest_auth_options *optio
     const struct catalog_rest_options *given = options->given;
     struct aws_provider_options provider = {.http = options->http,
                                             .clock = options->clock,
-                                            .region = rest_or_null(given->signing_region),
-                                            .profile = rest_or_null(given->profile)};
+                                            .region = cstr_or_null(given->signing_region),
+                                            .profile = cstr_or_null(given->profile)};
     struct signer *signer = memory_alloc(1, sizeof *signer);
     signer->auth.ops = &sign_ops;
     signer->clock = options->clock;

@@ -80,9 +80,9 @@ static int secret_read(const char *path, char **out, struct error *err)
     return rc;
 }
 
-static char *copy_or_null(const char *text)
+static char *copy_set(const char *text)
 {
-    return text != NULL && *text != 0 ? memory_copy_cstr(text) : NULL;
+    return memory_copy_or_null(cstr_or_null(text));
 }
 
 static void set_life(struct token *token, int64_t from_ms, int64_t life_ms)
@@ -174,11 +174,11 @@ static int token_init(struct token *token, const struct rest_auth_options *optio
                       struct error *err)
 {
     const struct catalog_rest_options *given = options->given;
-    char *credential_file = copy_or_null(given->credential_file);
-    token->credential = copy_or_null(given->credential);
+    char *credential_file = copy_set(given->credential_file);
+    token->credential = copy_set(given->credential);
     token->by_credential = token->credential != NULL || credential_file != NULL;
-    token->file = token->by_credential ? credential_file : copy_or_null(given->token_file);
-    char *bearer = token->by_credential ? NULL : copy_or_null(given->token);
+    token->file = token->by_credential ? credential_file : copy_set(given->token_file);
+    char *bearer = token->by_credential ? NULL : copy_set(given->token);
     token->none = !token->by_credential && token->file == NULL && bearer == NULL;
     int rc = rest_token_service_init(&token->service, options, err);
     if (rc == OK && bearer != NULL && !rest_bearer_is_fine(bearer))

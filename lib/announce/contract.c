@@ -64,7 +64,7 @@ static int contract_fill(struct contract *out, const json_t *document, struct er
     if (rc != OK)
         return error_wrap(err, "%s", what);
     out->table = memory_copy_cstr(table);
-    out->table_uuid = uuid != NULL ? memory_copy_cstr(uuid) : NULL;
+    out->table_uuid = memory_copy_or_null(uuid);
     if (strcmp(out->schema.table, strrchr(table, '.') + 1) != 0)
         return error_set(err, ERROR_INPUT, "%s: the schema is of another table", what);
     return OK;

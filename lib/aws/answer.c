@@ -48,8 +48,7 @@ int64_t expiry_ms(const char *text, const struct http_reply *reply, int64_t now_
 
 static char *copy_member(const json_t *object, const char *name)
 {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text == NULL ? NULL : memory_copy_cstr(text);
+    return memory_copy_or_null(json_string_value(json_object_get(object, name)));
 }
 
 int credentials_from_json(struct aws_credentials *out, struct slice bytes, const char *token_name,

@@ -20,7 +20,6 @@ void aws_credentials_copy(struct aws_credentials *to, const struct aws_credentia
     aws_credentials_free(to);
     to->access_key = memory_copy_cstr(from->access_key);
     to->secret = memory_copy_cstr(from->secret);
-    if (from->token != NULL)
-        to->token = memory_copy_cstr(from->token);
+    to->token = memory_copy_or_null(from->token);
     to->expires_ms = from->expires_ms;
 }

@@ -46,7 +46,7 @@ static int url_find(const struct aws_sources *sources, const char *service, char
     const char *set = sources_env(sources, name);
     if (set == NULL)
         set = sources_env(sources, "AWS_ENDPOINT_URL");
-    *out = set != NULL ? memory_copy_cstr(set) : NULL;
+    *out = memory_copy_or_null(set);
     int rc = OK;
     if (*out == NULL)
         rc = shared_setting(sources, service, "endpoint_url", out, err);

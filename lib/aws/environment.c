@@ -11,8 +11,7 @@ enum { ACCESS_KEY_MAX = 128, SECRET_MAX = 512, TOKEN_MAX = 32 << 10 };
 
 const char *sources_env(const struct aws_sources *sources, const char *name)
 {
-    const char *value = sources->getenv(name);
-    return value != NULL && value[0] != 0 ? value : NULL;
+    return cstr_or_null(sources->getenv(name));
 }
 
 static bool is_word(const char *text, size_t max)
@@ -70,7 +69,6 @@ int environment_fetch(const struct aws_sources *sources, struct fetched *out, st
                          access_key != NULL ? "AWS_SECRET_ACCESS_KEY" : "AWS_ACCESS_KEY_ID");
     out->credentials.access_key = memory_copy_cstr(access_key);
     out->credentials.secret = memory_copy_cstr(secret);
-    if (token != NULL)
-        out->credentials.token = memory_copy_cstr(token);
+    out->credentials.token = memory_copy_or_null(token);
     return OK;
 }

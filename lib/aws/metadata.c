@@ -70,7 +70,7 @@ static char *container_url(const struct aws_sources *sources)
                              sources->container_url != NULL ? sources->container_url
                                                             : "http://169.254.170.2",
                              relative[0] == '/' ? "" : "/", relative);
-    return full == NULL ? NULL : memory_copy_cstr(full);
+    return memory_copy_or_null(full);
 }
 
 /* "Authorization: ..." or NULL. */

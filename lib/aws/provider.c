@@ -63,11 +63,6 @@ static const char *libc_getenv(const char *name)
     return getenv(name);
 }
 
-static char *copy_or_null(const char *text)
-{
-    return text == NULL ? NULL : memory_copy_cstr(text);
-}
-
 int aws_provider_open(struct aws_provider **out, const struct aws_provider_options *options,
                       struct error *err)
 {
@@ -79,11 +74,11 @@ int aws_provider_open(struct aws_provider **out, const struct aws_provider_optio
         .http = options->http,
         .clock = options->clock != NULL ? options->clock : &clock_system,
         .getenv = options->getenv != NULL ? options->getenv : libc_getenv,
-        .region = copy_or_null(options->region),
-        .profile = copy_or_null(options->profile),
-        .sts_url = copy_or_null(options->sts_url),
-        .imds_url = copy_or_null(options->imds_url),
-        .container_url = copy_or_null(options->container_url),
+        .region = memory_copy_or_null(options->region),
+        .profile = memory_copy_or_null(options->profile),
+        .sts_url = memory_copy_or_null(options->sts_url),
+        .imds_url = memory_copy_or_null(options->imds_url),
+        .container_url = memory_copy_or_null(options->container_url),
         .process_ms = options->process_ms > 0 ? options->process_ms : PROCESS_MS,
     };
     provider->source = options->source;
@@ -99,8 +94,8 @@ int aws_provider_open(struct aws_provider **out, const struct aws_provider_optio
     int rc = OK;
     if (options->access_key != NULL) {
         provider->fixed.access_key = memory_copy_cstr(options->access_key);
-        provider->fixed.secret = copy_or_null(options->secret);
-        provider->fixed.token = copy_or_null(options->token);
+        provider->fixed.secret = memory_copy_or_null(options->secret);
+        provider->fixed.token = memory_copy_or_null(options->token);
         rc = credentials_check(&provider->fixed, "static", err);
     }
     if (rc != OK) {

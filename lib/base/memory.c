@@ -43,6 +43,11 @@ char *memory_copy_cstr(const char *text)
     return memory_copy_slice(slice_cstr(text));
 }
 
+char *memory_copy_or_null(const char *text)
+{
+    return text != NULL ? memory_copy_cstr(text) : NULL;
+}
+
 char *memory_copy_slice(struct slice bytes)
 {
     char *out = memory_alloc_raw(bytes.len + 1, 1);

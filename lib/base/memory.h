@@ -21,10 +21,17 @@ void *memory_resize(void *old, size_t count, size_t size);
 /* Gives the system back what was freed: for the end of a stage that took a lot. */
 void memory_trim(void);
 char *memory_copy_cstr(const char *text);
+char *memory_copy_or_null(const char *text); /* NULL for NULL */
 /* A NUL is put behind the copy. */
 char *memory_copy_slice(struct slice bytes);
 /* Overwrites a secret, frees it, NULL. */
 void memory_wipe(char **text);
 char *memory_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A setting that was left out, NULL or "": NULL. */
+static inline const char *cstr_or_null(const char *text)
+{
+    return text != NULL && *text != 0 ? text : NULL;
+}
 
 #endif

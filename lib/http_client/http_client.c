@@ -86,10 +86,8 @@ int http_client_open(struct http_client **out, const struct http_client_options 
     struct http_client *client = memory_alloc(1, sizeof *client);
     client->user_agent = memory_copy_cstr(options->user_agent != NULL ? options->user_agent
                                                                       : "bidlake/" BIDLAKE_VERSION);
-    if (options->ca_file != NULL)
-        client->ca_file = memory_copy_cstr(options->ca_file);
-    if (options->proxy != NULL)
-        client->proxy = memory_copy_cstr(options->proxy);
+    client->ca_file = memory_copy_or_null(options->ca_file);
+    client->proxy = memory_copy_or_null(options->proxy);
     client->connect_ms = options->connect_ms > 0 ? options->connect_ms : CONNECT_MS;
     client->stall_ms = options->stall_ms > 0 ? options->stall_ms : STALL_MS;
     client->answer_ms = options->answer_ms > 0 ? options->answer_ms : ANSWER_MS;

@@ -466,11 +466,6 @@ static const struct objstore_ops s3_ops = {
     .close = s3_close,
 };
 
-static const char *set_or_null(const char *text)
-{
-    return text != NULL && *text != 0 ? text : NULL;
-}
-
 static int style_read(const char *text, enum s3_style *out, struct error *err)
 {
     static const char *const names[] = {"auto", "yes", "no"};
@@ -481,7 +476,7 @@ static int style_read(const char *text, enum s3_style *out, struct error *err)
             return OK;
         }
     }
-    return set_or_null(text) == NULL
+    return cstr_or_null(text) == NULL
                ? OK
                : error_set(err, ERROR_INPUT, "s3.path_style \"%.40s\": auto, yes or no", text);
 }
@@ -506,7 +501,7 @@ static lookup_function *environment_of(const struct objstore_s3 *s3)
 static int settings_take(struct s3_store *store, const struct objstore_s3 *s3, struct error *err)
 {
     struct s3_endpoint endpoint;
-    const char *url = set_or_null(s3->endpoint);
+    const char *url = cstr_or_null(s3->endpoint);
     int rc = OK;
     if (url != NULL) /* said of this store alone: what counts for all of Amazon's does not */
         store->endpoint.url = memory_copy_cstr(url);
@@ -520,8 +515,8 @@ static int settings_take(struct s3_store *store, const struct objstore_s3 *s3, s
     store->concurrency = s3->concurrency > 0 ? (unsigned)s3->concurrency : 4;
     if (!is_field_text(s3->sse) || !is_field_text(s3->kms_key_id))
         return error_set(err, ERROR_INPUT, "s3.sse, s3.kms_key_id: printable ASCII alone");
-    const char *sse = set_or_null(s3->sse);
-    const char *kms = set_or_null(s3->kms_key_id);
+    const char *sse = cstr_or_null(s3->sse);
+    const char *kms = cstr_or_null(s3->kms_key_id);
     if (sse != NULL)
         store->sse_field = memory_printf("x-amz-server-side-encryption: %s", sse);
     if (kms != NULL)
@@ -551,10 +546,10 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
     pthread_mutex_init(&store->lock, NULL);
     int rc = s3_place_parse(&store->place, url, err);
     if (rc == OK) {
-        const char *ca_file = set_or_null(s3->ca_file);
+        const char *ca_file = cstr_or_null(s3->ca_file);
         struct http_client_options http = {
-            .ca_file = ca_file != NULL ? ca_file : set_or_null(lookup("AWS_CA_BUNDLE")),
-            .proxy = set_or_null(s3->proxy),
+            .ca_file = ca_file != NULL ? ca_file : cstr_or_null(lookup("AWS_CA_BUNDLE")),
+            .proxy = cstr_or_null(s3->proxy),
             .stop = options->stop,
             .stop_context = options->stop_context};
         rc = http_client_open(&store->http, &http, err);
@@ -562,8 +557,8 @@ int s3_store_open(struct objstore **out, const char *url, const struct objstore_
     if (rc == OK) {
         struct aws_provider_options provider = {.http = store->http,
                                                 .clock = store->clock,
-                                                .region = set_or_null(s3->region),
-                                                .profile = set_or_null(s3->profile),
+                                                .region = cstr_or_null(s3->region),
+                                                .profile = cstr_or_null(s3->profile),
                                                 .getenv = s3->getenv};
         rc = aws_provider_open(&store->provider, &provider, err);
         if (rc != OK)

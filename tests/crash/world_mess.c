@@ -32,7 +32,7 @@ static char *pointer_of(struct world *world, size_t table)
                                 &now, &found, &err);
     ASSERT(rc == OK && found);
     const char *pointer = metadata_property_borrow(now.metadata, "bidlake.ledger");
-    char *copy = pointer != NULL ? memory_copy_cstr(pointer) : NULL;
+    char *copy = memory_copy_or_null(pointer);
     catalog_table_free(&now);
     return copy;
 }

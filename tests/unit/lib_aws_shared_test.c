@@ -249,7 +249,7 @@ static void assert_signed(const char *request, const char *access_key, const cha
     hex_encode(slice_of(digest, sizeof digest), hex);
     struct aws_credentials by = {.access_key = memory_copy_cstr(access_key),
                                  .secret = memory_copy_cstr(secret),
-                                 .token = token != NULL ? memory_copy_cstr(token) : NULL};
+                                 .token = memory_copy_or_null(token)};
     const char *fields[] = {"Content-Type: application/x-www-form-urlencoded; charset=utf-8"};
     struct aws_request again = {.method = "POST",
                                 .host = host,
