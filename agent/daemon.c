@@ -67,7 +67,9 @@ struct daemon {
     pthread_t deliverer;
     bool delivering;
     atomic_bool stopping;
-    int64_t notify_at_ms; /* monotonic; the main thread's: WATCHDOG=1 is due */
+    atomic_bool is_up;             /* from then on the main thread takes the signals */
+    _Atomic int64_t give_up_at_ms; /* monotonic: of the delivery; INT64_MAX until all stops */
+    int64_t notify_at_ms;          /* monotonic; the main thread's: WATCHDOG=1 is due */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* guarded by lock */
@@ -87,6 +89,25 @@ struct daemon {
 };
 
 /* ---- delivery ---- */
+
+/* Whether a store that holds us up, or hangs, is waited for no longer; by any thread. The start
+ * asks the store, too, and the signal that comes meanwhile is pending. */
+static bool patience_is_over(void *context)
+{
+    struct daemon *daemon = context;
+    sigset_t pending;
+    if (atomic_load(&daemon->is_up))
+        return clock_mono_ms(&clock_system) >= atomic_load(&daemon->give_up_at_ms);
+    sigemptyset(&pending);
+    sigpending(&pending);
+    return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
+}
+
+static void give_up_at(struct daemon *daemon, int64_t mono_ms)
+{
+    atomic_store(&daemon->give_up_at_ms, mono_ms);
+    pipeline_give_up_at(daemon->parts.pipeline, mono_ms);
+}
 
 static bool all_delivered(const struct pipeline_backlog *backlog)
 {
@@ -418,9 +439,10 @@ static int open_sources(struct daemon *daemon, struct error *err)
 static int open_all(struct daemon *daemon, struct error *err)
 {
     const struct agent_config *config = daemon->config;
+    struct agent_patience patience = {.is_over = patience_is_over, .context = daemon};
     int rc = memory_share(config, &daemon->memory, err);
     if (rc == OK)
-        rc = agent_parts_open(&daemon->parts, config, NULL, err);
+        rc = agent_parts_open(&daemon->parts, config, &patience, err);
     if (rc != OK)
         return rc;
     struct capture_options capture = {
@@ -512,7 +534,7 @@ static void wait_for_deliverer(struct daemon *daemon)
                   "signal=%d", number);
         pthread_mutex_lock(&daemon->lock);
         daemon->hurry = true;
-        pipeline_give_up_at(daemon->parts.pipeline, clock_mono_ms(&clock_system));
+        give_up_at(daemon, clock_mono_ms(&clock_system));
         pthread_cond_signal(&daemon->changed);
         pthread_mutex_unlock(&daemon->lock);
     }
@@ -535,8 +557,7 @@ static void close_all(struct daemon *daemon)
     pthread_mutex_lock(&daemon->lock);
     daemon->stop = true;
     if (daemon->parts.pipeline != NULL)
-        pipeline_give_up_at(daemon->parts.pipeline,
-                            clock_mono_ms(&clock_system) + daemon->config->stop_deadline_ms);
+        give_up_at(daemon, clock_mono_ms(&clock_system) + daemon->config->stop_deadline_ms);
     pthread_cond_signal(&daemon->changed);
     pthread_mutex_unlock(&daemon->lock);
     wait_for_deliverer(daemon);
@@ -650,7 +671,8 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
                             .reload = reload,
                             .signals = &signals,
                             .started_at_ms = clock_wall_ms(&clock_system),
-                            .started_mono_ms = clock_mono_ms(&clock_system)};
+                            .started_mono_ms = clock_mono_ms(&clock_system),
+                            .give_up_at_ms = INT64_MAX};
     daemon.connections_max = descriptors_share(config, descriptors_raise());
     memory_limit_check(config, memory_limit_read(""));
     sigemptyset(&signals);
@@ -664,6 +686,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
     if (gethostname(daemon.host, sizeof daemon.host - 1) < 0)
         daemon.host[0] = 0;
     int rc = open_all(&daemon, err);
+    atomic_store(&daemon.is_up, true);
     if (rc == OK) {
         log_event(LOG_LEVEL_INFO, "daemon", "ready", "version=%s agent_id=%s warehouse=%s",
                   BIDLAKE_VERSION, config->agent_id, config->warehouse);

@@ -28,7 +28,8 @@ int agent_store_open(struct objstore **out, const struct agent_config *config, s
 int agent_parts_open(struct agent_parts *parts, const struct agent_config *config,
                      const struct agent_patience *patience, struct error *err)
 {
-    struct objstore_options store = {.s3 = &config->s3};
+    struct objstore_options store = {
+        .s3 = &config->s3, .stop = patience->is_over, .stop_context = patience->context};
     struct spool_options spool = {.directory = config->spool_directory,
                                   .agent_id = config->agent_id,
                                   .bytes_max = (uint64_t)config->spool_bytes,
@@ -42,10 +43,6 @@ int agent_parts_open(struct agent_parts *parts, const struct agent_config *confi
                                         .announce_repeat_ms = config->announce_repeat_ms,
                                         .upload_bandwidth = (uint64_t)config->upload_bandwidth,
                                         .seed = (uint64_t)clock_wall_us(&clock_system)};
-    if (patience != NULL) {
-        store.stop = patience->is_over;
-        store.stop_context = patience->context;
-    }
     int rc = objstore_open(&parts->store, config->warehouse, &store, err);
     if (rc == OK)
         rc = probe_store(parts->store, config->agent_id, err);

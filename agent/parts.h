@@ -16,7 +16,7 @@
 int agent_store_open(struct objstore **out, const struct agent_config *config,
                      struct error *err) MUST_USE;
 
-/* Whether an upload is to wait no longer where the store asks it to; by any thread. */
+/* Whether a request is to wait no longer where the store asks it to, or hangs; by any thread. */
 struct agent_patience {
     bool (*is_over)(void *context);
     void *context;
@@ -29,8 +29,7 @@ struct agent_parts {
 };
 
 /* A store that does not answer yet is no error (events wait in the spool); one that has no
- * "must not exist" is: two segments could share a name there. `patience` NULL: the pipeline
- * is told when to give up. Close also after an error. */
+ * "must not exist" is: two segments could share a name there. Close also after an error. */
 int agent_parts_open(struct agent_parts *parts, const struct agent_config *config,
                      const struct agent_patience *patience, struct error *err) MUST_USE;
 void agent_parts_close(struct agent_parts *parts);

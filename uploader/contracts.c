@@ -72,8 +72,10 @@ int contracts_borrow(struct contracts *contracts, const char *table, const struc
     struct contract_entry *entry = contract_entry_of(contracts, table);
     int64_t now_ms = clock_mono_ms(contracts->clock);
     int rc = OK;
-    if (now_ms >= entry->refresh_at_ms) {
+    contracts->silent = false;
+    if (contracts->asks && now_ms >= entry->refresh_at_ms) {
         rc = contract_fetch(contracts, entry, err);
+        contracts->silent = rc == ERROR_RETRY;
         /* Offline: an old contract, or the preset's own ids, do as well. But who never gets to
          * see one builds files that a table made otherwise refuses. */
         if (rc == ERROR_DENIED)

@@ -17,6 +17,8 @@ struct contracts {
     struct objstore *store; /* borrowed, as the clock */
     const struct clock *clock;
     struct contract_entry *entries;
+    bool asks;   /* false: the store is not asked any more */
+    bool silent; /* the last look got no answer */
 };
 void contracts_free(struct contracts *contracts);
 

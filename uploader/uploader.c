@@ -65,6 +65,7 @@ struct uploader {
     struct pace pace;
     size_t turn; /* steps */
     _Atomic int64_t give_up_at_ms;
+    atomic_bool gave_up; /* a request failed behind it: the store is not asked any more */
     _Atomic int64_t paced_at_ms;
     struct error last_failure;
 };
@@ -111,10 +112,20 @@ const struct uploader_statistics *uploader_statistics_borrow(const struct upload
     return &uploader->statistics;
 }
 
+/* Who stops waits for one request that hangs, not for one of each stream. */
+static void note_silence(struct uploader *uploader, bool silent)
+{
+    if (silent && clock_mono_ms(uploader->options.clock) >= atomic_load(&uploader->give_up_at_ms))
+        atomic_store(&uploader->gave_up, true);
+}
+
 int uploader_contract_borrow(struct uploader *uploader, const char *table,
                              const struct contract **out, struct error *err)
 {
-    return contracts_borrow(&uploader->contracts, table, out, err);
+    uploader->contracts.asks = !atomic_load(&uploader->gave_up);
+    int rc = contracts_borrow(&uploader->contracts, table, out, err);
+    note_silence(uploader, uploader->contracts.silent);
+    return rc;
 }
 
 /* ---- waiting ---- */
@@ -179,6 +190,7 @@ static int64_t retry_failed(struct uploader *uploader, struct retry *retry, cons
     uploader->statistics.failures++;
     uploader->last_failure = *err;
     (void)error_wrap(&uploader->last_failure, "%s", stream);
+    note_silence(uploader, err->code == ERROR_RETRY);
     if (!say)
         return wait;
     retry->said_at_ms = now_ms;
@@ -244,6 +256,7 @@ static void note_taken_name(struct uploader *uploader, const char *stream, const
 void uploader_give_up_at(struct uploader *uploader, int64_t mono_ms)
 {
     atomic_store(&uploader->give_up_at_ms, mono_ms);
+    atomic_store(&uploader->gave_up, false);
 }
 
 int64_t uploader_paced_at_ms(const struct uploader *uploader)
@@ -687,6 +700,8 @@ static void step_stream(struct uploader *uploader, const struct spool_stream *st
         else
             retry_worked(uploader, &watch->receipt, "receipt", stream->name);
     }
+    if (atomic_load(&uploader->gave_up))
+        return;
     if (upload_stream(uploader, stream, &err) != OK)
         watch->retry_at_ms = clock_mono_ms(uploader->options.clock) +
                              retry_failed(uploader, &watch->upload, "upload", stream->name, &err);
@@ -701,9 +716,10 @@ int uploader_step(struct uploader *uploader, struct error *err)
     int rc = spool_list_streams(uploader->options.spool, &arena, &streams, err);
     /* Another one first each time, or one would have all of the bandwidth. */
     uploader->turn++;
-    for (size_t i = 0; rc == OK && i < streams.count; i++)
+    size_t i = 0;
+    for (; rc == OK && i < streams.count && !atomic_load(&uploader->gave_up); i++)
         step_stream(uploader, &streams.streams[(uploader->turn + i) % streams.count]);
-    if (rc == OK)
+    if (rc == OK && i == streams.count)
         watches_sweep(uploader);
     arena_free(&arena);
     return rc;

@@ -67,7 +67,8 @@ void uploader_close(struct uploader *uploader);
 int uploader_step(struct uploader *uploader, struct error *err) MUST_USE;
 
 /* From that time of the monotonic clock on a put fails that is held back by the bandwidth or has
- * lasted for a second, so that who stops need not wait for it. Any thread. */
+ * lasted for a second, so that who stops need not wait for it; and once a request has failed then
+ * by ERROR_RETRY, the store is asked nothing more. Any thread. */
 void uploader_give_up_at(struct uploader *uploader, int64_t mono_ms);
 /* When a put last moved on or was held back by the bandwidth (monotonic clock; 0: never): a pass
  * that takes long for that is no pass that hangs. Any thread. */

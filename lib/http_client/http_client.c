@@ -410,7 +410,7 @@ static int call_failed(CURLcode code, const struct call *call, const char *detai
     return what;
 }
 
-static int call_perform(struct http_client *client, CURL *easy, struct call *call)
+static int call_perform(const struct http_client *client, CURL *easy, struct call *call)
 {
     char detail[CURL_ERROR_SIZE] = "";
     struct curl_slist *fields = call_fields(call->asked);

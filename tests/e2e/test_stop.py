@@ -1,20 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the daemon ends, and what the watchdog hears of it."""
 import http.client
+import http.server
 import itertools
 import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
+import time
 import unittest
 
-from lake import DEADLINE, DONE, FAILED, end, until
+from lake import BUILD, DEADLINE, DONE, FAILED, PATIENCE, end, until
 from test_run import Case
 
 
-class Stop(Case):
+class Base(Case):
+    def in_table_once(self, names):
+        self.start().stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {name: 1 for name in names})
+
+
+class Stop(Base):
     def store_away(self):
         """A file where the tables' folders should be: puts fail until it goes."""
         away = os.path.join(self.lake.warehouse, "db")
@@ -34,11 +44,6 @@ class Stop(Case):
         listener.bind(path)
         listener.settimeout(DEADLINE)
         return listener, {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}
-
-    def in_table_once(self, names):
-        self.start().stop()
-        self.lake.once()
-        self.assertEqual(self.lake.ids("clicks", "click_id"), {name: 1 for name in names})
 
     def test_stops_by_the_deadline_without_a_store(self):
         back = self.store_away()
@@ -183,6 +188,86 @@ class Stop(Case):
         self.assertTrue(sender.is_alive(), "the sync came back")
         self.assertIsNone(agent.process.poll())
         end(agent.process)
+
+
+class SilentStore:
+    """A store in S3's words that is not well, and says nothing to requests by one method."""
+
+    def __init__(self):
+        self.silent = None
+        self.heard = 0
+        self.closed = threading.Event()
+        store = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def handle_any(self):
+                if self.command == store.silent:
+                    store.heard += 1
+                    store.closed.wait()
+                else:
+                    self.send_response(503)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = handle_any
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.flags = ["--warehouse", "s3://lake/wh", "--s3-region", "us-east-1", "--s3-endpoint",
+                      f"http://127.0.0.1:{self.server.server_port}"]
+        self.env = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+    def close(self):
+        self.closed.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Silence(Base):
+    """A request that hangs has some seconds behind the deadline; whoever waits for longer is
+    killed by then."""
+
+    def store(self):
+        store = SilentStore()
+        self.addCleanup(store.close)
+        return store
+
+    def ends_soon(self, process, store):
+        until(lambda: store.heard, "the store is asked")
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        self.assertEqual(process.wait(timeout=DEADLINE), DONE)
+        self.assertLess(time.monotonic() - began, 9 * PATIENCE)
+        self.assertEqual(store.heard, 1)
+
+    def ends_while(self, method):
+        store = self.store()
+        agent = self.start("--stop-deadline", "300ms", *store.flags, env=store.env)
+        store.silent = method
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+        self.ends_soon(agent.process, store)
+        self.assertIn("stopped before all was delivered", agent.log())
+        self.in_table_once(["a"])
+
+    def test_while_the_store_says_nothing_to_a_read(self):
+        self.ends_while("GET")
+
+    def test_while_the_store_says_nothing_to_a_put(self):
+        self.ends_while("PUT")
+
+    def test_while_it_starts(self):
+        store = self.store()
+        store.silent = "PUT"
+        process = subprocess.Popen(
+            [f"{BUILD}/bidlake-agent", "run", *self.lake.agent_flags(), "--listen",
+             "http:127.0.0.1:0", "--stop-deadline", "300ms", *store.flags],
+            stderr=subprocess.DEVNULL, env={**os.environ, **store.env})
+        self.addCleanup(end, process)
+        self.ends_soon(process, store)
 
 
 if __name__ == "__main__":

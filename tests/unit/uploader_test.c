@@ -29,6 +29,8 @@ struct lake {
     uint64_t bandwidth;
     bool away;         /* nothing is put */
     size_t away_count; /* tries meanwhile */
+    bool silent;       /* nothing is answered */
+    size_t silent_count;
     size_t put_count;
     char puts[PUTS_MAX][OBJSTORE_KEY_MAX + 1];
 };
@@ -59,6 +61,10 @@ static enum memory_fault on_operation(void *context, enum memory_operation opera
                                       const char *key)
 {
     struct lake *lake = context;
+    if (lake->silent) {
+        lake->silent_count++;
+        return MEMORY_FAULT_BEFORE;
+    }
     if (operation != MEMORY_PUT)
         return MEMORY_FAULT_NONE;
     if (lake->away) {
@@ -337,6 +343,45 @@ static void a_put_that_takes_long_is_given_up_by_a_stop(void **state)
     uploader_give_up_at(lake.uploader, lake.now_ms);
     step(&lake);
     assert_int_equal(listed(&lake, &arena, 1)[0].state, SEGMENT_ANNOUNCED);
+    arena_free(&arena);
+    lake_free(&lake);
+}
+
+/* A request to a store that hangs takes seconds of who stops: one may, not one of each stream. */
+static void a_silent_store_is_asked_once_behind_a_stop(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct error err;
+    struct arena arena = {0};
+    const struct contract *contract;
+    lake_init(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    step(&lake);
+    add_segment(&lake, 3);
+    build(&lake);
+    lake.now_ms += POLL_MS;
+    lake.silent = true;
+    step(&lake);
+    assert_int_equal(lake.silent_count, 2); /* for the receipt, and to put a file */
+    lake.now_ms += 120000;
+    uploader_give_up_at(lake.uploader, lake.now_ms);
+    step(&lake);
+    step(&lake);
+    assert_int_equal(lake.silent_count, 3);
+    assert_int_equal(uploader_contract_borrow(lake.uploader, "db.t", &contract, &err), OK);
+    assert_int_equal(lake.silent_count, 3);
+    uploader_give_up_at(lake.uploader, lake.now_ms);
+    assert_int_equal(uploader_contract_borrow(lake.uploader, "db.t", &contract, &err), OK);
+    lake.now_ms += 120000;
+    step(&lake);
+    assert_int_equal(lake.silent_count, 4);
+    assert_int_equal(listed(&lake, &arena, 2)[1].state, SEGMENT_BUILT);
+    lake.silent = false;
+    uploader_give_up_at(lake.uploader, INT64_MAX);
+    step(&lake);
+    assert_int_equal(listed(&lake, &arena, 2)[1].state, SEGMENT_ANNOUNCED);
     arena_free(&arena);
     lake_free(&lake);
 }
@@ -732,6 +777,7 @@ int main(void)
         cmocka_unit_test(failed_put_holds_the_stream_until_its_time),
         cmocka_unit_test(store_that_names_a_time_is_not_asked_before_it),
         cmocka_unit_test(a_put_that_takes_long_is_given_up_by_a_stop),
+        cmocka_unit_test(a_silent_store_is_asked_once_behind_a_stop),
         cmocka_unit_test(store_away_for_hours_is_asked_now_and_then),
         cmocka_unit_test(same_bytes_under_the_name_are_ours),
         cmocka_unit_test(taken_name_gives_the_next_n),
