@@ -16,12 +16,10 @@ static void signs_in(void **state)
     answer(b, 200, TOKEN("t2", "100")); /* ten seconds ahead */
     answer(b, 404, NOTHING);
     bench_open_well(b);
-    struct catalog_table table = {0};
-    bool found;
     b->mono_ms += 89000;
-    assert_int_equal(ask(b, &table, &found), OK);
+    load_none(b);
     b->mono_ms += 2000;
-    assert_int_equal(ask(b, &table, &found), OK);
+    load_none(b);
     assert_heard(b, 0, "POST /cat/v1/oauth/tokens HTTP");
     assert_heard(b, 0,
                  "grant_type=client_credentials&client_id=me&client_secret=s3cr%26t"
@@ -43,10 +41,8 @@ static void signs_in_by_basic(void **state)
     answer(b, 200, TOKEN("t2", "100"));
     answer(b, 404, NOTHING);
     bench_open_well(b);
-    struct catalog_table table = {0};
-    bool found;
     b->mono_ms += 95000;
-    assert_int_equal(ask(b, &table, &found), OK);
+    load_none(b);
     assert_heard(b, 1, "Authorization: Basic bWU6czNjciUyNnQ=\r\n");
     assert_heard(b, 1, "\r\n\r\ngrant_type=client_credentials&scope=PRINCIPAL%3AALL");
     assert_heard(b, 3, "Authorization: Basic bWU6czNjciUyNnQ=\r\n"); /* at once */
@@ -85,13 +81,11 @@ static void old_token_goes_on(void **state)
     answer(b, 404, NOTHING); /* no renewal yet */
     answer(b, 500, "");      /* it has expired */
     bench_open_well(b);
-    struct catalog_table table = {0};
-    bool found;
     b->mono_ms += 950000;
-    assert_int_equal(ask(b, &table, &found), OK);
-    assert_int_equal(ask(b, &table, &found), OK);
+    load_none(b);
+    load_none(b);
     b->mono_ms += 60000;
-    assert_int_equal(ask(b, &table, &found), ERROR_RETRY);
+    assert_int_equal(load_code(b), ERROR_RETRY);
     assert_heard(b, 3, "Bearer t1");
 }
 
@@ -115,13 +109,11 @@ static void a_silent_service_is_left_alone(void **state)
     never_comes(b, 60000);   /* the token ends meanwhile */
     answer(b, 404, NOTHING);
     bench_open_well(b);
-    struct catalog_table table = {0};
-    bool found;
     b->mono_ms += 901000;
-    assert_int_equal(ask(b, &table, &found), OK);
-    assert_int_equal(ask(b, &table, &found), OK);
+    load_none(b);
+    load_none(b);
     b->mono_ms += 31000;
-    assert_int_equal(ask(b, &table, &found), ERROR_RETRY);
+    assert_int_equal(load_code(b), ERROR_RETRY);
     assert_heard(b, 3, "Bearer t1");
     assert_heard(b, 4, "Bearer t1");
     assert_heard(b, 5, "grant_type=");
@@ -155,51 +147,32 @@ static void refused_token_is_renewed(void **state)
     free(body);
 }
 
-static void write_text(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
 /* Who mounts a token that somebody else renews must not have to restart us. */
 static void token_file_is_read_again(void **state)
 {
     struct rest_bench *b = *state;
-    char path[] = "/tmp/bidlake_token_XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
-    write_text(path, " t1 \n");
-    b->rest = (struct catalog_rest_options){.token_file = path};
+    bench_write(b, " t1 \n");
+    b->rest = (struct catalog_rest_options){.token_file = b->file};
     answer(b, 200, CONFIG);
     answer(b, 401, "");
     answer(b, 404, NOTHING);
     answer(b, 401, ""); /* the same token: no second try */
     bench_open_well(b);
-    write_text(path, "~t2"); /* nothing that mkstemp may make */
-    struct catalog_table table = {0};
-    bool found;
-    assert_int_equal(ask(b, &table, &found), OK);
-    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    bench_write(b, "~t2"); /* nothing that mkstemp may make */
+    load_none(b);
+    assert_int_equal(load_code(b), ERROR_DENIED);
     assert_null(strstr(b->err.text, "~t2"));
     assert_heard(b, 0, "Authorization: Bearer t1\r\n");
     assert_heard(b, 2, "Authorization: Bearer ~t2\r\n");
     assert_int_equal(b->server.heard_count, 4);
-    unlink(path);
 }
 
 /* The same of a credential; one that is being written just now leaves the old one. */
 static void credential_file_is_read_again(void **state)
 {
     struct rest_bench *b = *state;
-    char path[] = "/tmp/bidlake_credential_XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
-    write_text(path, "me:first");
-    b->rest = (struct catalog_rest_options){.credential_file = path};
+    bench_write(b, "me:first");
+    b->rest = (struct catalog_rest_options){.credential_file = b->file};
     answer(b, 200, TOKEN("t1", "100"));
     answer(b, 200, CONFIG);
     answer(b, 200, TOKEN("t2", "100"));
@@ -210,33 +183,21 @@ static void credential_file_is_read_again(void **state)
     answer(b, 200, TOKEN("t4", "100")); /* a secret alone can't go so */
     answer(b, 404, NOTHING);
     bench_open_well(b);
-    struct catalog_table table = {0};
-    bool found;
-    write_text(path, "");
+    bench_write(b, "");
     b->mono_ms += 101000;
-    assert_int_equal(ask(b, &table, &found), OK);
-    write_text(path, "me:second");
+    load_none(b);
+    bench_write(b, "me:second");
     b->mono_ms += 101000;
-    assert_int_equal(ask(b, &table, &found), OK);
-    write_text(path, "alone");
+    load_none(b);
+    bench_write(b, "alone");
     b->mono_ms += 101000;
-    assert_int_equal(ask(b, &table, &found), OK);
+    load_none(b);
     assert_heard(b, 2, "client_secret=first");
     assert_heard(b, 4, "client_secret=second");
     assert_heard(b, 7, "client_secret=alone");
-    unlink(path);
 }
 
 /* ---- a token exchanged for another ---- */
-
-static void ask_well(struct rest_bench *b)
-{
-    struct catalog_table table = {0};
-    bool found = true;
-    if (ask(b, &table, &found) != OK)
-        fail_msg("%s", b->err.text);
-    assert_false(found);
-}
 
 /* Who is given a token of an hour, and nothing to get others with, would stop after it. */
 static void a_given_token_is_exchanged(void **state)
@@ -255,13 +216,13 @@ static void a_given_token_is_exchanged(void **state)
     answer(b, 404, NOTHING);
     bench_open_well(b);
     b->mono_ms += 3299000; /* five minutes before an hour is over */
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 2000;
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 91000;
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 91000;
-    ask_well(b);
+    load_none(b);
     assert_heard(b, 1, "Bearer t1\r\n");
     assert_heard(b, 2, "POST /cat/v1/oauth/tokens HTTP");
     assert_heard(b, 2, "Authorization: Bearer t1\r\n");
@@ -293,11 +254,11 @@ static void a_jwt_is_exchanged_before_it_ends(void **state)
     answer(b, 404, NOTHING);
     bench_open_well(b);
     b->mono_ms += 539000;
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 2000;
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 30000;
-    ask_well(b);
+    load_none(b);
     assert_heard(b, 1, "Bearer " JWT "\r\n");
     assert_heard(b, 2, "subject_token=" JWT "&");
     assert_heard(b, 3, "Bearer " JWT "\r\n");
@@ -316,24 +277,30 @@ static void a_silent_exchange_is_left_alone(void **state)
     answer(b, 404, NOTHING);
     bench_open_well(b);
     b->mono_ms += 3301000;
-    ask_well(b);
-    ask_well(b);
+    load_none(b);
+    load_none(b);
     b->mono_ms += 301000;
-    ask_well(b);
+    load_none(b);
     assert_heard(b, 3, "Bearer t1\r\n");
     assert_heard(b, 4, "subject_token=t1&");
     assert_heard(b, 5, "Bearer t2\r\n");
 }
 
-static void reopen_well(struct rest_bench *b)
+static int reopen(struct rest_bench *b)
 {
     struct catalog_options options = {.store = b->store, .clock = &b->clock, .rest = &b->rest};
     char *spec = memory_printf("rest:%s/", b->server.url);
     catalog_close(b->catalog);
     b->catalog = NULL;
-    if (catalog_open(&b->catalog, spec, &options, &b->err) != OK)
-        fail_msg("%s", b->err.text);
+    int rc = catalog_open(&b->catalog, spec, &options, &b->err);
     free(spec);
+    return rc;
+}
+
+static void reopen_well(struct rest_bench *b)
+{
+    if (reopen(b) != OK)
+        fail_msg("%s", b->err.text);
 }
 
 /* The harm: a store that is away for a moment costs the only token that is good. */
@@ -341,12 +308,8 @@ static void what_was_exchanged_outlives_a_handle(void **state)
 {
     struct rest_bench *b = *state;
     struct catalog_exchanged kept = {0};
-    char path[] = "/tmp/bidlake_token_XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
-    write_text(path, JWT);
-    b->rest = (struct catalog_rest_options){.token_file = path, .exchanged = &kept};
+    bench_write(b, JWT);
+    b->rest = (struct catalog_rest_options){.token_file = b->file, .exchanged = &kept};
     answer(b, 200, CONFIG);
     answer(b, 200,
            "{\"access_token\":\"t2\",\"token_type\":\"N_A\",\"expires_in\":1000,"
@@ -360,16 +323,16 @@ static void what_was_exchanged_outlives_a_handle(void **state)
     bench_open_well(b);
     b->mono_ms += 545000;
     b->wall_ms += 545000;
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 800000;
     b->wall_ms += 800000;
     reopen_well(b);
     b->mono_ms += 150000;
     b->wall_ms += 150000;
     reopen_well(b);
-    write_text(path, "t4");
+    bench_write(b, "t4");
     reopen_well(b);
-    write_text(path, JWT);
+    bench_write(b, JWT);
     reopen_well(b);
     assert_heard(b, 3, "Bearer t2\r\n");
     assert_heard(b, 4, "subject_token=t2&");
@@ -380,7 +343,6 @@ static void what_was_exchanged_outlives_a_handle(void **state)
     catalog_close(b->catalog);
     b->catalog = NULL;
     catalog_exchanged_free(&kept);
-    unlink(path);
 }
 
 /* The same when it is refused at the start, and where a first try to open fails. */
@@ -397,13 +359,8 @@ static void what_was_kept_may_be_refused(void **state)
     answer(b, 200, CONFIG);
     bench_open_well(b);
     b->mono_ms += 3301000;
-    ask_well(b);
-    catalog_close(b->catalog);
-    b->catalog = NULL;
-    struct catalog_options options = {.store = b->store, .clock = &b->clock, .rest = &b->rest};
-    char *spec = memory_printf("rest:%s/", b->server.url);
-    assert_int_equal(catalog_open(&b->catalog, spec, &options, &b->err), ERROR_RETRY);
-    free(spec);
+    load_none(b);
+    assert_int_equal(reopen(b), ERROR_RETRY);
     reopen_well(b);
     assert_heard(b, 3, "Bearer t2\r\n");
     assert_heard(b, 4, "Bearer t2\r\n");
@@ -426,9 +383,9 @@ static void a_token_that_nobody_exchanges(void **state)
     answer(b, 401, "");
     bench_open_well(b);
     b->mono_ms += 3500000;
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 35000000;
-    ask_well(b);
+    load_none(b);
     assert_int_equal(commit(b), ERROR_DENIED);
     assert_non_null(strstr(b->err.text, "it does not take the given token (not renewed: http://"));
     assert_non_null(strstr(b->err.text, "/v1/oauth/tokens answers 400 unsupported_grant_type): "
@@ -449,9 +406,9 @@ static void a_token_that_ended_is_not_exchanged(void **state)
     answer(b, 401, "");
     bench_open_well(b);
     b->mono_ms += 545000;
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 49000; /* as it asked for */
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 7000;
     assert_int_equal(commit(b), ERROR_DENIED);
     assert_non_null(strstr(b->err.text, "/v1/oauth/tokens answers 503): check catalog.token_file"));
@@ -471,9 +428,9 @@ static void the_given_token_comes_back(void **state)
     answer(b, 401, "");
     bench_open_well(b);
     b->mono_ms += 3500000;
-    ask_well(b);
+    load_none(b);
     b->mono_ms += 35000000;
-    ask_well(b);
+    load_none(b);
     assert_int_equal(commit(b), ERROR_DENIED);
     assert_heard(b, 2, "Bearer t2\r\n");
     assert_heard(b, 3, "Bearer t1\r\n");
@@ -507,7 +464,7 @@ static void exchange_is_off(void **state)
         answer(b, 404, NOTHING);
         bench_open_well(b);
         b->mono_ms += 3500000;
-        ask_well(b);
+        load_none(b);
         assert_heard(b, cases[i].asked ? 2 : 1, cases[i].asked ? "Bearer t2" : "Bearer t1");
         assert_int_equal(bench_teardown(&made), 0);
     }
@@ -517,20 +474,15 @@ static void exchange_is_off(void **state)
 static void a_new_token_in_the_file_comes_first(void **state)
 {
     struct rest_bench *b = *state;
-    char path[] = "/tmp/bidlake_token_XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
-    write_text(path, "t1");
-    b->rest = (struct catalog_rest_options){.token_file = path};
+    bench_write(b, "t1");
+    b->rest = (struct catalog_rest_options){.token_file = b->file};
     answer(b, 200, CONFIG);
     answer(b, 404, NOTHING);
     bench_open_well(b);
-    write_text(path, "t2");
+    bench_write(b, "t2");
     b->mono_ms += 3500000;
-    ask_well(b);
+    load_none(b);
     assert_heard(b, 1, "Bearer t2");
-    unlink(path);
 }
 
 /* Servers repeat what they were sent, and messages go to a log. */
@@ -545,9 +497,7 @@ static void a_token_that_comes_back_is_not_shown(void **state)
     assert_int_equal(commit(b), ERROR_DENIED);
     assert_null(strstr(b->err.text, "s3cret"));
     assert_non_null(strstr(b->err.text, "NotAuthorizedException: ************ is unknown"));
-    struct catalog_table table = {0};
-    bool found = false;
-    assert_int_equal(ask(b, &table, &found), ERROR_CORRUPT);
+    assert_int_equal(load_code(b), ERROR_CORRUPT);
     assert_null(strstr(b->err.text, "k3y"));
     assert_non_null(strstr(b->err.text, "line 1, column"));
 }

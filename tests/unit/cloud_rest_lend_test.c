@@ -138,8 +138,6 @@ static void a_catalog_that_lends_nothing_says_so(void **state)
 {
     struct rest_bench *b = *state;
     struct borrower borrower = {0};
-    struct catalog_table table = {0};
-    bool found = false;
     char *nothing = table_answer(",\"config\":{\"client.region\":\"x\"}");
     char *remote = table_answer(",\"config\":{\"s3.remote-signing-enabled\":\"true\"}");
     bench_borrow(b, &s3_like, &borrower);
@@ -147,13 +145,13 @@ static void a_catalog_that_lends_nothing_says_so(void **state)
     answer(b, 200, nothing);
     answer(b, 200, remote);
     bench_open_well(b);
-    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    assert_int_equal(load_code(b), ERROR_DENIED);
     assert_string_equal(b->err.text,
                         "load db.t: the catalog lends nothing for memory:/db/t/, and this store "
                         "takes s3.access-key-id and s3.secret-access-key: let it vend that to this "
                         "principal, or take catalog.access_delegation out and give the service "
                         "rights of its own");
-    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    assert_int_equal(load_code(b), ERROR_DENIED);
     assert_non_null(strstr(b->err.text, "s3.remote-signing-enabled), which isn't supported; let"));
     assert_int_equal(borrower.count, 0);
     free(nothing);
@@ -166,8 +164,6 @@ static void what_is_for_another_store_is_refused(void **state)
 {
     struct rest_bench *b = *state;
     struct borrower borrower = {0};
-    struct catalog_table table = {0};
-    bool found = false;
     char *wide = table_answer(",\"config\":{\"gcs.oauth2.token\":\"hush\"}");
     char *within = table_answer(",\"storage-credentials\":[" KEYS(
         "db/t/",
@@ -178,14 +174,14 @@ static void what_is_for_another_store_is_refused(void **state)
     answer(b, 200, wide);
     answer(b, 200, within);
     bench_open_well(b);
-    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    assert_int_equal(load_code(b), ERROR_DENIED);
     assert_string_equal(b->err.text,
                         "load db.t: the catalog lends only gcs.oauth2.token for memory:/db/t/, and "
                         "this store takes s3.access-key-id and s3.secret-access-key: let it vend "
                         "that to this principal, or take catalog.access_delegation out and give "
                         "the service rights of its own");
     assert_int_equal(borrower.count, 0);
-    assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+    assert_int_equal(load_code(b), ERROR_DENIED);
     assert_non_null(strstr(b->err.text, "only adls.sas-token for memory:/db/t/data/, and this"));
     assert_null(strstr(b->err.text, "hush"));
     free(wide);
@@ -299,12 +295,10 @@ static void a_table_s_token_has_to_be_one(void **state)
 {
     struct rest_bench *b = *state;
     char *body = table_answer(",\"config\":{\"token\":\"a\\r\\nb\"}");
-    struct catalog_table table = {0};
-    bool found = false;
     answer(b, 200, CONFIG);
     answer(b, 200, body);
     bench_open_well(b);
-    assert_int_equal(ask(b, &table, &found), ERROR_CORRUPT);
+    assert_int_equal(load_code(b), ERROR_CORRUPT);
     free(body);
 }
 

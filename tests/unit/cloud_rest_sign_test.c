@@ -4,8 +4,6 @@
  */
 #include "tests/unit/cloud_rest_support.h"
 
-#include "lib/base/file.h"
-
 /* What aws_sign makes of the parts as they stand on the wire. */
 static void assert_signed(struct rest_bench *b, size_t i, const char *method, const char *path,
                           const char *query, const char *body)
@@ -40,11 +38,23 @@ static void assert_signed(struct rest_bench *b, size_t i, const char *method, co
     free(host);
 }
 
+static int keys_setup(void **state)
+{
+    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
+    return bench_setup(state);
+}
+
+static int keys_teardown(void **state)
+{
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+    return bench_teardown(state);
+}
+
 static void signs(void **state)
 {
     struct rest_bench *b = *state;
-    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
-    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
     b->rest = (struct catalog_rest_options){
         .warehouse = "arn:x", .signing_name = "glue", .signing_region = "eu-west-1"};
     answer(b, 200,
@@ -56,8 +66,6 @@ static void signs(void **state)
     bench_open_well(b);
     assert_int_equal(commit(b), ERROR_CONFLICT);
     assert_int_equal(commit(b), ERROR_DENIED);
-    unsetenv("AWS_ACCESS_KEY_ID");
-    unsetenv("AWS_SECRET_ACCESS_KEY");
     assert_signed(b, 0, "GET", "/cat/v1/config", "warehouse=arn%3Ax", "");
     assert_signed(b, 2, "POST", "/cat/v1/arn%3Aaws%2Fb/namespaces/db/tables/t", NULL,
                   "{\"requirements\":[],\"updates\":[]}");
@@ -65,12 +73,11 @@ static void signs(void **state)
     assert_int_equal(b->server.heard_count, 4);
 }
 
-static void keys_write(const char *path, const char *key)
+static void keys_write(struct rest_bench *b, const char *key)
 {
-    struct error err;
     char *text =
         memory_printf("[default]\naws_access_key_id = %s\naws_secret_access_key = s\n", key);
-    assert_int_equal(file_replace(path, slice_cstr(text), 0600, &err), OK);
+    bench_write(b, text);
     free(text);
 }
 
@@ -79,12 +86,8 @@ static void keys_write(const char *path, const char *key)
 static void signs_by_keys_that_were_mended(void **state)
 {
     struct rest_bench *b = *state;
-    char path[] = "/tmp/cloud_rest_sign.XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
-    keys_write(path, "AKIDWRONG");
-    setenv("AWS_SHARED_CREDENTIALS_FILE", path, 1);
+    keys_write(b, "AKIDWRONG");
+    setenv("AWS_SHARED_CREDENTIALS_FILE", b->file, 1);
     setenv("AWS_CONFIG_FILE", "/nonexistent", 1);
     b->rest = (struct catalog_rest_options){.signing_name = "glue", .signing_region = "eu-west-1"};
     answer(b, 200, CONFIG);
@@ -94,13 +97,12 @@ static void signs_by_keys_that_were_mended(void **state)
     answer(b, 409, "");
     bench_open_well(b);
     assert_int_equal(commit(b), ERROR_DENIED);
-    keys_write(path, "AKIDRIGHT");
+    keys_write(b, "AKIDRIGHT");
     assert_int_equal(commit(b), ERROR_CONFLICT);
-    keys_write(path, "AKIDNEXT");
+    keys_write(b, "AKIDNEXT");
     assert_int_equal(commit(b), ERROR_CONFLICT);
     unsetenv("AWS_SHARED_CREDENTIALS_FILE");
     unsetenv("AWS_CONFIG_FILE");
-    assert_int_equal(unlink(path), 0);
     assert_heard(b, 1, "Credential=AKIDWRONG/");
     assert_heard(b, 2, "Credential=AKIDRIGHT/");
     assert_heard(b, 3, "Credential=AKIDRIGHT/");
@@ -114,8 +116,6 @@ static void signs_by_the_server_s_clock(void **state)
 {
     struct rest_bench *b = *state;
     int64_t ours_ms = b->wall_ms; /* 2026-09-21T14:13:20Z */
-    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
-    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
     b->rest = (struct catalog_rest_options){.signing_name = "glue", .signing_region = "eu-west-1"};
     answer_with(b, 403, "Date: Mon, 21 Sep 2026 15:13:20 GMT\r\n",
                 "{\"message\":\"Signature expired: 20260921T141320Z is now earlier than\"}");
@@ -123,8 +123,6 @@ static void signs_by_the_server_s_clock(void **state)
     answer_with(b, 403, "Date: Mon, 21 Sep 2026 15:13:25 GMT\r\n", "{\"message\":\"no right\"}");
     bench_open_well(b);
     assert_int_equal(commit(b), ERROR_DENIED);
-    unsetenv("AWS_ACCESS_KEY_ID");
-    unsetenv("AWS_SECRET_ACCESS_KEY");
     assert_signed(b, 0, "GET", "/cat/v1/config", NULL, "");
     b->wall_ms = ours_ms + 3600000;
     assert_signed(b, 1, "GET", "/cat/v1/config", NULL, "");
@@ -137,8 +135,6 @@ static void signs_by_the_server_s_clock(void **state)
 static void signs_over_a_token(void **state)
 {
     struct rest_bench *b = *state;
-    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
-    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
     b->rest = (struct catalog_rest_options){
         .signing_name = "execute-api", .signing_region = "eu-west-1", .credential = "me:s"};
     answer(b, 200, TOKEN("t1-secret", "1000"));
@@ -148,8 +144,6 @@ static void signs_over_a_token(void **state)
     answer(b, 403, "{\"message\":\"t2-secret has no right\"}");
     bench_open_well(b);
     assert_int_equal(commit(b), ERROR_DENIED);
-    unsetenv("AWS_ACCESS_KEY_ID");
-    unsetenv("AWS_SECRET_ACCESS_KEY");
     assert_non_null(strstr(b->err.text, "environment, signed for execute-api, with client \"me\""));
     assert_null(strstr(b->err.text, "t2-secret"));
     assert_heard(b, 1, "\r\nOriginal-Authorization: Bearer t1-secret\r\n");
@@ -223,8 +217,6 @@ static void who_may_say_what_is_signed_for(void **state)
 {
     struct rest_bench *b = *state;
     static const char glue[] = "https://glue.eu-west-1.amazonaws.com/iceberg";
-    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
-    setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
     assert_scope(b, glue, "\"rest.signing-region\":\"us-east-2\"", "/us-east-2/glue/aws4_request");
     assert_scope(b, glue, "\"rest.signing-name\":\"sts\"", "/eu-west-1/glue/");
     assert_scope(b, glue, "\"rest.signing-region\":\"a/b\"", "/eu-west-1/glue/");
@@ -232,19 +224,19 @@ static void who_may_say_what_is_signed_for(void **state)
                  "/eu-west-1/glue/");
     assert_scope(b, "https://catalog.example", "\"rest.signing-region\":\"us-east-2\"",
                  "/eu-west-1/glue/");
-    unsetenv("AWS_ACCESS_KEY_ID");
-    unsetenv("AWS_SECRET_ACCESS_KEY");
 }
+
+#define KEYED(test) cmocka_unit_test_setup_teardown(test, keys_setup, keys_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WIRE(signs),
+        KEYED(signs),
         WIRE(signs_by_keys_that_were_mended),
-        WIRE(signs_by_the_server_s_clock),
-        WIRE(signs_over_a_token),
+        KEYED(signs_by_the_server_s_clock),
+        KEYED(signs_over_a_token),
         cmocka_unit_test(own_hosts),
-        WIRE(who_may_say_what_is_signed_for),
+        KEYED(who_may_say_what_is_signed_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

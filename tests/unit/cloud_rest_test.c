@@ -16,10 +16,7 @@ static void opens(void **state)
     answer(b, 200, "{\"defaults\":{\"header.X-A\":\"2\",\"header.x-b\":\"3\"},\"overrides\":{}}");
     answer(b, 404, NOTHING);
     bench_open_well(b);
-    struct catalog_table table = {0};
-    bool found = true;
-    assert_int_equal(ask(b, &table, &found), OK);
-    assert_false(found);
+    load_none(b);
     assert_heard(b, 0, "GET /cat/v1/config?warehouse=s3%3A%2F%2Fb%2Fw%20h HTTP/1.1");
     assert_heard(b, 0, "Authorization: Bearer t0ken");
     assert_heard(b, 0, "Polaris-Realm: r\r\n");
@@ -82,9 +79,7 @@ static void moves_to_another_uri(void **state)
     answer(b, 200, body);
     answer(b, 404, NOTHING);
     bench_open_well(b);
-    struct catalog_table table = {0};
-    bool found = true;
-    assert_int_equal(ask(b, &table, &found), OK);
+    assert_int_equal(load_code(b), OK);
     assert_heard(b, 1, "GET /cat/else/v1/namespaces/db/tables/t");
     free(body);
 }
@@ -228,11 +223,9 @@ static void load_by_etag(void **state)
     load_well(b);
     load_well(b);
     load_well(b); /* without ETag now */
-    struct catalog_table table = {0};
-    bool found = true;
-    assert_int_equal(ask(b, &table, &found), ERROR_RETRY);
-    assert_int_equal(ask(b, &table, &found), ERROR_CORRUPT);
-    assert_int_equal(ask(b, &table, &found), ERROR_INPUT); /* 304 to no question */
+    assert_int_equal(load_code(b), ERROR_RETRY);
+    assert_int_equal(load_code(b), ERROR_CORRUPT);
+    assert_int_equal(load_code(b), ERROR_INPUT); /* 304 to no question */
     assert_not_heard(b, 1, "If-None-Match");
     assert_heard(b, 2, "If-None-Match: \"e1\"\r\n");
     assert_heard(b, 3, "If-None-Match: \"e1\"\r\n");
@@ -276,8 +269,6 @@ static void a_page_is_no_catalog_s_answer(void **state)
     enum { COUNT = sizeof pages / sizeof pages[0] };
     struct rest_bench *b = *state;
     struct catalog_names names = {0};
-    struct catalog_table table = {0};
-    bool found = false;
     answer(b, 200, CONFIG);
     for (size_t i = 0; i < COUNT; i++)
         answer(b, 404, pages[i]);
@@ -286,11 +277,10 @@ static void a_page_is_no_catalog_s_answer(void **state)
     answer(b, 404, pages[0]);
     bench_open_well(b);
     for (size_t i = 0; i < COUNT; i++) {
-        assert_int_equal(ask(b, &table, &found), ERROR_DENIED);
+        assert_int_equal(load_code(b), ERROR_DENIED);
         assert_non_null(strstr(b->err.text, "no catalog's answer: check catalog.uri"));
     }
-    assert_int_equal(ask(b, &table, &found), OK);
-    assert_false(found);
+    load_none(b);
     assert_int_equal(catalog_list_tables(b->catalog, "db", &names, &b->err), ERROR_DENIED);
     assert_int_equal(catalog_create_namespace(b->catalog, "db", &b->err), ERROR_DENIED);
     assert_int_equal(b->server.heard_count, COUNT + 4); /* nothing was made */
