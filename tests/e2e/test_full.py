@@ -224,13 +224,16 @@ class Neighbour(Case):
     def test_background_stands_back(self):
         """Who answers is as quick as ever; who rolls and uploads lets all others go first."""
         agent = self.start("--background-nice", "7", "--background-io", "idle")
-        threads = self.threads(agent)
         base = os.getpriority(os.PRIO_PROCESS, 0)
+        # A thread has its name and its place soon after it begins.
+        until(lambda: self.threads(agent).get("deliverer", [base])[0] == min(base + 7, 19),
+              "the deliverer stands back")
+        until(lambda: "committer" in self.threads(agent), "the committer has its name")
+        threads = self.threads(agent)
         self.assertEqual(threads["committer"][0], base)
-        self.assertEqual(threads["deliverer"][0], min(base + 7, 19))
-        told = subprocess.run(["ionice", "-p", str(threads["deliverer"][2])], check=True,
-                              capture_output=True).stdout
-        self.assertIn(b"idle", told)
+        ask = ["ionice", "-p", str(threads["deliverer"][2])]
+        until(lambda: b"idle" in subprocess.run(ask, check=True, capture_output=True).stdout,
+              "its input and output do, too")
         agent.stop()
 
     def test_memory(self):

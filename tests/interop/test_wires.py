@@ -72,13 +72,17 @@ class Faults(Case):
         self.assertEqual(failures, [], "\n".join(map(str, failures)))
 
     def unmet(self, lanes):
+        """Of what must have been met."""
         outcomes = sum((lane.catalog.outcomes for lane in lanes), collections.Counter())
-        return unmet(outcomes) + ([] if outcomes["slow", 200] else [("slow", 200)])
+        kinds = sum((wire.kinds for lane in lanes for wire in lane.wires), collections.Counter())
+        return (unmet(outcomes) + ([] if outcomes["slow", 200] else [("slow", 200)]) +
+                [(kind, name) for kind, names in WANTED.items() for name in sorted(names)
+                 if not kinds[kind, name]])
 
     def test_schedules(self):
         lanes = [self.lane(n) for n in range(min(LANES, COUNT))]
         self.run_lanes(lanes, FIRST, COUNT)
-        # Which of two committers comes first is nobody's to say: some more, where that decided it.
+        # Who comes first, and how far, is nobody's to say: some more, where that decided it.
         for first in range(FIRST + COUNT, FIRST + COUNT + 150, 50):
             if COUNT >= 200 and self.unmet(lanes):
                 more = [self.lane(len(lanes) + n) for n in range(LANES)]
@@ -94,8 +98,6 @@ class Faults(Case):
               sep="\n")
         if COUNT < 200:
             return
-        for kind, wanted in WANTED.items():
-            self.assertGreaterEqual(set(met[kind]), wanted, f"{kind}: not all was met")
         self.assertEqual(self.unmet(lanes), [], "in no schedule")
         for what in ("agents killed", "committers killed", "both wires faulty"):
             self.assertGreater(done[what], COUNT // 4, what)

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from lake import DEADLINE, DONE, FAILED, end, until
 
 PER_TABLE = 12  # schedules after which a lane begins a new table
-BIG_POSTS, BIG_LINES, BIG_BYTES = 5, 40, 67500  # together more than two parts, however packed
+BIG_LINES, BIG_BYTES = 200, 67500  # of one request: more than two parts, however packed
 
 
 class Agent:
@@ -40,7 +40,8 @@ class Agent:
         arguments = [os.path.join(programs.BUILD, "bidlake-agent"), "run",
                      *self.lake.agent_flags(self.spool, self.name), "--listen",
                      "http:127.0.0.1:0", "--operations", "127.0.0.1:0", "--roll-age", "400ms",
-                     "--announce-repeat", "1s", "--spool-bytes", "256MiB"]
+                     "--announce-repeat", "1s", "--spool-bytes", "256MiB",
+                     "--http-body-bytes", "32MiB"]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
@@ -207,8 +208,7 @@ class Schedules:
         posts = []
         if rng.random() < 0.25:
             self.done["large files"] += 1
-            for n in range(BIG_POSTS):
-                posts.append([f"s{seed}-{agent.name}-big{n}-{i}" for i in range(BIG_LINES)])
+            posts.append([f"s{seed}-{agent.name}-big-{i}" for i in range(BIG_LINES)])
         for n in range(rng.randint(1, 3)):
             posts.append([f"s{seed}-{agent.name}-{n}-{i}" for i in range(rng.randint(1, 5))])
         for n, ids in enumerate(posts):
