@@ -54,6 +54,7 @@ struct http_client {
 struct call {
     const struct http_call *asked;
     struct http_client *client;
+    CURL *easy;
     struct http_reply *reply;
     struct http_client_source source;
     struct slice bytes; /* what `source` reads when the body lies in memory */
@@ -293,6 +294,8 @@ static int on_progress(void *context, curl_off_t in_total, curl_off_t in, curl_o
     if (now_ms - call->still_since_ms < most_ms)
         return 0;
     atomic_store(&client->gave_up, true);
+    /* A name service that hangs is not waited for: its thread ends by itself. */
+    curl_easy_setopt(call->easy, CURLOPT_QUICK_EXIT, 1L);
     call->rc = error_set(call->err, ERROR_RETRY, "given up at a stop: no answer within %lld ms",
                          (long long)(now_ms - call->still_since_ms));
     return 1;
@@ -410,11 +413,12 @@ static int call_failed(CURLcode code, const struct call *call, const char *detai
     return what;
 }
 
-static int call_perform(const struct http_client *client, CURL *easy, struct call *call)
+static int call_perform(struct call *call)
 {
+    CURL *easy = call->easy;
     char detail[CURL_ERROR_SIZE] = "";
     struct curl_slist *fields = call_fields(call->asked);
-    set_options(client, easy, call);
+    set_options(call->client, easy, call);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, fields);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, detail);
     CURLcode code = curl_easy_perform(easy);
@@ -459,9 +463,9 @@ int http_client_call(struct http_client *client, const struct http_call *asked,
     reply->body.max = asked->answer_bytes_max > 0 ? asked->answer_bytes_max : ANSWER_BYTES;
     reply->head.max = HEAD_BYTES_MAX;
 
-    CURL *easy = handle_take(client);
-    int rc = call_perform(client, easy, &call);
-    handle_give(client, easy);
+    call.easy = handle_take(client);
+    int rc = call_perform(&call);
+    handle_give(client, call.easy);
     return rc;
 }
 

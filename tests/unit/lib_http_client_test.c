@@ -4,6 +4,8 @@
  * and writes down what it heard. */
 #include "lib/http_client/http_client.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -464,6 +466,47 @@ static void a_stop_ends_what_hangs(void **state)
     http_reply_free(&reply);
 }
 
+static atomic_bool name_service_is_back;
+static atomic_uint names_looked_up;
+
+/* libcurl's: it hangs for one name. */
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                struct addrinfo **out)
+{
+    typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    union {
+        void *pointer;
+        lookup *function;
+    } real = {dlsym(RTLD_NEXT, "getaddrinfo")};
+    if (name == NULL || strcmp(name, "hangs.test") != 0)
+        return real.function(name, service, hints, out);
+    for (int i = 0; i < 3000 && !atomic_load(&name_service_is_back); i++)
+        poll(NULL, 0, 10);
+    atomic_fetch_add(&names_looked_up, 1);
+    return EAI_AGAIN;
+}
+
+/* The harm: a network that is gone takes the name service with it, which is asked for several names
+ * for ten seconds each, and whoever is to end waits for that. */
+static void a_stop_waits_for_no_name(void **state)
+{
+    (void)state;
+    struct http_client *client =
+        client_open(&(struct http_client_options){.proxy = "", .stop = is_to_stop, .stop_ms = 100});
+    struct http_reply reply = {0};
+    struct error err;
+    struct http_call call = {.method = "POST", .url = "http://hangs.test/", .fresh = true};
+    assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
+    assert_non_null(strstr(err.text, "given up at a stop"));
+    assert_false(reply.sent);
+    assert_int_equal(atomic_load(&names_looked_up), 0);
+    http_client_close(client);
+    atomic_store(&name_service_is_back, true);
+    while (atomic_load(&names_looked_up) == 0)
+        poll(NULL, 0, 10);
+    http_reply_free(&reply);
+}
+
 /* The harm: a commit's answer that was about to come is thrown away, and nobody knows what became
  * of it. */
 static void a_stop_waits_for_an_answer(void **state)
@@ -731,6 +774,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_trickles_is_left),
         cmocka_unit_test(a_stop_ends_what_hangs),
         cmocka_unit_test(a_stop_waits_for_an_answer),
+        cmocka_unit_test(a_stop_waits_for_no_name),
         cmocka_unit_test(a_stop_leaves_what_moves_on),
         cmocka_unit_test(a_body_is_read_from_where_it_lies),
         cmocka_unit_test(retry_after_is_bounded),
