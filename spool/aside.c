@@ -265,8 +265,7 @@ static void walk_all(const struct spool *spool, uint64_t map_bytes)
     MDB_env *env = NULL;
     MDB_txn *txn = NULL;
     MDB_dbi dbi = 0;
-    unsigned flags =
-        MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS | (spool->no_readahead ? MDB_NORDAHEAD : 0U);
+    unsigned flags = MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD;
     if (mdb_env_create(&env) != MDB_SUCCESS || mdb_env_set_maxdbs(env, DB_COUNT + 1) != 0 ||
         mdb_env_set_mapsize(env, map_bytes) != 0 ||
         mdb_env_open(env, spool->directory, flags, 0640) != 0 ||

@@ -173,8 +173,10 @@ static int open_environment(struct spool *spool, struct error *err)
     struct stat info;
     MDB_stat stat_env = {0};
     char *data_path = memory_printf("%s/data.mdb", spool->directory);
-    unsigned flags = MDB_NOTLS | (spool->read_only ? MDB_RDONLY : 0U) |
-                     (spool->no_readahead ? MDB_NORDAHEAD : 0U) |
+    /* Who touches a page wants that one: rows of a segment in their sorted order, LMDB's trees.
+     * What lies around it belongs to other streams, and takes the file cache from what is read;
+     * and where a page doesn't read, its neighbours must not fail with it. */
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (spool->read_only ? MDB_RDONLY : 0U) |
                      (spool->no_sync ? MDB_NOSYNC | MDB_NOMETASYNC : 0U);
     if (spool->read_only && stat(data_path, &info) < 0) {
         rc = errno == ENOENT ? error_set(err, ERROR_INPUT, "no spool in %s", spool->directory)
@@ -604,14 +606,12 @@ static bool is_beyond_use(const struct spool *spool, int rc, const struct error 
 static int open_or_set_aside(struct spool *spool, struct error *err)
 {
     int rc = open_all(spool, err);
-    /* An EIO may be a moment's: what is set aside for it is missing, or taken twice. Or the
-     * page's that the kernel read ahead together with the one that is wanted. */
+    /* An EIO may be a moment's: what is set aside for it is missing, or taken twice. */
     if (spool->was_here && rc == ERROR_IO && is_beyond_use(spool, rc, err)) {
         log_event(LOG_LEVEL_WARN, "spool", "the spool did not open, once more", "error=\"%s\"",
                   err->text);
         aside_close(spool);
         aside_forget_cached(spool);
-        spool->no_readahead = true;
         rc = open_all(spool, err);
     }
     if (spool->was_here && is_beyond_use(spool, rc, err)) {

@@ -246,6 +246,9 @@ bool store_can_read(struct slice bytes)
     uintptr_t from = (uintptr_t)bytes.data / page * page;
     uintptr_t to = ((uintptr_t)bytes.data + bytes.len + page - 1) / page * page;
     int rc = 0;
+    /* Else each page would be waited for by itself: the map is opened for single ones. */
+    if (to - from > page)
+        (void)madvise((void *)from, to - from, MADV_WILLNEED);
     do {
         rc = madvise((void *)from, to - from, MADV_POPULATE_READ);
     } while (rc < 0 && errno == EAGAIN);

@@ -55,10 +55,9 @@ struct spool {
     bool read_only;
     bool no_sync;
     bool drop_oldest;
-    bool opened;       /* for writing, all of it */
-    bool was_here;     /* a spool of ours, before it was opened */
-    bool no_readahead; /* a page did not read: its neighbours must not fail with it */
-    bool closed_well;  /* by who had it open for writing before */
+    bool opened;      /* for writing, all of it */
+    bool was_here;    /* a spool of ours, before it was opened */
+    bool closed_well; /* by who had it open for writing before */
     uint64_t bytes_max;
     uint64_t bytes_reserve;
     uint64_t page_size;

@@ -457,6 +457,25 @@ static void new_epoch_begins_new_streams(void **state)
     arena_free(&arena);
 }
 
+/* A segment is read by rows in their sorted order. Where memory is little, what the kernel reads
+ * around each takes the file cache from the segment itself, which is never done then. */
+static void the_map_is_read_by_single_pages(void **state)
+{
+    struct fixture *fixture = *state;
+    char line[4096];
+    bool ours = false;
+    bool random = false;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        if (strchr(line, '-') != NULL) /* a mapping begins: addresses, and the file */
+            ours = strstr(line, fixture->directory) != NULL && strstr(line, "data.mdb") != NULL;
+        random = random || (ours && strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " rr"));
+    }
+    fclose(maps);
+    assert_true(random);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_places_are_refused_clearly, setup, teardown),
         cmocka_unit_test(leaps_and_silence_want_a_new_epoch),
         cmocka_unit_test_setup_teardown(new_epoch_begins_new_streams, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_map_is_read_by_single_pages, setup, teardown),
     };
     return cmocka_run_group_tests_name("spool recovery", tests, NULL, NULL);
 }
