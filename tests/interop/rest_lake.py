@@ -35,7 +35,7 @@ class RestLake(Lake):
 
     def commit_flags(self):
         return ["--warehouse", self.warehouse, "--catalog", f"rest:{self.url}",
-                "--namespace", self.namespace, "--catalog-timeout", "2s", "--tables", self.tables]
+                "--namespace", self.namespace, "--catalog-timeout", "30s", "--tables", self.tables]
 
     def agent_flags(self, spool=None, agent_id="edge-1"):
         return ["--warehouse", self.warehouse, "--spool", spool or self.spool, "--agent-id",
@@ -57,7 +57,8 @@ class RestLake(Lake):
 
     def commit_by_two(self):
         """Two committers at once: what each says is not judged, what is in the table is."""
-        command = [os.path.join(BUILD, "bidlake-commit"), "once", *self.commit_flags()]
+        command = [os.path.join(BUILD, "bidlake-commit"), "once", *self.commit_flags(),
+                   "--catalog-timeout", "2s"]
         both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                  env=dict(os.environ, **self.environment))
                 for _ in range(2)]

@@ -31,7 +31,7 @@ class FrontLake(RestLake):
         return [*super().agent_flags(*what, **how), *self.both]
 
     def commit_flags(self):
-        return [*super().commit_flags(), "--catalog-timeout", "30s", *self.both, *self.more]
+        return [*super().commit_flags(), *self.both, *self.more]
 
 
 class Case(unittest.TestCase):

@@ -13,13 +13,12 @@ import unittest
 
 from peer import PATIENCE, IcebergRest, Versitygw, die_with_parent
 from toxiproxy import Toxiproxy
-from wire_schedules import Agent, FaultLake, Schedules
+from wire_schedules import BIG_BYTES, BIG_LINES, Agent, FaultLake, Schedules
 
 import lake as programs
 from lake import Lake, end, until
 
 MIB = 1 << 20
-LARGE = 5, 40, 67500  # posts, lines, random bytes in each: more than two parts
 
 
 class Service:
@@ -28,7 +27,7 @@ class Service:
     def __init__(self, lake):
         self.log_path = lake.path("serve.log")
         command = [os.path.join(programs.BUILD, "bidlake-commit"), "serve", "--interval", "1s",
-                   *lake.faulty_commit_flags()]
+                   *lake.faulty_commit_flags(), "--catalog-timeout", "4s"]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log,
                                             stdout=subprocess.DEVNULL, preexec_fn=die_with_parent,
@@ -68,11 +67,10 @@ class Toxics(unittest.TestCase):
     def post(self, large=False):
         """Events that are answered, whatever stands between agent and store."""
         name = f"{self.id().rpartition('.')[2]}-{len(self.expected)}"
-        posts, lines, filler = LARGE if large else (1, 3, 0)
-        for n in range(posts):
-            ids = [f"{name}-{n}-{i}" for i in range(lines)]
-            self.agent.post(f"{name}-{n}", [Schedules.line(key, filler) for key in ids])
-            self.expected.update(ids)
+        lines, filler = (BIG_LINES, BIG_BYTES) if large else (3, 0)
+        ids = [f"{name}-{n}" for n in range(lines)]
+        self.agent.post(name, [Schedules.line(key, filler) for key in ids])
+        self.expected.update(ids)
 
     def count(self):
         return int(self.lake.table("count", self.lake.name).out)
@@ -197,8 +195,8 @@ class Toxics(unittest.TestCase):
         self.is_quiet()
 
     def test_catalog_too_late(self):
-        """Each answer comes after the second that the service waits."""
-        with self.to_catalog.toxic("latency", latency=1500):
+        """Each answer comes after the four seconds that the service waits."""
+        with self.to_catalog.toxic("latency", latency=6000):
             self.post()
             self.service_says(self.to_catalog.url)
         self.arrives()

@@ -117,8 +117,7 @@ class FaultLake(RestLake):
         return [*super().agent_flags(spool, agent_id), *self.FLAGS]
 
     def commit_flags(self):
-        """The last of a flag counts."""
-        return [*super().commit_flags(), "--catalog-timeout", "20s", *self.FLAGS]
+        return [*super().commit_flags(), *self.FLAGS]
 
     def faulty_commit_flags(self):
         return [*self.commit_flags(), "--catalog", f"rest:{self.catalog_wire.url}",
