@@ -133,11 +133,16 @@ static bool only_open_records(const struct spool_stream *stream)
     return stream->end > stream->sealed && stream->begin == stream->sealed;
 }
 
+static struct spool_seal_limits seal_limits(const struct pipeline *pipeline)
+{
+    return (struct spool_seal_limits){.bytes_max = pipeline->options.roll.bytes_max,
+                                      .rows_max = pipeline->options.roll.rows_max};
+}
+
 static int seal_stream(struct pipeline *pipeline, const struct spool_stream *stream, bool flush,
                        int64_t wall_ms, struct error *err)
 {
-    struct spool_seal_limits limits = {.bytes_max = pipeline->options.roll.bytes_max,
-                                       .rows_max = pipeline->options.roll.rows_max};
+    struct spool_seal_limits limits = seal_limits(pipeline);
     int64_t age_ms = wall_ms - stream->open_since_ms;
     if (age_ms < 0)
         age_ms = pipeline->options.roll.age_max_ms; /* the wall clock leapt back */
@@ -174,14 +179,36 @@ static int build_segment(struct pipeline *pipeline, const struct spool_segment *
     return rc;
 }
 
+/* What a start found open or sealed may be larger than what is sealed now. */
+static int cut_segments(struct pipeline *pipeline, const struct spool_segment *segments,
+                        size_t count, bool *changed, struct error *err)
+{
+    struct spool_seal_limits limits = seal_limits(pipeline);
+    int rc = OK;
+    *changed = false;
+    for (size_t i = 0; rc == OK && i < count; i++) {
+        bool cut = false;
+        if (segments[i].state != SEGMENT_SEALED || segments[i].records_gone)
+            continue;
+        rc = spool_cut_segment(pipeline->options.spool, &segments[i], &limits, &cut, err);
+        *changed = *changed || cut;
+    }
+    return rc;
+}
+
 static void build_stream(struct pipeline *pipeline, const char *stream, int64_t now_ms)
 {
+    struct spool *spool = pipeline->options.spool;
     struct error err;
     struct arena arena = {0};
     struct spool_segment *segments = NULL;
     size_t count = 0;
-    int rc = spool_list_pending(pipeline->options.spool, stream, BUILT_AHEAD_MAX, &arena, &segments,
-                                &count, &err);
+    bool cut = false;
+    int rc = spool_list_pending(spool, stream, BUILT_AHEAD_MAX, &arena, &segments, &count, &err);
+    if (rc == OK)
+        rc = cut_segments(pipeline, segments, count, &cut, &err);
+    if (rc == OK && cut)
+        rc = spool_list_pending(spool, stream, BUILT_AHEAD_MAX, &arena, &segments, &count, &err);
     for (size_t i = 0; rc == OK && i < count; i++) {
         if (segments[i].state == SEGMENT_SEALED)
             rc = build_segment(pipeline, &segments[i], &err);

@@ -24,7 +24,6 @@ static int begin(struct spool_reader *reader, struct spool *spool, const char *n
                  struct error *err)
 {
     struct stream_record stream;
-    uint64_t end = 0;
     int rc = store_begin_read(spool, &reader->txn, err);
     if (rc == OK)
         rc = store_get_stream(spool, reader->txn, name, &stream, err);
@@ -32,14 +31,7 @@ static int begin(struct spool_reader *reader, struct spool *spool, const char *n
         return rc;
     reader->stream_end = stream.end;
     rc = range_open(&reader->walk, spool, reader->txn, DB_BLOCKS, stream.id, err);
-    if (rc == OK)
-        rc = range_seek_covering(&reader->walk, reader->from, err);
-    if (rc != OK || !reader->walk.valid)
-        return rc;
-    rc = range_block_end(&reader->walk, stream.end, &end, err);
-    if (rc == OK && end <= reader->from)
-        rc = range_next(&reader->walk, err);
-    return rc;
+    return rc == OK ? range_seek_block(&reader->walk, reader->from, stream.end, err) : rc;
 }
 
 int spool_reader_open(struct spool_reader **out, struct spool *spool, const char *stream,

@@ -535,28 +535,36 @@ int spool_count_pending(struct spool *spool, const char *name, size_t *count, st
 
 /* ---- what becomes of a segment ---- */
 
-static int update_segment(struct spool *spool, MDB_txn *txn, const struct spool_segment *segment,
-                          struct error *err)
+int segment_find_listed(struct spool *spool, MDB_txn *txn, const struct spool_segment *segment,
+                        struct stream_record *stream, struct segment_record *record,
+                        struct error *err)
 {
-    struct stream_record stream;
     uint8_t key[RANGE_KEY_SIZE];
     struct slice value = {0};
-    struct segment_record record = {0};
     bool found = false;
-    int rc = store_find_stream(spool, txn, segment->stream, &stream, &found, err);
+    int rc = store_find_stream(spool, txn, segment->stream, stream, &found, err);
     if (rc == OK && found) {
-        range_key_encode(stream.id, segment->from, key);
+        range_key_encode(stream->id, segment->from, key);
         rc = store_get(spool, txn, DB_SEGMENTS, slice_of(key, sizeof key), &value, &found, err);
     }
     if (rc == OK && !found)
         rc = error_set(err, ERROR_CONFLICT, "the segment is gone");
     if (rc == OK)
-        rc = segment_record_decode(segment->from, value, &record, err);
-    if (rc == OK && record.to != segment->to)
+        rc = segment_record_decode(segment->from, value, record, err);
+    if (rc == OK && record->to != segment->to)
         rc = error_set(err, ERROR_CONFLICT, "the segment ends at %llu now",
-                       (unsigned long long)record.to);
-    if (rc == OK && record.generation > segment->generation)
+                       (unsigned long long)record->to);
+    if (rc == OK && record->generation > segment->generation)
         rc = error_set(err, ERROR_CONFLICT, "a part of the segment was lost since it was listed");
+    return rc;
+}
+
+static int update_segment(struct spool *spool, MDB_txn *txn, const struct spool_segment *segment,
+                          struct error *err)
+{
+    struct stream_record stream;
+    struct segment_record record = {0};
+    int rc = segment_find_listed(spool, txn, segment, &stream, &record, err);
     if (rc != OK)
         return rc;
     if (segment->state != SEGMENT_ANNOUNCED)

@@ -16,6 +16,11 @@ int segment_seal(struct spool *spool, MDB_txn *txn, struct stream_record *stream
 int segment_count_open(struct spool *spool, MDB_txn *txn, struct stream_record *stream,
                        struct error *err) MUST_USE;
 
+/* A segment's record, and its stream's. ERROR_CONFLICT: it is not the one that was listed. */
+int segment_find_listed(struct spool *spool, MDB_txn *txn, const struct spool_segment *segment,
+                        struct stream_record *stream, struct segment_record *record,
+                        struct error *err) MUST_USE;
+
 /* The transaction makes the segment at `from` one that is not announced. */
 void segment_note_pending(struct spool *spool, MDB_txn *txn, uint32_t stream_id, uint64_t from);
 void segment_committed(struct spool *spool, size_t txn_id);

@@ -188,6 +188,13 @@ struct spool_seal_limits {
 int spool_seal(struct spool *spool, const char *stream, const struct spool_seal_limits *limits,
                bool *sealed, struct error *err) MUST_USE;
 
+/* The same for a SEALED segment that holds more than the limits allow, which were others when it
+ * was sealed: it becomes several that don't. *cut false when there is nothing to do.
+ * ERROR_CONFLICT when it is not the segment that was listed. */
+int spool_cut_segment(struct spool *spool, const struct spool_segment *segment,
+                      const struct spool_seal_limits *limits, bool *cut,
+                      struct error *err) MUST_USE;
+
 /* All segments of a stream in order; everything lives in `arena`. */
 int spool_list_segments(struct spool *spool, const char *stream, struct arena *arena,
                         struct spool_segment **out, size_t *count, struct error *err) MUST_USE;

@@ -560,13 +560,20 @@ int range_delete(struct range_walk *walk, struct error *err)
     return range_seek(walk, from, err);
 }
 
+int range_block_header(const struct range_walk *walk, struct block_header *out, struct error *err)
+{
+    ASSERT(walk->valid);
+    size_t head = walk->value.len < BLOCK_HEADER_SIZE ? walk->value.len : BLOCK_HEADER_SIZE;
+    if (!store_can_read(slice_of(walk->value.data, head)))
+        return error_set(err, ERROR_CORRUPT, "the disk does not give its bytes");
+    return block_header_decode(walk->key, walk->value, out, err);
+}
+
 int range_block_end(struct range_walk *walk, uint64_t stream_end, uint64_t *end, struct error *err)
 {
     ASSERT(walk->valid);
     struct block_header header;
-    size_t head = walk->value.len < BLOCK_HEADER_SIZE ? walk->value.len : BLOCK_HEADER_SIZE;
-    if (store_can_read(slice_of(walk->value.data, head)) &&
-        block_header_decode(walk->key, walk->value, &header, err) == OK) {
+    if (range_block_header(walk, &header, err) == OK) {
         *end = header.first + header.event_count;
         return OK;
     }
@@ -576,4 +583,14 @@ int range_block_end(struct range_walk *walk, uint64_t stream_end, uint64_t *end,
     if (*end <= first)
         *end = first + 1;
     return rc == OK ? range_seek(walk, first, err) : rc;
+}
+
+int range_seek_block(struct range_walk *walk, uint64_t from, uint64_t stream_end, struct error *err)
+{
+    uint64_t end = 0;
+    int rc = range_seek_covering(walk, from, err);
+    if (rc != OK || !walk->valid)
+        return rc;
+    rc = range_block_end(walk, stream_end, &end, err);
+    return rc == OK && end <= from ? range_next(walk, err) : rc;
 }

@@ -188,9 +188,15 @@ int range_seek(struct range_walk *walk, uint64_t from, struct error *err) MUST_U
 /* The last entry whose `from` is at or below, or else the first. */
 int range_seek_covering(struct range_walk *walk, uint64_t from, struct error *err) MUST_USE;
 int range_next(struct range_walk *walk, struct error *err) MUST_USE;
+/* Of blocks: the first of which a part lies at or above. */
+int range_seek_block(struct range_walk *walk, uint64_t from, uint64_t stream_end,
+                     struct error *err) MUST_USE;
 /* Removes the entry and stands on the one behind it. */
 int range_delete(struct range_walk *walk, struct error *err) MUST_USE;
 
+/* Of the block that the walk stands on. ERROR_CORRUPT: it is damaged, or does not read. */
+int range_block_header(const struct range_walk *walk, struct block_header *out,
+                       struct error *err) MUST_USE;
 /* End of the block that the walk stands on: from its header, or when that is damaged
  * from the next key or the stream's end. The walk stays. */
 int range_block_end(struct range_walk *walk, uint64_t stream_end, uint64_t *end,

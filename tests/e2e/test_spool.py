@@ -302,6 +302,20 @@ class StoreAway(WithLake):
         self.lake.check("clicks")
         self.lake.agent("spool", "--check", code=DONE)
 
+    def test_smaller_limits_after_a_restart(self):
+        """What was sealed, or is found open, when roll.bytes and memory were more is delivered in
+        segments that have room now."""
+        files = [self.lake.write(f"{i}.ndjson", b"".join(clicks(i * 1000, 1000, size=2000)))
+                 for i in range(4)]
+        result = self.lake.ingest("clicks", "--ingest-deadline", "1s", *files, code=None)
+        self.fails(result, "not delivered")
+        self.back()
+        result = self.lake.ingest("clicks", "--roll-bytes", "1MiB", "-", stdin=b"")
+        self.assertGreater(result["segments"], 2)
+        self.assertEqual(self.committed(), each_once(range(4000)))
+        self.lake.check("clicks")
+        self.lake.agent("spool", "--check", code=DONE)
+
     def test_stopped(self):
         """A stop is not held up by a store that is away, whatever ingest.deadline says."""
         running = subprocess.Popen(

@@ -136,6 +136,101 @@ static void trim_in_mid_segment_leaves_the_rest(void **state)
     arena_free(&arena);
 }
 
+static struct spool_segment segment_at(struct fixture *fixture, struct arena *arena, size_t i)
+{
+    struct spool_segment *segments = NULL;
+    assert_true(segments_of(fixture->spool, fixture->stream, arena, &segments) > i);
+    return segments[i];
+}
+
+/* Sealed under other limits, or found open by a start: what is larger than the roller's memory
+ * holds would never be built. */
+static void a_sealed_segment_is_cut_by_smaller_limits(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    bool cut = false;
+    for (size_t i = 0; i < 10; i++)
+        append(fixture, 10, 1000); /* 10,000 bytes a block */
+    assert_true(seal(fixture));
+    struct spool_seal_limits limits = {.bytes_max = 100000, .rows_max = 100};
+    struct spool_segment whole = segment_at(fixture, &arena, 0);
+    must(spool_cut_segment(fixture->spool, &whole, &limits, &cut, &err), &err);
+    assert_false(cut);
+
+    limits.bytes_max = 39999;
+    must(spool_cut_segment(fixture->spool, &whole, &limits, &cut, &err), &err);
+    assert_true(cut);
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(segments[i].from, 30 * i);
+        assert_int_equal(segments[i].to, i < 3 ? 30 * (i + 1) : 100);
+        assert_int_equal(segments[i].state, SEGMENT_SEALED);
+        assert_int_equal(segments[i].schema_key, whole.schema_key);
+        assert_int_equal(segments[i].sealed_at_ms, whole.sealed_at_ms);
+        must(spool_cut_segment(fixture->spool, &segments[i], &limits, &cut, &err), &err);
+        assert_false(cut);
+    }
+    assert_int_equal(damage_of(fixture->spool), 0);
+    size_t pending = 0;
+    must(spool_count_pending(fixture->spool, fixture->stream, &pending, &err), &err);
+    assert_int_equal(pending, 4);
+    /* what was listed before is another segment now */
+    assert_int_equal(spool_cut_segment(fixture->spool, &whole, &limits, &cut, &err),
+                     ERROR_CONFLICT);
+    /* one block is one segment at least */
+    limits = (struct spool_seal_limits){.rows_max = 1};
+    must(spool_cut_segment(fixture->spool, &segments[1], &limits, &cut, &err), &err);
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 6);
+    assert_int_equal(segments[2].from, 40);
+    assert_int_equal(segments[2].to, 50);
+    arena_free(&arena);
+}
+
+/* What was announced before a crash, and cut behind it, goes by the receipt as a whole; a piece
+ * that begins within a block, behind lost ones, has rows to build; what has files is not cut. */
+static void pieces_go_as_the_segment_would(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct arena arena = {0};
+    struct spool_segment *segments = NULL;
+    bool cut = false;
+    struct spool_seal_limits limits = {.rows_max = 20};
+    for (size_t i = 0; i < 6; i++)
+        append(fixture, 10, 100);
+    assert_true(seal(fixture));
+    struct spool_lost lost = {.from = 20, .to = 30, .events = 10, .reason = "bad_block"};
+    must(spool_lose(fixture->spool, fixture->stream, &lost, &err), &err);
+    struct spool_segment segment = segment_at(fixture, &arena, 0);
+    struct spool_segment stale = segment;
+    stale.generation--;
+    assert_int_equal(spool_cut_segment(fixture->spool, &stale, &limits, &cut, &err),
+                     ERROR_CONFLICT);
+    must(spool_trim(fixture->spool, fixture->stream, 15, 1, &err), &err);
+    segment = segment_at(fixture, &arena, 0);
+    must(spool_cut_segment(fixture->spool, &segment, &limits, &cut, &err), &err);
+    assert_true(cut);
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 2);
+    assert_int_equal(segments[0].from, 15);
+    assert_int_equal(segments[0].to, 40);
+    assert_int_equal(segments[0].lost_count, 1);
+    assert_int_equal(segments[1].to, 60);
+    assert_int_equal(segments[1].lost_count, 0);
+    assert_int_equal(read_events(fixture->spool, fixture->stream, 15, 60, NULL), 40);
+    announce(fixture, fixture->stream);
+    segment = segment_at(fixture, &arena, 1);
+    limits.rows_max = 1;
+    assert_int_equal(spool_cut_segment(fixture->spool, &segment, &limits, &cut, &err),
+                     ERROR_CONFLICT);
+    must(spool_trim(fixture->spool, fixture->stream, 60, 2, &err), &err);
+    assert_int_equal(segments_of(fixture->spool, fixture->stream, &arena, &segments), 0);
+    assert_int_equal(damage_of(fixture->spool), 0);
+    arena_free(&arena);
+}
+
 /* Under pressure only what is announced may go, oldest first: else events are in no
  * place at all. The register keeps the announcement to repeat it. */
 static void let_go_takes_announced_only(void **state)
@@ -355,6 +450,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(schema_change_cuts, setup, teardown),
         cmocka_unit_test_setup_teardown(limits_bound_a_segment, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_sealed_segment_is_cut_by_smaller_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(pieces_go_as_the_segment_would, setup, teardown),
         cmocka_unit_test_setup_teardown(trim_in_mid_segment_leaves_the_rest, setup, teardown),
         cmocka_unit_test_setup_teardown(let_go_takes_announced_only, setup, teardown),
         cmocka_unit_test_setup_teardown(lose_in_open_and_sealed_ranges, setup, teardown),
