@@ -130,10 +130,8 @@ int command_spool(const struct command_line *line)
     struct error err;
     struct spool *spool = NULL;
     size_t damaged = 0;
-    struct spool_options options = {.directory = line->config.spool_directory,
-                                    .agent_id = line->config.agent_id,
-                                    .bytes_max = (uint64_t)line->config.spool_bytes,
-                                    .read_only = true};
+    struct spool_options options = agent_spool_options(&line->config);
+    options.read_only = true;
     int rc = spool_open(&spool, &options, &err);
     if (rc == OK)
         rc = show_spool(spool, line->json, &err);
@@ -168,9 +166,7 @@ static int check_store(const struct agent_config *config, struct error *err)
 static int check_spool(const struct agent_config *config, bool *running, struct error *err)
 {
     struct spool *spool = NULL;
-    struct spool_options options = {.directory = config->spool_directory,
-                                    .agent_id = config->agent_id,
-                                    .bytes_max = (uint64_t)config->spool_bytes};
+    struct spool_options options = agent_spool_options(config);
     int rc = spool_open(&spool, &options, err);
     *running = rc == ERROR_CONFLICT;
     spool_close(spool);

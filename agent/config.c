@@ -278,7 +278,8 @@ static const char *host_name_id(struct agent_config *config)
 
 int agent_config_finish(struct agent_config *config, struct error *err)
 {
-    if (config->agent_id[0] == 0)
+    config->agent_id_is_default = config->agent_id[0] == 0;
+    if (config->agent_id_is_default)
         config->agent_id = host_name_id(config);
     if (!is_name(config->agent_id))
         return error_set(err, ERROR_INPUT,

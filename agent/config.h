@@ -40,6 +40,7 @@ static inline unsigned agent_listener_threads(const struct agent_listener *liste
 
 struct agent_config {
     const char *agent_id; /* host name when the file names none */
+    bool agent_id_is_default;
     const char *warehouse;
     const char *namespace;
     const char *spool_directory;

@@ -448,7 +448,7 @@ static int open_all(struct daemon *daemon, struct error *err)
     struct capture_options capture = {
         .spool = daemon->parts.spool,
         .mappings = daemon->mappings,
-        .agent_id = config->agent_id,
+        .agent_id = daemon->parts.agent_id,
         .namespace = config->namespace,
         .spool_drops = strcmp(config->spool_when_full, "drop_oldest") == 0,
         .linger_ms = config->spool_linger_ms,
@@ -689,7 +689,7 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
     atomic_store(&daemon.is_up, true);
     if (rc == OK) {
         log_event(LOG_LEVEL_INFO, "daemon", "ready", "version=%s agent_id=%s warehouse=%s",
-                  BIDLAKE_VERSION, config->agent_id, config->warehouse);
+                  BIDLAKE_VERSION, daemon.parts.agent_id, config->warehouse);
         notify_send("READY=1");
         wait_for_end(&daemon);
         notify_stopping(config->stop_deadline_ms + STOP_MORE_MS);

@@ -265,7 +265,7 @@ static int renew_epoch(struct ingest *ingest, struct error *err)
         return OK;
     int rc = spool_renew_epoch(ingest->parts.spool, err);
     if (rc == OK)
-        rc = stream_name_make(ingest->stream, ingest->options->config->agent_id,
+        rc = stream_name_make(ingest->stream, ingest->parts.agent_id,
                               spool_epoch_borrow(ingest->parts.spool), ingest->table, err);
     ingest->epoch_is_due = rc != OK;
     return rc;
@@ -523,8 +523,8 @@ static int open_parts(struct ingest *ingest, struct error *err)
         return rc;
     snprintf(ingest->table, sizeof ingest->table, "%s.%s", config->namespace,
              mapping->schema.table);
-    rc = stream_name_make(ingest->stream, config->agent_id, spool_epoch_borrow(ingest->parts.spool),
-                          ingest->table, err);
+    rc = stream_name_make(ingest->stream, ingest->parts.agent_id,
+                          spool_epoch_borrow(ingest->parts.spool), ingest->table, err);
     if (rc != OK)
         return rc;
     table_schema_encode(&mapping->schema, &ingest->schema);

@@ -25,18 +25,38 @@ int agent_store_open(struct objstore **out, const struct agent_config *config, s
     return objstore_open(out, config->warehouse, &options, err);
 }
 
+struct spool_options agent_spool_options(const struct agent_config *config)
+{
+    return (struct spool_options){.directory = config->spool_directory,
+                                  .agent_id = config->agent_id,
+                                  .agent_id_is_default = config->agent_id_is_default,
+                                  .bytes_max = (uint64_t)config->spool_bytes,
+                                  .drop_oldest =
+                                      strcmp(config->spool_when_full, "drop_oldest") == 0};
+}
+
+static int open_spool(struct agent_parts *parts, const struct agent_config *config,
+                      struct error *err)
+{
+    struct spool_options options = agent_spool_options(config);
+    int rc = spool_open(&parts->spool, &options, err);
+    if (rc != OK)
+        return rc;
+    parts->agent_id = spool_agent_id_borrow(parts->spool);
+    if (strcmp(parts->agent_id, config->agent_id) != 0)
+        log_event(LOG_LEVEL_INFO, "agent",
+                  "the host has another name than the spool, which keeps its own as agent_id is "
+                  "not set",
+                  "agent_id=%s host=%s", parts->agent_id, config->agent_id);
+    return OK;
+}
+
 int agent_parts_open(struct agent_parts *parts, const struct agent_config *config,
                      const struct agent_patience *patience, struct error *err)
 {
     struct objstore_options store = {
         .s3 = &config->s3, .stop = patience->is_over, .stop_context = patience->context};
-    struct spool_options spool = {.directory = config->spool_directory,
-                                  .agent_id = config->agent_id,
-                                  .bytes_max = (uint64_t)config->spool_bytes,
-                                  .drop_oldest =
-                                      strcmp(config->spool_when_full, "drop_oldest") == 0};
-    struct pipeline_options pipeline = {.agent_id = config->agent_id,
-                                        .roll = {.bytes_max = (uint64_t)config->roll_bytes,
+    struct pipeline_options pipeline = {.roll = {.bytes_max = (uint64_t)config->roll_bytes,
                                                  .rows_max = (uint64_t)config->roll_rows,
                                                  .age_max_ms = config->roll_age_ms},
                                         .partition_bytes = (uint64_t)config->roll_partition_bytes,
@@ -47,10 +67,11 @@ int agent_parts_open(struct agent_parts *parts, const struct agent_config *confi
     if (rc == OK)
         rc = probe_store(parts->store, config->agent_id, err);
     if (rc == OK)
-        rc = spool_open(&parts->spool, &spool, err);
+        rc = open_spool(parts, config, err);
     if (rc != OK)
         return rc;
     pipeline.spool = parts->spool;
+    pipeline.agent_id = parts->agent_id;
     pipeline.store = parts->store;
     return pipeline_open(&parts->pipeline, &pipeline, err);
 }

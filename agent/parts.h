@@ -16,6 +16,9 @@
 int agent_store_open(struct objstore **out, const struct agent_config *config,
                      struct error *err) MUST_USE;
 
+/* Without agent_id in the configuration a spool that is there gives its own. */
+struct spool_options agent_spool_options(const struct agent_config *config);
+
 /* Whether a request is to wait no longer where the store asks it to, or hangs; by any thread. */
 struct agent_patience {
     bool (*is_over)(void *context);
@@ -25,6 +28,7 @@ struct agent_patience {
 struct agent_parts {
     struct objstore *store;
     struct spool *spool;
+    const char *agent_id; /* the spool's */
     struct pipeline *pipeline;
 };
 

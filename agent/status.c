@@ -373,7 +373,7 @@ void status_write(const struct agent_view *view, struct buf *out)
     bool ready = status_checks(view, checks);
     json_t *status = json_object();
     json_object_set_new(status, "version", json_string(BIDLAKE_VERSION));
-    json_object_set_new(status, "agent_id", json_string(view->config->agent_id));
+    json_object_set_new(status, "agent_id", json_string(spool_agent_id_borrow(view->spool)));
     json_object_set_new(status, "started_at_ms", json_integer(view->started_at_ms));
     json_object_set_new(status, "uptime_ms", json_integer(view->uptime_ms));
     json_object_set_new(status, "ready", json_boolean(ready));

@@ -271,12 +271,15 @@ static int check_identity(struct spool *spool, MDB_txn *txn, struct error *err)
     rc = get_text(spool, txn, "agent", agent, sizeof agent, err);
     if (rc == OK)
         rc = get_text(spool, txn, "epoch", spool->epoch, sizeof spool->epoch, err);
-    if (rc == OK && spool->agent_id != NULL && strcmp(agent, spool->agent_id) != 0)
-        rc = error_set(err, ERROR_INPUT, "the spool is that of agent %s, not of %s", agent,
-                       spool->agent_id);
-    if (rc == OK && spool->agent_id == NULL)
-        spool->agent_id = memory_copy_cstr(agent);
-    return rc;
+    bool same = spool->agent_id != NULL && strcmp(agent, spool->agent_id) == 0;
+    if (rc != OK || same)
+        return rc;
+    if (!spool->takes_any_agent)
+        return error_set(err, ERROR_INPUT, "the spool is that of agent %s, not of %s", agent,
+                         spool->agent_id);
+    free(spool->agent_id);
+    spool->agent_id = memory_copy_cstr(agent);
+    return OK;
 }
 
 /* *fresh when there is nothing in it yet. Changes nothing. */
@@ -547,6 +550,7 @@ static struct spool *make_handle(const struct spool_options *options)
     spool->sealed_directory = memory_printf("%s/sealed", options->directory);
     spool->quarantine_directory = memory_printf("%s/quarantine", options->directory);
     spool->agent_id = memory_copy_or_null(options->agent_id);
+    spool->takes_any_agent = options->agent_id == NULL || options->agent_id_is_default;
     spool->clock = options->clock != NULL ? options->clock : &clock_system;
     spool->random = options->random;
     spool->read_only = options->read_only;
@@ -643,6 +647,7 @@ int spool_open(struct spool **out, const struct spool_options *options, struct e
     show_epoch(spool);
     store_measure_sealed(spool);
     spool->opened = !spool->read_only;
+    spool->takes_any_agent = false;
     *out = spool;
     return OK;
 }
@@ -707,6 +712,11 @@ void spool_close(struct spool *spool)
         shown = older;
     }
     free(spool);
+}
+
+const char *spool_agent_id_borrow(const struct spool *spool)
+{
+    return spool->agent_id;
 }
 
 const char *spool_epoch_borrow(const struct spool *spool)

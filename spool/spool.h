@@ -42,6 +42,7 @@ enum { SPOOL_STREAM_NAME_MAX = 512, SPOOL_BATCH_BYTES_MAX = 64 << 20 };
 struct spool_options {
     const char *directory;     /* made when it isn't there */
     const char *agent_id;      /* kept in the spool; a spool of another agent is ERROR_INPUT */
+    bool agent_id_is_default;  /* nobody chose it: a spool of another agent keeps its own */
     uint64_t bytes_max;        /* data.mdb and sealed/ together; 0: 20 GiB */
     const struct clock *clock; /* NULL: the system's */
     struct random *random;     /* NULL: the system's; for epochs in simulations */
@@ -66,6 +67,9 @@ bool spool_has_failed(const struct spool *spool);
  * sent away with ERROR_RETRY meanwhile; the caller holds no spool_reader. Names come from
  * spool_epoch_borrow again. After an error the spool stays shut: call it again, or close. */
 int spool_reopen(struct spool *spool, const struct error *beyond_use, struct error *err) MUST_USE;
+
+/* Whose it is: the option, or what it keeps. Stays until the spool is closed. */
+const char *spool_agent_id_borrow(const struct spool *spool);
 
 /* The name belongs to the spool and stays until it is closed; another pointer, another epoch. */
 const char *spool_epoch_borrow(const struct spool *spool);

@@ -48,7 +48,8 @@ struct spool {
     char *sealed_directory;
     char *quarantine_directory;
     char *agent_id;
-    char epoch[UUID_TEXT_SIZE];                /* of the thread that opens, appends, renews */
+    bool takes_any_agent;       /* agent_id is the stored one; until spool_open has ended */
+    char epoch[UUID_TEXT_SIZE]; /* of the thread that opens, appends, renews */
     _Atomic(struct shown_epoch *) shown_epoch; /* the same for all others, once durable */
     const struct clock *clock;
     struct random *random;

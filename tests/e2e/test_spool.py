@@ -10,10 +10,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import unittest
 
 from lake import BUILD, DEADLINE, DONE, FAILED, RUN_SECONDS, Lake, damage, end, until
+from test_run import Agent
 
 
 def clicks(first, count, size=10):
@@ -109,6 +111,26 @@ class Opening(WithLake):
         self.fails(self.lake.ingest("clicks", "-", stdin=b"", agent_id="edge-2", code=None),
                    "edge-1", "edge-2")
         self.assertEqual(content(self.lake.spool), before)
+
+    def test_host_was_renamed(self):
+        """Without agent_id the spool keeps the name that it was made under: an agent that does
+        not start for it leaves all senders waiting. Made under another name, it is one of a host
+        that was called so."""
+        self.lake.ingest("clicks", "-", stdin=clicks(0, 1)[0], agent_id="old-name")
+        self.assertNotEqual(socket.gethostname(), "old-name")
+        result = self.lake.agent("ingest", "clicks", "-", stdin=clicks(1, 1)[0], agent_id="",
+                                 code=DONE)
+        self.assertIn("agent_id=old-name", result.err)
+        self.lake.agent("check", agent_id="", code=DONE)
+        streams = json.loads(self.lake.agent("spool", "--json", agent_id="", code=DONE).out)
+        self.assertEqual({stream["stream"].split("/")[0] for stream in streams["streams"]},
+                         {"old-name"})
+        self.assertEqual(self.committed(), each_once(range(2)))
+        agent = Agent(self.lake, "--agent-id", "")
+        self.addCleanup(end, agent.process)
+        _, status = agent.get("/v1/status", agent.operations)
+        self.assertEqual(json.loads(status)["agent_id"], "old-name")
+        agent.stop()
 
     def test_no_directory_can_be_made(self):
         file = self.lake.write("file", b"")

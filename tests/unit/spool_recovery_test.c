@@ -369,6 +369,33 @@ static void foreign_spools_are_refused_untouched(void **state)
     buf_free(&after);
 }
 
+/* A host that got another name must go on where it was: nobody chose the old one. Of a new spool
+ * the given name is taken all the same. */
+static void default_name_gives_way(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    struct arena arena = {0};
+    append(fixture, 10, 100);
+    fixture_close(fixture);
+    struct spool_options options = {
+        .directory = fixture->directory, .agent_id = "b2", .agent_id_is_default = true};
+    must(spool_open(&fixture->spool, &options, &err), &err);
+    assert_string_equal(spool_agent_id_borrow(fixture->spool), "a1");
+    assert_int_equal(stream_of(fixture->spool, fixture->stream, &arena).end, 10);
+    must(spool_reopen(fixture->spool, NULL, &err), &err);
+    assert_string_equal(spool_agent_id_borrow(fixture->spool), "a1");
+    fixture_close(fixture);
+    char *fresh = memory_printf("%s/fresh", fixture->directory);
+    options.directory = fresh;
+    must(spool_open(&fixture->spool, &options, &err), &err);
+    assert_string_equal(spool_agent_id_borrow(fixture->spool), "b2");
+    fixture_close(fixture);
+    free(fresh);
+    fixture_open(fixture);
+    arena_free(&arena);
+}
+
 static void bad_places_are_refused_clearly(void **state)
 {
     struct fixture *fixture = *state;
@@ -485,6 +512,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(streams_with_nothing_left_are_forgotten, setup, teardown),
         cmocka_unit_test_setup_teardown(one_writes_others_look, setup, teardown),
         cmocka_unit_test_setup_teardown(foreign_spools_are_refused_untouched, setup, teardown),
+        cmocka_unit_test_setup_teardown(default_name_gives_way, setup, teardown),
         cmocka_unit_test_setup_teardown(unfinished_files_are_begun_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_places_are_refused_clearly, setup, teardown),
         cmocka_unit_test(leaps_and_silence_want_a_new_epoch),
