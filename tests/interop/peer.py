@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import unittest
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,7 +19,7 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 
-from lake import DEADLINE, PATIENCE, ROOT, duck, end, until  # noqa: E402
+from lake import DEADLINE, PATIENCE, ROOT, Lake, duck, end, until  # noqa: E402
 
 PEERS = os.environ.get("BIDLAKE_PEERS", os.path.join(ROOT, ".cache", "peers"))
 
@@ -103,6 +104,20 @@ class Peer:
                 self.process.wait(timeout=DEADLINE)
             except subprocess.TimeoutExpired:
                 end(self.process)
+
+
+class PeerCase(unittest.TestCase):
+    """What its tests have in common lies in `home`: peers that run until the last of them is done."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.home = Lake()
+        cls.addClassCleanup(cls.home.__exit__)
+
+    @classmethod
+    def keep(cls, peer):
+        cls.addClassCleanup(peer.close)
+        return peer
 
 
 class IcebergRest(Peer):

@@ -13,13 +13,13 @@ import unittest
 import urllib.parse
 import urllib.request
 
-from peer import IcebergRest
+from peer import IcebergRest, PeerCase
 from faulty_wire import Wire
 from rest_lake import RestLake, line
 from test_oauth import GuardedWire, TokenService
 
 import lake as e2e
-from lake import DEADLINE, DONE, Lake, end, until
+from lake import DEADLINE, DONE, end, until
 
 SECONDS = 50  # a token's life: a tenth of it is some turns of serve, also where they are slow
 
@@ -81,15 +81,12 @@ class TokenLake(RestLake):
                                  *self.commit_flags(), "--interval", "1s"], stderr=subprocess.PIPE)
 
 
-class Exchange(unittest.TestCase):
+class Exchange(PeerCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.service = TokenService("authlib.sh", cls.home.directory, SECONDS)
-        cls.addClassCleanup(cls.service.close)
-        cls.peer = IcebergRest(cls.home.directory, f"file://{cls.home.warehouse}")
-        cls.addClassCleanup(cls.peer.close)
+        super().setUpClass()
+        cls.service = cls.keep(TokenService("authlib.sh", cls.home.directory, SECONDS))
+        cls.peer = cls.keep(IcebergRest(cls.home.directory, f"file://{cls.home.warehouse}"))
 
     def lake(self, wire, *more):
         self.addCleanup(wire.close)

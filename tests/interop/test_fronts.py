@@ -9,11 +9,11 @@ import re
 import unittest
 import urllib.request
 
-from peer import IcebergRest, Versitygw, make_certificate
+from peer import IcebergRest, PeerCase, Versitygw, make_certificate
 from fronts import CountingWire, Proxy, RememberingWire, TlsWire
 from rest_lake import RestLake, line
 
-from lake import DEADLINE, FAILED, Lake
+from lake import DEADLINE, FAILED
 
 NO_PROXIES = dict.fromkeys(["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
                             "no_proxy", "NO_PROXY"], "")
@@ -34,15 +34,12 @@ class FrontLake(RestLake):
         return [*super().commit_flags(), *self.both, *self.more]
 
 
-class Case(unittest.TestCase):
+class Case(PeerCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.store = Versitygw(cls.home.directory)
-        cls.addClassCleanup(cls.store.close)
-        cls.peer = IcebergRest(cls.home.directory, "s3://lake/wh", store=cls.store)
-        cls.addClassCleanup(cls.peer.close)
+        super().setUpClass()
+        cls.store = cls.keep(Versitygw(cls.home.directory))
+        cls.peer = cls.keep(IcebergRest(cls.home.directory, "s3://lake/wh", store=cls.store))
         cls.certificate, cls.key = make_certificate(cls.home.directory)
 
     def front(self, front):

@@ -8,12 +8,11 @@ import re
 import struct
 import unittest
 
-from peer import Versitygw
+from test_s3 import OnMinio, S3Case, S3Lake, line
 from test_run import Agent
-from test_s3 import OnMinio, S3Lake, line
 
 import lake as programs
-from lake import Lake, end, until
+from lake import end, until
 
 CLOCK = os.path.join(programs.ROOT, os.environ.get("CLOCK_TOOLS", "build/release/crash/clock"),
                      "jump.so")
@@ -30,20 +29,9 @@ class HostLake(S3Lake):
         return super().agent_flags(spool, agent_id)
 
 
-class Holds(unittest.TestCase):
+class Holds(S3Case):
     UNKNOWN_KEY = "XAdminUserNotFound|InvalidAccessKeyId"
     BAD_TOKEN = "InvalidToken"
-
-    @classmethod
-    def start(cls, folder):
-        return Versitygw(folder)
-
-    @classmethod
-    def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.peer = cls.start(cls.home.directory)
-        cls.addClassCleanup(cls.peer.close)
 
     def setUp(self):
         self.lake = HostLake(self.peer, self.id().rpartition(".")[2].replace("_", "-"))

@@ -4,24 +4,19 @@ and calls a client's mistakes 500; its files and ours are in an S3 store."""
 import collections
 import unittest
 
-from peer import Nessie, Versitygw, duck_with_http
+from peer import Nessie, PeerCase, Versitygw, duck_with_http
 from faulty_wire import Wire
 from rest_lake import SCHEDULES, RestLake, line, schedules
-
-from lake import Lake
 
 EVENTS = collections.Counter(f"c{n}" for n in range(20))
 
 
-class Case(unittest.TestCase):
+class Case(PeerCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.store = Versitygw(cls.home.directory)
-        cls.addClassCleanup(cls.store.close)
-        cls.peer = Nessie(cls.home.directory, "s3://lake/wh", cls.store)
-        cls.addClassCleanup(cls.peer.close)
+        super().setUpClass()
+        cls.store = cls.keep(Versitygw(cls.home.directory))
+        cls.peer = cls.keep(Nessie(cls.home.directory, "s3://lake/wh", cls.store))
 
     def lake(self, namespace, url=None):
         lake = RestLake(url or self.peer.url, self.home.path("s3", "lake", "wh"), namespace,

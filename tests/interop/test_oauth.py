@@ -12,12 +12,12 @@ import unittest
 import urllib.parse
 import urllib.request
 
-from peer import IcebergRest, Peer, free_port
+from peer import IcebergRest, Peer, PeerCase, free_port
 from faulty_wire import Handler, Request, Wire
 from rest_lake import RestLake, line
 
 import lake as e2e
-from lake import DEADLINE, DONE, FAILED, USAGE, Lake, end, program, until
+from lake import DEADLINE, DONE, FAILED, USAGE, end, program, until
 
 SECONDS = 14  # a token's life: renewed when a tenth of it is left; services know whole seconds
 REFUSAL = {"error": {"message": "who is it?", "type": "NotAuthorizedException", "code": 401}}
@@ -86,12 +86,9 @@ class Base:
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.service = TokenService(cls.SCRIPT, cls.home.directory)
-        cls.addClassCleanup(cls.service.close)
-        cls.peer = IcebergRest(cls.home.directory, f"file://{cls.home.warehouse}")
-        cls.addClassCleanup(cls.peer.close)
+        super().setUpClass()
+        cls.service = cls.keep(TokenService(cls.SCRIPT, cls.home.directory))
+        cls.peer = cls.keep(IcebergRest(cls.home.directory, f"file://{cls.home.warehouse}"))
 
     def setUp(self):
         self.wire = GuardedWire(self.peer.port, self.service.url)
@@ -165,7 +162,7 @@ class Base:
         self.assertRegex(result.err, "401 .*; nobody was named: set catalog.credential_file")
 
 
-class Authlib(Base, unittest.TestCase):
+class Authlib(Base, PeerCase):
     SCRIPT = "authlib.sh"
 
     def test_wrong_scope(self):
@@ -173,7 +170,7 @@ class Authlib(Base, unittest.TestCase):
         self.refused('400 invalid_scope; it refuses client "bidlake": check catalog.scope')
 
 
-class OidcProvider(Base, unittest.TestCase):
+class OidcProvider(Base, PeerCase):
     SCRIPT = "oidc_provider.sh"
 
 

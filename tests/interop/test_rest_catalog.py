@@ -5,22 +5,20 @@ doubled requests loses an event or has it twice. INTEROP_SCHEDULES=100 of them."
 import collections
 import unittest
 
-from peer import IcebergRest, duck_with_http
+from peer import IcebergRest, PeerCase, duck_with_http
 from faulty_wire import Wire
 from rest_lake import SCHEDULES, RestLake, line, schedules
 
 import pyarrow as pa
 
-from lake import FAILED, Lake, program
+from lake import FAILED, program
 
 
-class Case(unittest.TestCase):
+class Case(PeerCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.peer = IcebergRest(cls.home.directory, f"file://{cls.home.warehouse}")
-        cls.addClassCleanup(cls.peer.close)
+        super().setUpClass()
+        cls.peer = cls.keep(IcebergRest(cls.home.directory, f"file://{cls.home.warehouse}"))
 
     def lake(self, namespace, url=None):
         lake = RestLake(url or self.peer.url, self.home.warehouse, namespace,

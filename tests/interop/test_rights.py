@@ -15,12 +15,12 @@ import sys
 import threading
 import unittest
 
-from peer import Versitygw
+from peer import PeerCase, Versitygw
 from test_s3 import S3Lake, line
 
 from pyiceberg.catalog.sql import SqlCatalog
 
-from lake import DONE, FAILED, REFUSED, ROOT, Lake, program, until
+from lake import DONE, FAILED, REFUSED, ROOT, program, until
 
 IAM = os.path.join(ROOT, "packaging", "iam")
 USERS = ("agent", "commit")
@@ -141,7 +141,7 @@ VERSIONING = "<VersioningConfiguration><Status>Suspended</Status></VersioningCon
 DELETE = "<Delete><Object><Key>{}</Key></Object></Delete>"
 
 
-class Case(unittest.TestCase):
+class Case(PeerCase):
     USER = None
     MAY = {}  # beginnings of KINDS: methods; all else is refused
 
@@ -149,11 +149,9 @@ class Case(unittest.TestCase):
     def setUpClass(cls):
         if cls.USER is None:
             raise unittest.SkipTest("for others to build on")
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.peer = Versitygw(cls.home.directory, users=USERS)
+        super().setUpClass()
+        cls.peer = cls.keep(Versitygw(cls.home.directory, users=USERS))
         cls.peer.folder = cls.home.directory
-        cls.addClassCleanup(cls.peer.close)
         cls.tried = set()
 
     @classmethod

@@ -13,7 +13,7 @@ import subprocess
 import time
 import unittest
 
-from peer import PATIENCE, Minio, Versitygw, duck_with_http
+from peer import PATIENCE, Minio, PeerCase, Versitygw, duck_with_http
 from slow_wire import OnceEachWire, SlowWire
 
 from pyiceberg.catalog.sql import SqlCatalog
@@ -51,18 +51,18 @@ class S3Lake(Lake):
             return catalog.load_table(f"db.{table}")
 
 
-class Case(unittest.TestCase):
+class S3Case(PeerCase):
     @classmethod
     def start(cls, folder):
         return Versitygw(folder)
 
     @classmethod
     def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.peer = cls.start(cls.home.directory)
-        cls.addClassCleanup(cls.peer.close)
+        super().setUpClass()
+        cls.peer = cls.keep(cls.start(cls.home.directory))
 
+
+class Case(S3Case):
     def lake(self, prefix, flags=()):
         lake = S3Lake(self.peer, prefix, flags)
         self.addCleanup(lake.__exit__)

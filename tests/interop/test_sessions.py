@@ -27,14 +27,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from peer import Minio, Peer, free_port
+from peer import Minio, Peer, PeerCase, free_port
 from faulty_wire import Request, Wire
 from s3_wire import S3Handler
 from test_run import Agent
 from test_s3 import S3Lake
 
 import lake as programs
-from lake import DEADLINE, DONE, Lake, end, until
+from lake import DEADLINE, DONE, end, until
 
 SECONDS = 14  # a token's life, and that of a session that is taken by it alone
 CLIENT = "bidlake"  # MinIO's, whom the tokens are for
@@ -119,20 +119,17 @@ class SessionLake(S3Lake):
         return collections.Counter(self.load().scan().to_arrow()["click_id"].to_pylist())
 
 
-class Case(unittest.TestCase):
+class Case(PeerCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
+        super().setUpClass()
         port = free_port()
         cls.issuer = f"http://127.0.0.1:{port}"
-        provider = Peer("oidc_provider.sh", [port, SECONDS], cls.issuer,
-                        cls.home.path("oidc_provider.log"))
-        cls.addClassCleanup(provider.close)
+        cls.keep(Peer("oidc_provider.sh", [port, SECONDS], cls.issuer,
+                      cls.home.path("oidc_provider.log")))
         found = f"{cls.issuer}/.well-known/openid-configuration"
-        cls.store = Minio(cls.home.directory,
-                          env=dict(OPENID, MINIO_IDENTITY_OPENID_CONFIG_URL=found))
-        cls.addClassCleanup(cls.store.close)
+        cls.store = cls.keep(Minio(cls.home.directory,
+                                   env=dict(OPENID, MINIO_IDENTITY_OPENID_CONFIG_URL=found)))
         until(cls.has_sts, "MinIO's STS is ready")  # somewhat later than its store
 
     @classmethod

@@ -12,14 +12,14 @@ import sys
 import time
 import unittest
 
-from peer import PEERS, IcebergRest, install
+from peer import PEERS, IcebergRest, PeerCase, install
 from faulty_wire import Handler, Request, Wire
 from rest_lake import RestLake, line
 
 from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField
 
-from lake import FAILED, Lake, program
+from lake import FAILED, program
 
 KEYS = {"AKIDFIRST": ("first/secret+", None), "AKIDSECOND": ("second/secret+", "session/token+=")}
 REGION, SERVICE = "eu-central-1", "execute-api"
@@ -146,15 +146,13 @@ class SignedLake(RestLake):
                 "--catalog-signing-region", self.region, *self.more]
 
 
-class Signed(unittest.TestCase):
+class Signed(PeerCase):
     @classmethod
     def setUpClass(cls):
         install("botocore.sh")
         sys.path.insert(0, os.path.join(PEERS, "botocore"))
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.peer = IcebergRest(cls.home.directory, f"file://{cls.home.warehouse}")
-        cls.addClassCleanup(cls.peer.close)
+        super().setUpClass()
+        cls.peer = cls.keep(IcebergRest(cls.home.directory, f"file://{cls.home.warehouse}"))
 
     def setUp(self):
         self.wire = SignedWire(self.peer.port)

@@ -12,13 +12,13 @@ import time
 import unittest
 import urllib.parse
 
-from peer import IcebergRest, Versitygw
+from peer import IcebergRest, PeerCase, Versitygw
 from faulty_wire import Handler, Request, Wire, is_commit
 from rest_lake import RestLake, line
 from test_rights import policy_of
 
 import lake as e2e
-from lake import DONE, FAILED, Lake, end, program, until
+from lake import DONE, FAILED, end, program, until
 
 TABLES = ("Metadata", "DataFiles")
 LENT = ("lent-a", "lent-b")
@@ -110,15 +110,12 @@ class VendedLake(RestLake):
                           stdin=line(key), env=self.as_user("agent"))
 
 
-class Case(unittest.TestCase):
+class Case(PeerCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = Lake()
-        cls.addClassCleanup(cls.home.__exit__)
-        cls.store = Versitygw(cls.home.directory, users=("agent", "commit", *LENT))
-        cls.addClassCleanup(cls.store.close)
-        cls.peer = IcebergRest(cls.home.directory, "s3://lake/wh", store=cls.store)
-        cls.addClassCleanup(cls.peer.close)
+        super().setUpClass()
+        cls.store = cls.keep(Versitygw(cls.home.directory, users=("agent", "commit", *LENT)))
+        cls.peer = cls.keep(IcebergRest(cls.home.directory, "s3://lake/wh", store=cls.store))
 
     def setUp(self):
         self.store.set_policy("lake", policy(["wh"]))
