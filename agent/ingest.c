@@ -333,15 +333,6 @@ static void note_refusal(struct ingest *ingest, const char *file, uint64_t line,
         (struct ingest_refusal){.file = memory_copy_cstr(file), .line = line, .refusal = *refusal};
 }
 
-static bool is_blank(struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] != ' ' && text.data[i] != '\t' && text.data[i] != '\r')
-            return false;
-    }
-    return true;
-}
-
 /* Behind the last line that was taken or refused. A refused line without a line end may be
  * the first half of an event: it is looked at again by the run that finds it grown. */
 static void note_place(const struct ingest *ingest, const struct input *input,
@@ -366,7 +357,7 @@ static void take_line(struct ingest *ingest, const char *file, const struct inpu
         snprintf(refusal.text, sizeof refusal.text, "larger than %lld bytes (limits.event_bytes)",
                  (long long)ingest->options->config->event_bytes_max);
         note_refusal(ingest, file, line->number, &refusal);
-    } else if (!is_blank(line->text) &&
+    } else if (slice_trim(line->text, " \t\r").len > 0 &&
                !shredder_event(ingest->shredder, line->text, &context, &ingest->batch, &refusal)) {
         note_refusal(ingest, file, line->number, &refusal);
     }

@@ -3,20 +3,6 @@
 
 #include <string.h>
 
-static bool is_blank(uint8_t c)
-{
-    return c == ' ' || c == '\t' || c == '\r';
-}
-
-static struct slice trim(struct slice text)
-{
-    while (text.len > 0 && is_blank(text.data[0]))
-        text = slice_of(text.data + 1, text.len - 1);
-    while (text.len > 0 && is_blank(text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
 static void take_event(struct line_sink *sink, struct slice text, uint64_t line)
 {
     struct shred_context context = {
@@ -38,7 +24,7 @@ static void take_line(struct line_sink *sink, struct slice line)
         sink->place.skipping = false;
         return;
     }
-    line = trim(line);
+    line = slice_trim(line, " \t\r");
     if (line.len > 0)
         take_event(sink, line, sink->place.line);
 }

@@ -9,14 +9,11 @@
 
 enum { EXPAND_STEP = 64 << 10, GZIP_WINDOW_BITS = 15 + 16 };
 
-static bool is_blank(uint8_t byte)
-{
-    return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
-}
+static const char blanks[] = " \t\n\r";
 
 static size_t skip_blanks(struct slice text, size_t at)
 {
-    while (at < text.len && is_blank(text.data[at]))
+    while (at < text.len && slice_byte_is(text.data[at], blanks))
         at++;
     return at;
 }
@@ -88,11 +85,7 @@ void body_begin(struct body *body, struct slice text)
 /* Without the blanks of JSON around it. */
 static struct slice trim(struct slice text)
 {
-    size_t from = skip_blanks(text, 0);
-    size_t to = text.len;
-    while (to > from && is_blank(text.data[to - 1]))
-        to--;
-    return slice_of(text.data + from, to - from);
+    return slice_trim(text, blanks);
 }
 
 /* What follows the ']' of an array belongs to its last piece, so that it is refused. */

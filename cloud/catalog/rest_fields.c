@@ -37,13 +37,7 @@ static int field_check(struct slice name, struct slice value, struct error *err)
 
 static struct slice trimmed(const char *text, size_t len)
 {
-    while (len > 0 && isspace((unsigned char)*text)) {
-        text++;
-        len--;
-    }
-    while (len > 0 && isspace((unsigned char)text[len - 1]))
-        len--;
-    return slice_of(text, len);
+    return slice_trim(slice_of(text, len), " \t\n\v\f\r");
 }
 
 static bool is_field(const char *field, struct slice name)

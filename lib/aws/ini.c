@@ -6,25 +6,19 @@
 
 #include "lib/base/memory.h"
 
-static bool is_blank(uint8_t c)
-{
-    return c == ' ' || c == '\t' || c == '\r';
-}
+static const char blanks[] = " \t\r";
 
 static struct slice trim(struct slice text)
 {
-    while (text.len > 0 && is_blank(text.data[0]))
-        text = slice_of(text.data + 1, text.len - 1);
-    while (text.len > 0 && is_blank(text.data[text.len - 1]))
-        text.len--;
-    return text;
+    return slice_trim(text, blanks);
 }
 
 /* Up to the first '#' or ';' that stands at the start or behind a blank. */
 static struct slice without_comment(struct slice text)
 {
     for (size_t i = 0; i < text.len; i++)
-        if ((text.data[i] == '#' || text.data[i] == ';') && (i == 0 || is_blank(text.data[i - 1])))
+        if ((text.data[i] == '#' || text.data[i] == ';') &&
+            (i == 0 || slice_byte_is(text.data[i - 1], blanks)))
             return slice_of(text.data, i);
     return text;
 }

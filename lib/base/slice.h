@@ -43,6 +43,24 @@ static inline bool slice_is_word(struct slice a, const char *word)
            (a.len == 0 || strncasecmp((const char *)a.data, word, a.len) == 0);
 }
 
+static inline bool slice_byte_is(uint8_t byte, const char *any)
+{
+    for (; *any != 0; any++)
+        if (byte == (uint8_t)*any)
+            return true;
+    return false;
+}
+
+/* What is left without the bytes of `blanks` at both ends. */
+static inline struct slice slice_trim(struct slice text, const char *blanks)
+{
+    while (text.len > 0 && slice_byte_is(text.data[0], blanks))
+        text = slice_of(text.data + 1, text.len - 1);
+    while (text.len > 0 && slice_byte_is(text.data[text.len - 1], blanks))
+        text.len--;
+    return text;
+}
+
 /* Unsigned byte order, the shorter first: the order of Parquet and Iceberg. */
 static inline int slice_compare(struct slice a, struct slice b)
 {

@@ -42,15 +42,6 @@ static size_t fail(struct http_fault *fault, unsigned status, const char *text)
     return 0;
 }
 
-static struct slice trim(struct slice text)
-{
-    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t'))
-        text = slice_of(text.data + 1, text.len - 1);
-    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t'))
-        text.len--;
-    return text;
-}
-
 /* The next line without its CRLF, which the head's end makes sure of. A CR or LF alone is
  * found with the other controls. */
 static struct slice next_line(struct slice *rest)
@@ -128,7 +119,8 @@ static bool read_field(struct slice line, struct http_head *head, struct http_fa
     struct http_field field = {.name = slice_of(line.data, (size_t)(colon - line.data))};
     if (!is_token(field.name)) /* 5.1: no blank before the colon either */
         return fail(fault, 400, "a header's name has characters that are none of a name") != 0;
-    field.value = trim(slice_of(colon + 1, (size_t)(line.data + line.len - colon) - 1));
+    field.value =
+        slice_trim(slice_of(colon + 1, (size_t)(line.data + line.len - colon) - 1), " \t");
     for (size_t i = 0; i < field.value.len; i++) {
         if (!is_value_byte(field.value.data[i])) /* 2.2, 5.5 */
             return fail(fault, 400, "a header's value has control characters") != 0;
@@ -177,7 +169,7 @@ static void read_connection(struct slice list, struct http_head *head, bool *clo
     while (list.data != NULL && list.len > 0) {
         const uint8_t *comma = memchr(list.data, ',', list.len);
         size_t len = comma != NULL ? (size_t)(comma - list.data) : list.len;
-        struct slice word = trim(slice_of(list.data, len));
+        struct slice word = slice_trim(slice_of(list.data, len), " \t");
         size_t used = len + (comma != NULL);
         *close = *close || slice_is_word(word, "close");
         head->keep_alive = head->keep_alive || slice_is_word(word, "keep-alive");

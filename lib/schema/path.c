@@ -17,19 +17,7 @@ void source_free(struct source *source)
     *source = (struct source){0};
 }
 
-static bool is_blank(uint8_t byte)
-{
-    return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
-}
-
-static struct slice trim(struct slice text)
-{
-    while (text.len > 0 && is_blank(text.data[0]))
-        text = slice_of(text.data + 1, text.len - 1);
-    while (text.len > 0 && is_blank(text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
+static const char blanks[] = " \t\n\r";
 
 static bool is_key_byte(uint8_t byte)
 {
@@ -143,9 +131,8 @@ static int parse_dollar(char *text, struct source *out, struct error *err)
         return error_set(err, ERROR_INPUT, "%s takes no name", text);
     if (!named)
         return OK;
-    for (const char *at = name; *at != 0; at++)
-        if (is_blank((uint8_t)*at))
-            return error_set(err, ERROR_INPUT, "a blank in \"%.100s\"", name);
+    if (name[strcspn(name, blanks)] != 0)
+        return error_set(err, ERROR_INPUT, "a blank in \"%.100s\"", name);
     /* Header names are compared without case, so they are kept in lower case. */
     for (char *at = name; out->kind == SOURCE_HEADER && *at != 0; at++)
         if (*at >= 'A' && *at <= 'Z')
@@ -160,7 +147,7 @@ int path_parse_sources(const char *text, struct source **out, size_t *count, str
     *out = memory_alloc(ALTERNATIVES_MAX, sizeof **out);
     for (const char *at = text;;) {
         size_t len = strcspn(at, "|");
-        struct slice part = trim(slice_of(at, len));
+        struct slice part = slice_trim(slice_of(at, len), blanks);
         if (*count == ALTERNATIVES_MAX)
             return error_set(err, ERROR_INPUT, "more than %d alternatives", ALTERNATIVES_MAX);
         struct source *source = &(*out)[(*count)++];
@@ -180,7 +167,7 @@ int path_parse_sources(const char *text, struct source **out, size_t *count, str
 
 int path_parse_explode(const char *text, struct source *out, struct error *err)
 {
-    struct slice path = trim(slice_cstr(text));
+    struct slice path = slice_trim(slice_cstr(text), blanks);
     /* The closing [] is understood; parse_path wants none there. */
     if (path.len >= 2 && memcmp(path.data + path.len - 2, "[]", 2) == 0)
         path.len -= 2;

@@ -272,9 +272,26 @@ static void days_are_written_as_they_are_read(void **state)
     buf_free(&text);
 }
 
+/* The harm: a NUL at an end taken for a blank, or a text of blanks alone read past its end. */
+static void a_slice_is_trimmed_at_both_ends(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t len;
+        const char *left;
+        size_t left_len;
+    } cases[] = {{"", 0, "", 0},       {" \t ", 3, "", 0},   {"a b", 3, "a b", 3},
+                 {"\t a ", 4, "a", 1}, {" \0 ", 3, "\0", 1}, {"\na ", 3, "\na", 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_true(slice_equal(slice_trim(slice_of(cases[i].text, cases[i].len), " \t"),
+                                slice_of(cases[i].left, cases[i].left_len)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_slice_is_trimmed_at_both_ends),
         cmocka_unit_test(crc32c_has_the_published_values),
         cmocka_unit_test(crc32c_of_the_whole_is_that_of_its_parts),
         cmocka_unit_test(crc32c_of_two_joined_is_that_of_both),
