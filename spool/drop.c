@@ -91,26 +91,6 @@ static int compare_epochs(const char *a, const char *b)
     return strncmp(x != NULL ? x : a, y != NULL ? y : b, UUID_TEXT_SIZE);
 }
 
-/* Where the blocks within [from, to) begin. */
-static int first_block(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
-                       uint64_t from, uint64_t to, bool *found, uint64_t *first, struct error *err)
-{
-    struct range_walk walk = {0};
-    uint64_t end = 0;
-    int rc = range_open(&walk, spool, txn, DB_BLOCKS, stream->id, err);
-    if (rc == OK)
-        rc = range_seek_covering(&walk, from, err);
-    if (rc == OK && walk.valid)
-        rc = range_block_end(&walk, stream->end, &end, err);
-    if (rc == OK && walk.valid && end <= from)
-        rc = range_next(&walk, err);
-    *found = rc == OK && walk.valid && walk.from < to;
-    if (*found)
-        *first = walk.from > from ? walk.from : from;
-    range_close(&walk);
-    return rc;
-}
-
 /* The first unannounced segment from `at` on that has blocks. */
 static int oldest_segment(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
                           uint64_t at, struct oldest *out, struct error *err)
@@ -125,8 +105,8 @@ static int oldest_segment(struct spool *spool, MDB_txn *txn, const struct stream
         if (rc == OK && record.state != SEGMENT_ANNOUNCED && !record.records_gone) {
             out->to = record.to;
             out->since_ms = record.sealed_at_ms;
-            rc =
-                first_block(spool, txn, stream, walk.from, record.to, &out->found, &out->from, err);
+            rc = range_first_block(spool, txn, stream, walk.from, record.to, &out->found,
+                                   &out->from, err);
         }
         if (rc == OK && !out->found)
             rc = range_next(&walk, err);
@@ -145,8 +125,8 @@ static int oldest_of_stream(struct spool *spool, MDB_txn *txn, const struct stre
     if (rc == OK && !out->found && stream->sealed < stream->end) {
         out->to = stream->end;
         out->since_ms = stream->open_since_ms;
-        rc = first_block(spool, txn, stream, stream->sealed, stream->end, &out->found, &out->from,
-                         err);
+        rc = range_first_block(spool, txn, stream, stream->sealed, stream->end, &out->found,
+                               &out->from, err);
     }
     memcpy(out->name, stream->name, sizeof out->name);
     return rc;

@@ -184,23 +184,6 @@ static int lost_covers(struct spool *spool, MDB_txn *txn, const struct stream_re
 
 /* ---- the segments that the range touches ---- */
 
-static int any_block(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
-                     uint64_t from, uint64_t to, bool *any, struct error *err)
-{
-    struct range_walk walk = {0};
-    uint64_t end = 0;
-    int rc = range_open(&walk, spool, txn, DB_BLOCKS, stream->id, err);
-    if (rc == OK)
-        rc = range_seek_covering(&walk, from, err);
-    if (rc == OK && walk.valid)
-        rc = range_block_end(&walk, stream->end, &end, err);
-    if (rc == OK && walk.valid && end <= from)
-        rc = range_next(&walk, err);
-    *any = rc == OK && walk.valid && walk.from < to;
-    range_close(&walk);
-    return rc;
-}
-
 /* It is to be built anew, without what is lost and under another name. The generation
  * moves whatever the state: somebody may be building it from what was there. */
 static int reset_segment(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
@@ -208,7 +191,8 @@ static int reset_segment(struct spool *spool, MDB_txn *txn, const struct stream_
 {
     bool any = false;
     bool covers = false;
-    int rc = any_block(spool, txn, stream, from, record->to, &any, err);
+    uint64_t first = 0;
+    int rc = range_first_block(spool, txn, stream, from, record->to, &any, &first, err);
     if (rc == OK)
         rc = lost_covers(spool, txn, stream, from, record->to, &covers, err);
     if (rc != OK)

@@ -594,3 +594,17 @@ int range_seek_block(struct range_walk *walk, uint64_t from, uint64_t stream_end
     rc = range_block_end(walk, stream_end, &end, err);
     return rc == OK && end <= from ? range_next(walk, err) : rc;
 }
+
+int range_first_block(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
+                      uint64_t from, uint64_t to, bool *found, uint64_t *first, struct error *err)
+{
+    struct range_walk walk = {0};
+    int rc = range_open(&walk, spool, txn, DB_BLOCKS, stream->id, err);
+    if (rc == OK)
+        rc = range_seek_block(&walk, from, stream->end, err);
+    *found = rc == OK && walk.valid && walk.from < to;
+    if (*found)
+        *first = walk.from > from ? walk.from : from;
+    range_close(&walk);
+    return rc;
+}

@@ -202,5 +202,9 @@ int range_block_header(const struct range_walk *walk, struct block_header *out,
  * from the next key or the stream's end. The walk stays. */
 int range_block_end(struct range_walk *walk, uint64_t stream_end, uint64_t *end,
                     struct error *err) MUST_USE;
+/* Where the stream's blocks within [from, to) begin; *found false: there are none. */
+int range_first_block(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
+                      uint64_t from, uint64_t to, bool *found, uint64_t *first,
+                      struct error *err) MUST_USE;
 
 #endif
