@@ -7,21 +7,6 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 
-static int setup(void **state)
-{
-    static struct fixture fixture;
-    fixture_init(&fixture);
-    fixture_open(&fixture);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* The plain path: a gap or a doubled position here is a lost or doubled event. */
 static void positions_are_contiguous_and_rows_come_back(void **state)
 {
@@ -343,18 +328,15 @@ static void failed_sync_stops_appends_not_reads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(positions_are_contiguous_and_rows_come_back, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(checkpoints_go_with_their_batches, setup, teardown),
-        cmocka_unit_test_setup_teardown(eight_senders_are_each_told_their_positions, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(full_refuses_then_drains_then_takes_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(too_large_is_refused_and_small_still_fits, setup, teardown),
-        cmocka_unit_test_setup_teardown(refusals_in_a_group_are_for_their_own_calls, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(sealed_files_count, setup, teardown),
-        cmocka_unit_test_setup_teardown(disk_full_is_refused_and_passes, setup, teardown),
-        cmocka_unit_test_setup_teardown(failed_sync_stops_appends_not_reads, setup, teardown),
+        SPOOL_TEST(positions_are_contiguous_and_rows_come_back),
+        SPOOL_TEST(checkpoints_go_with_their_batches),
+        SPOOL_TEST(eight_senders_are_each_told_their_positions),
+        SPOOL_TEST(full_refuses_then_drains_then_takes_again),
+        SPOOL_TEST(too_large_is_refused_and_small_still_fits),
+        SPOOL_TEST(refusals_in_a_group_are_for_their_own_calls),
+        SPOOL_TEST(sealed_files_count),
+        SPOOL_TEST(disk_full_is_refused_and_passes),
+        SPOOL_TEST(failed_sync_stops_appends_not_reads),
     };
     return cmocka_run_group_tests_name("spool append", tests, NULL, NULL);
 }

@@ -9,21 +9,6 @@
 #include <signal.h>
 #include <sys/stat.h>
 
-static int setup(void **state)
-{
-    static struct fixture fixture;
-    fixture_init(&fixture);
-    fixture_open(&fixture);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 enum { EVENTS = 10, SIZE = 4000 };
 static const uint64_t MARK = 0x6b6b6b6b6b6b6b00;
 
@@ -381,15 +366,14 @@ static void what_is_refused_is_not_set_aside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(failed_sync_is_verified_at_the_next_start, setup, teardown),
-        cmocka_unit_test_setup_teardown(closed_spools_are_not_read_through, setup, teardown),
-        cmocka_unit_test_setup_teardown(unreadable_pages_are_a_damaged_block, setup, teardown),
-        cmocka_unit_test_setup_teardown(unreadable_first_page_is_written_anew, setup, teardown),
-        cmocka_unit_test_setup_teardown(bad_meta_page_sets_the_environment_aside, setup, teardown),
-        cmocka_unit_test_setup_teardown(bad_stream_record_sets_the_environment_aside, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(no_damaged_page_ends_each_start, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_refused_is_not_set_aside, setup, teardown),
+        SPOOL_TEST(failed_sync_is_verified_at_the_next_start),
+        SPOOL_TEST(closed_spools_are_not_read_through),
+        SPOOL_TEST(unreadable_pages_are_a_damaged_block),
+        SPOOL_TEST(unreadable_first_page_is_written_anew),
+        SPOOL_TEST(bad_meta_page_sets_the_environment_aside),
+        SPOOL_TEST(bad_stream_record_sets_the_environment_aside),
+        SPOOL_TEST(no_damaged_page_ends_each_start),
+        SPOOL_TEST(what_is_refused_is_not_set_aside),
     };
     return cmocka_run_group_tests_name("spool aside", tests, NULL, NULL);
 }

@@ -16,12 +16,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 enum { EVENT = 30000 };
 
 static uint64_t dropped_of(struct fixture *fixture)
@@ -306,19 +300,19 @@ static void kills_around_a_drop_keep_the_count(void **state)
     }
 }
 
+#define DROP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(oldest_of_an_open_range_go, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuse_is_the_default, setup, teardown),
-        cmocka_unit_test_setup_teardown(oldest_segments_go_first, setup, teardown),
-        cmocka_unit_test_setup_teardown(lower_priorities_go_first, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_mixed_cut_drops_no_click_for_bid_requests, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(announced_records_go_before_anything_is_lost, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(too_large_drops_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(kills_around_a_drop_keep_the_count, setup, teardown),
+        DROP_TEST(oldest_of_an_open_range_go),
+        DROP_TEST(refuse_is_the_default),
+        DROP_TEST(oldest_segments_go_first),
+        DROP_TEST(lower_priorities_go_first),
+        DROP_TEST(a_mixed_cut_drops_no_click_for_bid_requests),
+        DROP_TEST(announced_records_go_before_anything_is_lost),
+        DROP_TEST(too_large_drops_nothing),
+        DROP_TEST(kills_around_a_drop_keep_the_count),
     };
     return cmocka_run_group_tests_name("spool drop", tests, NULL, NULL);
 }

@@ -7,21 +7,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-static int setup(void **state)
-{
-    static struct fixture fixture;
-    fixture_init(&fixture);
-    fixture_open(&fixture);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* What the child saw, in memory that outlives it. */
 struct answers {
     uint64_t begun;    /* appends begun */
@@ -506,18 +491,18 @@ static void the_map_is_read_by_single_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(kills_at_every_point_lose_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(parted_removals_are_ended, setup, teardown),
-        cmocka_unit_test_setup_teardown(copies_go_on_under_other_names, setup, teardown),
-        cmocka_unit_test_setup_teardown(streams_with_nothing_left_are_forgotten, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_writes_others_look, setup, teardown),
-        cmocka_unit_test_setup_teardown(foreign_spools_are_refused_untouched, setup, teardown),
-        cmocka_unit_test_setup_teardown(default_name_gives_way, setup, teardown),
-        cmocka_unit_test_setup_teardown(unfinished_files_are_begun_anew, setup, teardown),
-        cmocka_unit_test_setup_teardown(bad_places_are_refused_clearly, setup, teardown),
+        SPOOL_TEST(kills_at_every_point_lose_nothing),
+        SPOOL_TEST(parted_removals_are_ended),
+        SPOOL_TEST(copies_go_on_under_other_names),
+        SPOOL_TEST(streams_with_nothing_left_are_forgotten),
+        SPOOL_TEST(one_writes_others_look),
+        SPOOL_TEST(foreign_spools_are_refused_untouched),
+        SPOOL_TEST(default_name_gives_way),
+        SPOOL_TEST(unfinished_files_are_begun_anew),
+        SPOOL_TEST(bad_places_are_refused_clearly),
         cmocka_unit_test(leaps_and_silence_want_a_new_epoch),
-        cmocka_unit_test_setup_teardown(new_epoch_begins_new_streams, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_map_is_read_by_single_pages, setup, teardown),
+        SPOOL_TEST(new_epoch_begins_new_streams),
+        SPOOL_TEST(the_map_is_read_by_single_pages),
     };
     return cmocka_run_group_tests_name("spool recovery", tests, NULL, NULL);
 }

@@ -7,21 +7,6 @@
 
 #include <pthread.h>
 
-static int setup(void **state)
-{
-    static struct fixture fixture;
-    fixture_init(&fixture);
-    fixture_open(&fixture);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 enum { EVENTS = 10, SIZE = 4000 };
 
 static int fail_at(void *context, const char *name, struct error *err)
@@ -289,14 +274,14 @@ static void readers_are_waited_for(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(goes_on_under_another_epoch, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_write_that_was_durable_stays, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_does_not_read_is_lost_by_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(beyond_use_it_is_set_aside, setup, teardown),
-        cmocka_unit_test_setup_teardown(stays_shut_until_it_opens, setup, teardown),
-        cmocka_unit_test_setup_teardown(closes_while_it_is_shut, setup, teardown),
-        cmocka_unit_test_setup_teardown(exchanged_under_load, setup, teardown),
-        cmocka_unit_test_setup_teardown(readers_are_waited_for, setup, teardown),
+        SPOOL_TEST(goes_on_under_another_epoch),
+        SPOOL_TEST(a_write_that_was_durable_stays),
+        SPOOL_TEST(what_does_not_read_is_lost_by_name),
+        SPOOL_TEST(beyond_use_it_is_set_aside),
+        SPOOL_TEST(stays_shut_until_it_opens),
+        SPOOL_TEST(closes_while_it_is_shut),
+        SPOOL_TEST(exchanged_under_load),
+        SPOOL_TEST(readers_are_waited_for),
     };
     return cmocka_run_group_tests_name("spool reopen", tests, NULL, NULL);
 }

@@ -4,21 +4,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-static int setup(void **state)
-{
-    static struct fixture fixture;
-    fixture_init(&fixture);
-    fixture_open(&fixture);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 static void append_schema(struct fixture *fixture, uint32_t count, uint64_t schema_key)
 {
     struct error err;
@@ -448,16 +433,16 @@ static void announced_segments_are_not_looked_at(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(schema_change_cuts, setup, teardown),
-        cmocka_unit_test_setup_teardown(limits_bound_a_segment, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_sealed_segment_is_cut_by_smaller_limits, setup, teardown),
-        cmocka_unit_test_setup_teardown(pieces_go_as_the_segment_would, setup, teardown),
-        cmocka_unit_test_setup_teardown(trim_in_mid_segment_leaves_the_rest, setup, teardown),
-        cmocka_unit_test_setup_teardown(let_go_takes_announced_only, setup, teardown),
-        cmocka_unit_test_setup_teardown(lose_in_open_and_sealed_ranges, setup, teardown),
-        cmocka_unit_test_setup_teardown(damaged_rows_are_named_and_set_aside, setup, teardown),
-        cmocka_unit_test_setup_teardown(damaged_header_is_named_and_set_aside, setup, teardown),
-        cmocka_unit_test_setup_teardown(announced_segments_are_not_looked_at, setup, teardown),
+        SPOOL_TEST(schema_change_cuts),
+        SPOOL_TEST(limits_bound_a_segment),
+        SPOOL_TEST(a_sealed_segment_is_cut_by_smaller_limits),
+        SPOOL_TEST(pieces_go_as_the_segment_would),
+        SPOOL_TEST(trim_in_mid_segment_leaves_the_rest),
+        SPOOL_TEST(let_go_takes_announced_only),
+        SPOOL_TEST(lose_in_open_and_sealed_ranges),
+        SPOOL_TEST(damaged_rows_are_named_and_set_aside),
+        SPOOL_TEST(damaged_header_is_named_and_set_aside),
+        SPOOL_TEST(announced_segments_are_not_looked_at),
     };
     return cmocka_run_group_tests_name("spool segment", tests, NULL, NULL);
 }

@@ -87,6 +87,24 @@ static inline void fixture_free(struct fixture *fixture)
     must(file_remove_tree(fixture->directory, &err), &err);
 }
 
+static inline int fixture_setup(void **state)
+{
+    static struct fixture fixture;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    *state = &fixture;
+    return 0;
+}
+
+static inline int fixture_teardown(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+/* A test over an open spool. */
+#define SPOOL_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
 enum { SENDER_ROW_SIZE = 16 };
 
 /* `count` events of `size` bytes each; an event says its sender and its number. */
