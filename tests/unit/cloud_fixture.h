@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@
 #include "cloud/catalog/memory.h"
 #include "cloud/commit.h"
 #include "lib/base/digest.h"
+#include "lib/base/file.h"
 #include "lib/base/memory.h"
 #include "lib/iceberg/iceberg.h"
 #include "lib/json/json.h"
@@ -40,7 +42,8 @@ struct fixture {
     int64_t wall_us;
     int64_t mono_ms;
     struct clock clock;
-    struct memory_store *bytes;
+    struct memory_store *bytes; /* NULL: the store lies in `directory` */
+    char directory[32];
     struct objstore *store;
     struct memory_catalog *tables;
     struct catalog *catalog;
@@ -103,15 +106,17 @@ static void fixture_open_handles(struct fixture *f)
                                       .prune_every = 1000000};
 }
 
-static int fixture_setup(void **state)
+static void fixture_begin(struct fixture *f)
 {
-    struct fixture *f = memory_alloc(1, sizeof *f);
-    struct error err;
     f->wall_us = INT64_C(1790000000) * 1000000;
     f->mono_ms = 5000;
     f->clock = (struct clock){fixture_wall_us, fixture_mono_ms, fixture_sleep_ms, f};
-    f->bytes = memory_store_make(&f->clock);
-    f->store = memory_store_attach(f->bytes, NULL, NULL);
+}
+
+/* The table, over the store that it has. */
+static int fixture_make_table(struct fixture *f)
+{
+    struct error err;
     f->tables = memory_catalog_make();
     random_seed(&f->random, 7);
     fixture_open_handles(f);
@@ -120,22 +125,63 @@ static int fixture_setup(void **state)
     if (rc != OK)
         print_error("%s\n", err.text);
     commit_report_free(&f->report);
-    *state = f;
     return rc;
 }
 
-static int fixture_teardown(void **state)
+static void fixture_end(struct fixture *f)
 {
-    struct fixture *f = *state;
     commit_report_free(&f->report);
     table_schema_free(&f->mapping.schema);
     catalog_close(f->catalog);
     memory_catalog_free(f->tables);
     objstore_close(f->store);
     memory_store_free(f->bytes);
+}
+
+static int fixture_setup(void **state)
+{
+    struct fixture *f = memory_alloc(1, sizeof *f);
+    fixture_begin(f);
+    f->bytes = memory_store_make(&f->clock);
+    f->store = memory_store_attach(f->bytes, NULL, NULL);
+    *state = f;
+    return fixture_make_table(f);
+}
+
+static int fixture_teardown(void **state)
+{
+    struct fixture *f = *state;
+    fixture_end(f);
     free(f);
     return 0;
 }
+
+/* Over a store with real files, and many requests at a time. */
+static int fixture_setup_files(void **state)
+{
+    struct fixture *f = memory_alloc(1, sizeof *f);
+    struct objstore_options options = {.clock = &f->clock, .parallel = 8};
+    struct error err;
+    fixture_begin(f);
+    snprintf(f->directory, sizeof f->directory, "/tmp/bidlake-cloud-XXXXXX");
+    assert_non_null(mkdtemp(f->directory));
+    assert_int_equal(objstore_open(&f->store, f->directory, &options, &err), OK);
+    *state = f;
+    return fixture_make_table(f);
+}
+
+static int fixture_teardown_files(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    fixture_end(f);
+    int rc = file_remove_tree(f->directory, &err);
+    free(f);
+    return rc;
+}
+
+#define FILES_TEST(name)                                                                           \
+    cmocka_unit_test_setup_teardown(name, fixture_setup_files, fixture_teardown_files)
 
 /* ---- agents ---- */
 
@@ -228,6 +274,15 @@ static void announce(struct fixture *f, const char *stream, uint64_t from, uint6
 {
     struct wish plain = {0};
     announce_as(f, stream, from, to, &plain);
+}
+
+static void announce_streams(struct fixture *f, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char *stream = memory_printf("edge-%u/" EPOCH_1 "/" TABLE, i);
+        announce(f, stream, 0, 10);
+        free(stream);
+    }
 }
 
 /* ---- what is there ---- */

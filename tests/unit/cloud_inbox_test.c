@@ -8,7 +8,6 @@
 #include <malloc.h>
 #include <stdatomic.h>
 
-#include "lib/base/file.h"
 #include "tests/unit/store_over.h"
 
 /* What jansson holds, and the most it held at a time. */
@@ -89,36 +88,18 @@ static void what_is_too_much_json_is_refused_unparsed(void **state)
 static void heavy_ones_are_not_held_together(void **state)
 {
     struct fixture *f = *state;
-    struct error err;
-    char directory[] = "/tmp/bidlake-inbox-XXXXXX";
-    struct fixture g = {.wall_us = f->wall_us, .mono_ms = f->mono_ms};
-    struct objstore_options options = {.clock = &g.clock, .parallel = 8};
     enum { COUNT = 8, BYTES = 2 << 20 };
-    assert_non_null(mkdtemp(directory));
-    g.clock = (struct clock){fixture_wall_us, fixture_mono_ms, fixture_sleep_ms, &g};
-    assert_int_equal(objstore_open(&g.store, directory, &options, &err), OK);
-    g.tables = memory_catalog_make();
-    random_seed(&g.random, 7);
-    fixture_open_handles(&g);
-    fixture_mapping(&g.mapping);
-    assert_int_equal(commit_init_table(&g.committer, "db", &g.mapping, &g.report, &err), OK);
     for (unsigned i = 0; i < COUNT; i++) {
         char *stream = memory_printf("heavy-%u/" EPOCH_1 "/" TABLE, i);
-        put_dense(&g, stream, BYTES);
+        put_dense(f, stream, BYTES);
         free(stream);
     }
     atomic_store(&json_most, atomic_load(&json_now));
-    assert_int_equal(turn(&g), OK);
-    assert_int_equal(g.report.refused, COUNT);
+    assert_int_equal(turn(f), OK);
+    assert_int_equal(f->report.refused, COUNT);
     /* A million numbers take 40 MB, 48 while their list grows. */
     assert_true(atomic_load(&json_most) > 30 << 20);
     assert_true(atomic_load(&json_most) < 120 << 20);
-    commit_report_free(&g.report);
-    table_schema_free(&g.mapping.schema);
-    catalog_close(g.catalog);
-    memory_catalog_free(g.tables);
-    objstore_close(g.store);
-    assert_int_equal(file_remove_tree(directory, &err), OK);
 }
 
 /* The report would say a stranger's words under our name. */
@@ -343,7 +324,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         TEST(what_is_too_much_json_is_refused_unparsed),
-        TEST(heavy_ones_are_not_held_together),
+        FILES_TEST(heavy_ones_are_not_held_together),
         TEST(a_name_that_is_none_is_nobodys),
         TEST(a_flood_of_notes_hides_no_alarm),
         TEST(dead_ones_are_not_held),

@@ -35,15 +35,6 @@ static void stop_now(struct fixture *f)
     stopping.stop_at = 0;
 }
 
-static void announce_streams(struct fixture *f, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        char *stream = memory_printf("edge-%u/" EPOCH_1 "/" TABLE, i);
-        announce(f, stream, 0, 10);
-        free(stream);
-    }
-}
-
 /* A hundred thousand announcements behind an outage are twenty minutes: a container has ten
  * seconds. The commit under way is finished with its receipts and the inbox. */
 static void it_ends_behind_the_commit_under_way(void **state)

@@ -5,7 +5,6 @@
  */
 #include "tests/unit/cloud_fixture.h"
 
-#include "lib/base/file.h"
 #include "tests/unit/store_over.h"
 
 /* A store over the fixture's that knows what a power cut would take. */
@@ -97,15 +96,6 @@ static void watched_turn(struct fixture *f, struct watched *out)
     assert_int_equal(turn_by(f, &committer), OK);
     assert_int_equal(out->at_risk, 0);
     objstore_close(store);
-}
-
-static void announce_streams(struct fixture *f, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        char *stream = memory_printf("edge-%u/" EPOCH_1 "/" TABLE, i);
-        announce(f, stream, 0, 10);
-        free(stream);
-    }
 }
 
 /* Where a sync takes 10 ms, one a receipt would be 10 s a turn. */
@@ -224,44 +214,26 @@ static void none_is_fetched_again_for_the_decision(void **state)
 static void many_requests_at_a_time_change_nothing(void **state)
 {
     struct fixture *f = *state;
-    struct error err;
-    char directory[] = "/tmp/bidlake-turn-XXXXXX";
-    struct fixture g = {.wall_us = f->wall_us, .mono_ms = f->mono_ms};
-    struct objstore_options options = {.clock = &g.clock, .parallel = 8};
     struct wish gone = {.no_file = true};
-    assert_non_null(mkdtemp(directory));
-    g.clock = (struct clock){fixture_wall_us, fixture_mono_ms, fixture_sleep_ms, &g};
-    assert_int_equal(objstore_open(&g.store, directory, &options, &err), OK);
-    g.tables = memory_catalog_make();
-    random_seed(&g.random, 7);
-    fixture_open_handles(&g);
-    fixture_mapping(&g.mapping);
-    assert_int_equal(commit_init_table(&g.committer, "db", &g.mapping, &g.report, &err), OK);
-    announce_streams(&g, 5);
-    assert_int_equal(turn(&g), OK);
-    announce_streams(&g, 100);
-    junk_streams(&g, 20);
-    announce_as(&g, STREAM, 0, 10, &gone);
-    announce(&g, STREAM, 10, 20);
+    announce_streams(f, 5);
+    assert_int_equal(turn(f), OK);
+    announce_streams(f, 100);
+    junk_streams(f, 20);
+    announce_as(f, STREAM, 0, 10, &gone);
+    announce(f, STREAM, 10, 20);
     for (uint64_t from = 0; from < 100; from += 10)
-        announce(&g, OTHER, from, from + 10);
-    assert_int_equal(turn(&g), OK);
-    assert_int_equal(g.report.taken, 95 + 10);
-    assert_int_equal(g.report.dead, 5);
-    assert_int_equal(g.report.refused, 20);
-    assert_int_equal(g.report.missing, 1);
-    assert_int_equal(g.report.waiting, 1);
-    assert_int_equal(next_of(&g, OTHER), 100);
-    assert_int_equal(rows_in_table(&g), 1000 + 100);
-    assert_int_equal(receipt_next(&g, "edge-99/" EPOCH_1 "/" TABLE), 10);
-    assert_true(in_inbox(&g, STREAM, 10));
-    assert_true(is_refused(&g, "junk-7/" EPOCH_1 "/" TABLE, 0));
-    commit_report_free(&g.report);
-    table_schema_free(&g.mapping.schema);
-    catalog_close(g.catalog);
-    memory_catalog_free(g.tables);
-    objstore_close(g.store);
-    assert_int_equal(file_remove_tree(directory, &err), OK);
+        announce(f, OTHER, from, from + 10);
+    assert_int_equal(turn(f), OK);
+    assert_int_equal(f->report.taken, 95 + 10);
+    assert_int_equal(f->report.dead, 5);
+    assert_int_equal(f->report.refused, 20);
+    assert_int_equal(f->report.missing, 1);
+    assert_int_equal(f->report.waiting, 1);
+    assert_int_equal(next_of(f, OTHER), 100);
+    assert_int_equal(rows_in_table(f), 1000 + 100);
+    assert_int_equal(receipt_next(f, "edge-99/" EPOCH_1 "/" TABLE), 10);
+    assert_true(in_inbox(f, STREAM, 10));
+    assert_true(is_refused(f, "junk-7/" EPOCH_1 "/" TABLE, 0));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -269,9 +241,12 @@ static void many_requests_at_a_time_change_nothing(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(syncs_do_not_grow_with_announcements),    TEST(refusals_are_safe_before_they_leave),
-        TEST(streams_that_ended_leave_nothing_behind), TEST(many_requests_at_a_time_change_nothing),
-        TEST(copies_are_safe_before_they_are_named),   TEST(none_is_fetched_again_for_the_decision),
+        TEST(syncs_do_not_grow_with_announcements),
+        TEST(refusals_are_safe_before_they_leave),
+        TEST(streams_that_ended_leave_nothing_behind),
+        FILES_TEST(many_requests_at_a_time_change_nothing),
+        TEST(copies_are_safe_before_they_are_named),
+        TEST(none_is_fetched_again_for_the_decision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
