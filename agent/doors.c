@@ -24,6 +24,12 @@ static int check_table(const char *table, const struct mapping_set *mappings, st
     return error_set(err, ERROR_INPUT, "there is no table %.100s, did you mean %s?", table, near);
 }
 
+/* A stream's or a datagram socket: both are made at their path. */
+static bool is_unix(const struct agent_listener *listener)
+{
+    return strncmp(listener->kind, "unix", 4) == 0;
+}
+
 static int check_door(const struct agent_listener *listener, const struct mapping_set *mappings,
                       struct error *err)
 {
@@ -31,19 +37,16 @@ static int check_door(const struct agent_listener *listener, const struct mappin
         return error_set(err, ERROR_INPUT,
                          "%.100s is no address; one looks like 127.0.0.1:7180 or [::1]:7180",
                          listener->address);
-    return check_table(listener->table, mappings, err);
+    int rc = OK;
+    if (is_unix(listener))
+        rc = source_check_path(listener->address, listener->owner, listener->group, err);
+    return rc == OK ? check_table(listener->table, mappings, err) : rc;
 }
 
 static bool are_kinds(const struct agent_listener *one, const struct agent_listener *other,
                       const char *kind)
 {
     return strcmp(one->kind, kind) == 0 && strcmp(other->kind, kind) == 0;
-}
-
-/* A stream's or a datagram socket: both are made at their path. */
-static bool is_unix(const struct agent_listener *listener)
-{
-    return strncmp(listener->kind, "unix", 4) == 0;
 }
 
 /* Each event would come by one of them, or, of a file, by both. */

@@ -10,8 +10,9 @@
 #include "lib/base/error.h"
 #include "lib/schema/mapping.h"
 
-/* ERROR_INPUT with file and line: an address that is none, a door that is there twice, a table
- * that is not among the mappings, a token file that does not read. Opens nothing. */
+/* ERROR_INPUT with file and line: an address that is none, a place where no unix socket can
+ * be made, a door that is there twice, a table that is not among the mappings, a token file that
+ * does not read. Opens nothing. */
 int doors_check(const struct agent_config *config, const struct mapping_set *mappings,
                 struct error *err) MUST_USE;
 

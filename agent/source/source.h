@@ -121,6 +121,11 @@ extern const struct source_ops source_unix_datagram;
 bool source_is_address(const char *address);
 /* Whether not both can listen: port 0 is another one each time. */
 bool source_is_same_address(const char *one, const char *other);
+/* Whether a unix socket can be made there for them, as far as it can be known before:
+ * ERROR_INPUT: the path is too long, it is another file's, its directory is missing (below /run it
+ * may come yet), there is no such user or group. */
+int source_check_path(const char *path, const char *owner, const char *group,
+                      struct error *err) MUST_USE;
 /* Whether a token can be read there; "": none is asked for. */
 int source_check_token(const char *path, struct error *err) MUST_USE;
 

@@ -14,11 +14,8 @@
  * there is some; who holds it with a line that does not end is sent away then.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <pwd.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +27,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/source/place.h"
 #include "agent/source/room.h"
 #include "agent/source/source.h"
 #include "lib/base/assert.h"
@@ -573,69 +571,19 @@ static void *run(void *context)
 
 /* ---- open and close ---- */
 
-/* A socket file that nobody listens on is what a killed agent left. */
-static int clear_path(const char *path, const struct sockaddr_un *address, int type,
-                      struct error *err)
-{
-    struct stat status;
-    if (lstat(path, &status) < 0)
-        return errno == ENOENT ? OK : error_errno(err, "stat");
-    if (!S_ISSOCK(status.st_mode))
-        return error_set(err, ERROR_INPUT, "there is a file that is no socket");
-    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return error_errno(err, "socket");
-    /* Somebody who is too busy to answer (EAGAIN), or of another kind, listens, too. */
-    bool dead =
-        connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 && errno == ECONNREFUSED;
-    close(fd);
-    if (!dead)
-        return error_set(err, ERROR_CONFLICT, "somebody listens there already");
-    return unlink(path) == 0
-               ? OK
-               : error_errno(err, "a dead socket that is not ours to remove: do it by hand");
-}
-
-static int set_owner(const struct source_options *options, struct error *err)
-{
-    uid_t owner = (uid_t)-1;
-    gid_t group = (gid_t)-1;
-    const struct passwd *user = NULL;
-    const struct group *members = NULL;
-    if (options->owner[0] != 0) {
-        user = getpwnam(options->owner);
-        if (user == NULL)
-            return error_set(err, ERROR_INPUT, "there is no user %s", options->owner);
-        owner = user->pw_uid;
-    }
-    if (options->group[0] != 0) {
-        members = getgrnam(options->group);
-        if (members == NULL)
-            return error_set(err, ERROR_INPUT, "there is no group %s", options->group);
-        group = members->gr_gid;
-    }
-    if ((user != NULL || members != NULL) && chown(options->address, owner, group) < 0)
-        return error_errno(err, "chown");
-    if (options->mode[0] != 0 &&
-        chmod(options->address, (mode_t)strtoul(options->mode, NULL, 8)) < 0)
-        return error_errno(err, "chmod");
-    return OK;
-}
-
 static int listen_at(struct event_source *source, struct error *err)
 {
     const char *path = source->options.address;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address;
     int type = source->datagram ? SOCK_DGRAM : SOCK_STREAM;
-    if (strlen(path) >= sizeof address.sun_path)
-        return error_set(err, ERROR_INPUT, "a socket's path has %zu bytes at most",
-                         sizeof address.sun_path - 1);
-    memcpy(address.sun_path, path, strlen(path));
+    int rc = place_address(path, &address, err);
+    if (rc != OK)
+        return rc;
     source->listen_fd = source_inherited_path(path, type);
     source->inherited = source->listen_fd >= 0;
     if (source->inherited)
         return OK;
-    int rc = clear_path(path, &address, type, err);
+    rc = place_clear(&address, type, err);
     if (rc != OK)
         return rc;
     source->listen_fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -647,7 +595,7 @@ static int listen_at(struct event_source *source, struct error *err)
     umask(mask);
     if (failed < 0)
         return error_errno(err, "bind");
-    rc = set_owner(&source->options, err);
+    rc = place_give(&source->options, err);
     if (rc == OK && !source->datagram && listen(source->listen_fd, BACKLOG) < 0)
         rc = error_errno(err, "listen");
     return rc;
