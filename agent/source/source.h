@@ -68,6 +68,7 @@ enum source_file_fault {
     FILE_TRUNCATED, /* taken from its beginning again */
     FILE_REPLACED,  /* other content under the same inode: the same */
     FILE_GONE,      /* before it was read to its end */
+    FILE_HOLE,      /* it begins with NULs: they are skipped */
     SOURCE_FILE_FAULT_COUNT
 };
 

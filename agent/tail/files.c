@@ -25,9 +25,13 @@ enum {
 };
 #define FORGET_STORED_MS (7 * 24 * INT64_C(3600000))
 
-const char *const tail_fault_names[SOURCE_FILE_FAULT_COUNT] = {
-    [FILE_UNREADABLE] = "unreadable", [FILE_BINARY] = "binary",     [FILE_DAMAGED] = "damaged",
-    [FILE_TRUNCATED] = "truncated",   [FILE_REPLACED] = "replaced", [FILE_GONE] = "gone"};
+const char *const tail_fault_names[SOURCE_FILE_FAULT_COUNT] = {[FILE_UNREADABLE] = "unreadable",
+                                                               [FILE_BINARY] = "binary",
+                                                               [FILE_DAMAGED] = "damaged",
+                                                               [FILE_TRUNCATED] = "truncated",
+                                                               [FILE_REPLACED] = "replaced",
+                                                               [FILE_GONE] = "gone",
+                                                               [FILE_HOLE] = "hole"};
 
 /* ---- entries ---- */
 
@@ -129,6 +133,11 @@ struct tail_file *files_next(struct files *files, bool compressed)
     return file;
 }
 
+uint64_t tail_file_text_size(const struct tail_file *file)
+{
+    return file->size > file->hole ? file->size - file->hole : 0;
+}
+
 bool tail_file_is_live(const struct tail_file *file)
 {
     return !file->past && (file->gone_at_ms == 0 || file->fd >= 0);
@@ -185,7 +194,8 @@ void files_note_gone(struct files *files, struct tail_file *file, int64_t now_ms
         files_queue(files, file);
         return;
     }
-    bool unread = !file->compressed && file->state != TAIL_COPY && file->size > file->place.offset;
+    bool unread = !file->compressed && file->state != TAIL_COPY &&
+                  tail_file_text_size(file) > file->place.offset;
     if (file->path != NULL && unread)
         files_fault(files, file, FILE_GONE, "it is gone before it was read to its end");
     files_wake_copies(files, file);
@@ -196,18 +206,19 @@ void files_note_gone(struct files *files, struct tail_file *file, int64_t now_ms
 void files_fault(struct files *files, struct tail_file *file, enum source_file_fault fault,
                  const char *why)
 {
-    bool again = fault != FILE_TRUNCATED && fault != FILE_REPLACED;
+    bool again = fault != FILE_TRUNCATED && fault != FILE_REPLACED && fault != FILE_HOLE;
     unsigned bit = 1U << fault;
     if (again && file->state == TAIL_FAULTY && file->fault == fault)
         return;
     atomic_fetch_add(&files->faults[fault], 1);
     if ((file->named & bit) == 0 && !again)
         log_event(LOG_LEVEL_INFO, "tail", why, "file=\"%s\" offset=%" PRIu64 " line=%" PRIu64,
-                  file->path, file->place.offset, file->place.at.line);
+                  file->path, file->hole + file->place.offset, file->place.at.line);
     else if ((file->named & bit) == 0)
         log_event(LOG_LEVEL_WARN, "tail", "a file does not read on, the others do",
                   "file=\"%s\" fault=%s offset=%" PRIu64 " line=%" PRIu64 " why=\"%s\"", file->path,
-                  tail_fault_names[fault], file->place.offset, file->place.at.line, why);
+                  tail_fault_names[fault], file->hole + file->place.offset, file->place.at.line,
+                  why);
     file->named |= bit;
     if (!again)
         return;
@@ -235,6 +246,7 @@ void files_replace(struct files *files, struct tail_file *file, enum source_file
     file->place = (struct tail_place){.path_crc32c = crc32c(0, slice_cstr(file->path))};
     file->stored = false;
     file->dirty = false;
+    file->hole = 0;
     file->doubt_at_ms = 0;
     file->compressed = false;
     file->state = TAIL_FRESH;
@@ -256,6 +268,13 @@ void files_settle(struct files *files, struct tail_file *file, const struct tail
     pthread_mutex_unlock(&files->lock);
     if (superseded != NULL)
         remove_file(files, superseded);
+}
+
+void files_set_hole(struct files *files, struct tail_file *file, uint64_t hole)
+{
+    pthread_mutex_lock(&files->lock);
+    file->hole = hole;
+    pthread_mutex_unlock(&files->lock);
 }
 
 void files_set_compressed(struct files *files, struct tail_file *file, bool compressed)
@@ -481,8 +500,9 @@ static bool is_safe(const struct tail_file *file, int64_t now_ms)
 {
     if (file->state == TAIL_FINISHED)
         return file->place.file_size == file->size;
-    return file->state == TAIL_READ && !file->compressed && file->place.offset == file->size &&
-           file->stored && (tail_file_is_rotated(file) || now_ms - file->changed_at_ms >= IDLE_MS);
+    return file->state == TAIL_READ && !file->compressed &&
+           file->place.offset == tail_file_text_size(file) && file->stored &&
+           (tail_file_is_rotated(file) || now_ms - file->changed_at_ms >= IDLE_MS);
 }
 
 void files_list(struct files *files, source_file_list *list, void *context)
@@ -496,7 +516,7 @@ void files_list(struct files *files, source_file_list *list, void *context)
                                   .table = files->table,
                                   .state = state_of(file),
                                   .size = file->size,
-                                  .offset = file->place.offset,
+                                  .offset = file->hole + file->place.offset,
                                   .lines = file->place.at.line,
                                   .compressed = file->compressed,
                                   .safe_to_delete = is_safe(file, now_ms)};

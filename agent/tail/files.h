@@ -42,6 +42,8 @@ struct tail_file {
     char *path;                 /* last seen under */
     struct tail_place place;    /* durable */
     uint64_t size;
+    uint64_t hole; /* NULs that a plain one begins with: its text, and with it each place,
+                    * begins behind them */
     int64_t mtime_ns;
     int64_t ctime_ns;      /* tells of changes that mtime doesn't */
     int64_t changed_at_ms; /* monotonic, when that was seen */
@@ -126,10 +128,13 @@ void files_fault(struct files *files, struct tail_file *file, enum source_file_f
 /* `place` is durable; `superseded`, if any, is gone from the spool and from here. */
 void files_settle(struct files *files, struct tail_file *file, const struct tail_place *place,
                   struct tail_file *superseded);
+void files_set_hole(struct files *files, struct tail_file *file, uint64_t hole);
 void files_set_compressed(struct files *files, struct tail_file *file, bool compressed);
 void files_set_state(struct files *files, struct tail_file *file, enum tail_state state,
                      struct tail_file *original);
 
+/* What follows the hole. */
+uint64_t tail_file_text_size(const struct tail_file *file);
 /* Somebody still writes or reads it under its own name. */
 bool tail_file_is_live(const struct tail_file *file);
 /* And what stands behind its place comes from it. */

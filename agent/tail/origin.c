@@ -95,11 +95,12 @@ static int open_original(const struct tail_file *original)
     return fd;
 }
 
-static bool stands(int fd, const struct tail_place *place)
+static bool stands(int fd, const struct tail_file *file)
 {
+    const struct tail_place *place = &file->place;
     uint8_t edge[PLACE_EDGE];
     size_t len = place_edge_len(place);
-    ssize_t got = read_bytes(fd, edge, len, place->offset - len);
+    ssize_t got = read_bytes(fd, edge, len, file->hole + place->offset - len);
     return got >= 0 && place_edge_is(place, slice_of(edge, (size_t)got));
 }
 
@@ -107,7 +108,7 @@ bool origin_is_whole(const struct tail_file *original)
 {
     const struct tail_place *place = &original->place;
     return (place->offset >= PLACE_EDGE || place->at.line >= ACCIDENT_LINES) &&
-           place->offset == original->size;
+           place->offset == tail_file_text_size(original);
 }
 
 enum origin_sameness origin_compare(struct files *files, struct tail_file *original,
@@ -120,7 +121,7 @@ enum origin_sameness origin_compare(struct files *files, struct tail_file *origi
         return SAMENESS_UNKNOWN;
     for (size_t at = 0; at < text.len && same == SAMENESS_YES;) {
         size_t len = text.len - at < PIECE ? text.len - at : PIECE;
-        ssize_t got = read_bytes(fd, piece, len, from + at);
+        ssize_t got = read_bytes(fd, piece, len, original->hole + from + at);
         if (got < 0)
             same = SAMENESS_UNKNOWN;
         else if ((size_t)got < len || memcmp(piece, text.data + at, len) != 0)
@@ -128,7 +129,7 @@ enum origin_sameness origin_compare(struct files *files, struct tail_file *origi
         at += len;
     }
     /* Only now: it may be truncated at any time. */
-    if (!stands(fd, &original->place)) {
+    if (!stands(fd, original)) {
         same = SAMENESS_UNKNOWN;
         files_queue(files, original);
     }
@@ -142,13 +143,13 @@ static enum origin_sameness compare_plain(struct files *files, const struct tail
                                           struct tail_file *original)
 {
     uint8_t piece[PIECE];
-    uint64_t end = file->size;
+    uint64_t end = tail_file_text_size(file);
     uint64_t behind = original->place.offset < end ? original->place.offset : end;
     uint64_t from[] = {behind, end < PLACE_EDGE ? 0 : end - PLACE_EDGE};
     enum origin_sameness same = SAMENESS_YES;
     for (size_t i = 0; i < 2 && same == SAMENESS_YES; i++) {
         size_t len = end - from[i] < PIECE ? (size_t)(end - from[i]) : PIECE;
-        ssize_t got = read_bytes(file->fd, piece, len, from[i]);
+        ssize_t got = read_bytes(file->fd, piece, len, file->hole + from[i]);
         same = got == (ssize_t)len ? origin_compare(files, original, slice_of(piece, len), from[i])
                                    : SAMENESS_UNKNOWN; /* it changes just now */
     }
@@ -172,11 +173,11 @@ static bool try_one(struct files *files, const struct tail_file *file,
 {
     uint8_t edge[PLACE_EDGE];
     enum origin_sameness same = SAMENESS_YES;
-    enum place_likeness likeness = place_compare(&at->place, head, file->size);
+    enum place_likeness likeness = place_compare(&at->place, head, tail_file_text_size(file));
     search->not_known = search->not_known || likeness == PLACE_NOT_KNOWN;
     if (likeness == PLACE_ALIKE && is_better(at, search->best)) {
         size_t len = place_edge_len(&at->place);
-        ssize_t got = read_bytes(file->fd, edge, len, at->place.offset - len);
+        ssize_t got = read_bytes(file->fd, edge, len, file->hole + at->place.offset - len);
         if (got < 0)
             return false;
         if (!place_edge_is(&at->place, slice_of(edge, (size_t)got)))

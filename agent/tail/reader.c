@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/tail/hole.h"
 #include "agent/tail/offer.h"
 #include "agent/tail/origin.h"
 #include "agent/tail/tail.h"
@@ -50,6 +51,7 @@ static void close_input(struct reader *reader)
     reader->ended = false;
     reader->failed = false;
     reader->from = 0;
+    reader->hole = 0;
     buf_reset(&reader->window);
 }
 
@@ -108,7 +110,7 @@ static void take_over(struct reader *reader, struct tail_file *original)
     struct tail_file *file = reader->file;
     log_event(LOG_LEVEL_INFO, "tail", "a file holds what was taken already, going on behind it",
               "file=\"%s\" offset=%llu line=%llu", file->path,
-              (unsigned long long)original->place.offset,
+              (unsigned long long)(file->hole + original->place.offset),
               (unsigned long long)original->place.at.line);
     pthread_mutex_lock(&reader->shared->files->lock);
     file->place = original->place;
@@ -164,18 +166,25 @@ static bool is_odd(struct reader *reader, struct slice head, int64_t now_ms)
 
 /* ---- plain files ---- */
 
-/* The number of bytes, as many as there are; -1 and a fault when it does not read. */
+static void note_unreadable(struct reader *reader, int64_t now_ms)
+{
+    files_fault(reader->shared->files, reader->file, FILE_UNREADABLE, strerror(errno));
+    reader->file->look_at_ms = now_ms + AGAIN_MS;
+}
+
+/* Of its text: the number of bytes, as many as there are; -1 and a fault when it does not
+ * read. */
 static ssize_t read_at(struct reader *reader, uint8_t *to, size_t len, uint64_t offset,
                        int64_t now_ms)
 {
+    uint64_t hole = reader->file->hole;
     size_t have = 0;
     while (have < len) {
-        ssize_t got = pread(reader->file->fd, to + have, len - have, (off_t)(offset + have));
+        ssize_t got = pread(reader->file->fd, to + have, len - have, (off_t)(hole + offset + have));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0) {
-            files_fault(reader->shared->files, reader->file, FILE_UNREADABLE, strerror(errno));
-            reader->file->look_at_ms = now_ms + AGAIN_MS;
+            note_unreadable(reader, now_ms);
             return -1;
         }
         if (got == 0)
@@ -196,6 +205,15 @@ static bool look_at_edge(struct reader *reader, const struct tail_place *place, 
     return got >= 0;
 }
 
+/* Of a text that is begun now; a copy's was said of the original. */
+static void note_hole(struct reader *reader, uint64_t hole)
+{
+    if (hole > 0 && reader->file->state != TAIL_READ)
+        files_fault(reader->shared->files, reader->file, FILE_HOLE,
+                    "a file begins with NULs, they are skipped; was it truncated while its "
+                    "writer did not append?");
+}
+
 /* True: its lines can be taken. False: the reader has let it go. */
 static bool identify_new(struct reader *reader, struct slice head, int64_t now_ms)
 {
@@ -206,6 +224,7 @@ static bool identify_new(struct reader *reader, struct slice head, int64_t now_m
         return false;
     switch (origin_of_plain(files, file, head, now_ms, &original)) {
     case ORIGIN_NONE:
+        note_hole(reader, file->hole);
         files_set_state(files, file, TAIL_READ, NULL);
         return true;
     case ORIGIN_BEHIND:
@@ -215,8 +234,7 @@ static bool identify_new(struct reader *reader, struct slice head, int64_t now_m
         hold_copy(reader, original);
         return false;
     case ORIGIN_FAULTY:
-        files_fault(files, file, FILE_UNREADABLE, strerror(errno));
-        file->look_at_ms = now_ms + AGAIN_MS;
+        note_unreadable(reader, now_ms);
         break;
     case ORIGIN_WAIT:
         files_set_state(files, file, TAIL_FRESH, NULL);
@@ -232,12 +250,12 @@ static bool identify_plain(struct reader *reader, struct slice head, int64_t now
     struct files *files = reader->shared->files;
     struct tail_file *file = reader->file;
     struct place_head sums = {0};
+    uint64_t size = tail_file_text_size(file);
     bool stands = false;
     files_set_compressed(files, file, false);
     if (file->place.offset > 0) {
         place_head_add(&sums, head);
-        if (file->size >= file->place.offset &&
-            place_compare(&file->place, &sums, file->size) == PLACE_ALIKE &&
+        if (size >= file->place.offset && place_compare(&file->place, &sums, size) == PLACE_ALIKE &&
             !look_at_edge(reader, &file->place, now_ms, &stands)) {
             reader_drop(reader);
             return false;
@@ -246,8 +264,9 @@ static bool identify_plain(struct reader *reader, struct slice head, int64_t now
             files_set_state(files, file, TAIL_READ, NULL);
             return true;
         }
-        files_replace(files, file,
-                      file->size < file->place.offset ? FILE_TRUNCATED : FILE_REPLACED);
+        uint64_t hole = file->hole;
+        files_replace(files, file, size < file->place.offset ? FILE_TRUNCATED : FILE_REPLACED);
+        files_set_hole(files, file, hole);
     }
     return identify_new(reader, head, now_ms);
 }
@@ -257,7 +276,7 @@ static bool read_window(struct reader *reader, int64_t now_ms)
 {
     struct tail_file *file = reader->file;
     size_t edge = place_edge_len(&file->place);
-    uint64_t left = file->size - file->place.offset;
+    uint64_t left = tail_file_text_size(file) - file->place.offset;
     size_t max = WINDOW;
     for (;;) {
         size_t want = left < max ? (size_t)left : max;
@@ -287,7 +306,7 @@ static bool read_window(struct reader *reader, int64_t now_ms)
 static void leave_plain(struct reader *reader, int64_t now_ms)
 {
     struct tail_file *file = reader->file;
-    bool rest = file->size > file->place.offset;
+    bool rest = tail_file_text_size(file) > file->place.offset;
     bool gone = file->gone_at_ms != 0;
     int64_t quiet_ms =
         gone && file->gone_at_ms > file->changed_at_ms ? file->gone_at_ms : file->changed_at_ms;
@@ -336,14 +355,24 @@ static void read_on(struct reader *reader)
     reader->failed = rc != OK;
 }
 
+/* The text begins behind the NULs of a copy of a file with a hole. */
+static void read_head(struct reader *reader)
+{
+    struct buf *window = &reader->window;
+    read_on(reader);
+    size_t nuls = hole_run(buf_slice(window));
+    window->len -= nuls;
+    memmove(window->data, window->data + nuls, window->len);
+    reader->hole += nuls;
+}
+
 static void begin_compressed(struct reader *reader, int64_t now_ms)
 {
     struct tail_file *file = reader->file;
     close_input(reader);
     int fd = dup(file->fd);
     if (fd < 0 || lseek(fd, 0, SEEK_SET) < 0) {
-        files_fault(reader->shared->files, file, FILE_UNREADABLE, strerror(errno));
-        file->look_at_ms = now_ms + AGAIN_MS;
+        note_unreadable(reader, now_ms);
         if (fd >= 0)
             close(fd);
         reader_drop(reader);
@@ -411,6 +440,7 @@ static void identify_compressed(struct reader *reader, int64_t now_ms)
     seek_original(reader, original);
     if (original != NULL)
         return;
+    note_hole(reader, reader->hole);
     files_set_state(files, file, TAIL_READ, NULL);
     reader->phase = PHASE_LINES;
 }
@@ -563,6 +593,79 @@ static void look_at_compressed(struct reader *reader, bool known, int64_t now_ms
     }
 }
 
+/* Nothing is left of what was taken, if anything was. */
+static void leave_without_text(struct reader *reader, ssize_t got, int64_t now_ms)
+{
+    if (got == 0 && reader->file->place.offset > 0)
+        files_replace(reader->shared->files, reader->file, FILE_TRUNCATED);
+    leave_plain(reader, now_ms);
+}
+
+/* What ends in NULs too is only being copied, or not written yet: it is not read again and
+ * again meanwhile. */
+static void begin_hole(struct reader *reader, int64_t now_ms)
+{
+    struct tail_file *file = reader->file;
+    uint8_t end[PLACE_EDGE];
+    size_t len = file->size < sizeof end ? (size_t)file->size : sizeof end;
+    ssize_t got = read_at(reader, end, len, file->size - len, now_ms);
+    if (got > 0 && hole_run(slice_of(end, (size_t)got)) == (size_t)got &&
+        now_ms - file->changed_at_ms < COMPRESSED_MS) {
+        file->look_at_ms = file->changed_at_ms + COMPRESSED_MS;
+        reader_drop(reader);
+        return;
+    }
+    close_input(reader);
+    reader->phase = PHASE_HOLE;
+}
+
+/* The hole's end was found at `hole`. What was truncated or written anew since it was begun is
+ * looked at again. */
+static void take_behind_hole(struct reader *reader, uint64_t hole, int64_t now_ms)
+{
+    struct files *files = reader->shared->files;
+    struct tail_file *file = reader->file;
+    uint8_t bytes[PLACE_HEAD];
+    uint8_t ends[2] = {1, 1};
+    if (!files_ready(files, file, now_ms) || read_at(reader, &ends[0], 1, 0, now_ms) < 0 ||
+        (hole > 0 && read_at(reader, &ends[1], 1, hole - 1, now_ms) < 0)) {
+        reader_drop(reader);
+        return;
+    }
+    reader->size = file->size;
+    files_set_hole(files, file, hole);
+    ssize_t got = read_at(reader, bytes, sizeof bytes, 0, now_ms);
+    if (got < 0) {
+        reader_drop(reader);
+    } else if (got == 0 || ends[0] != 0 || ends[1] != 0 || bytes[0] == 0) {
+        files_set_hole(files, file, 0);
+        reader_drop(reader);
+        files_queue(files, file);
+    } else if (identify_plain(reader, slice_of(bytes, (size_t)got), now_ms)) {
+        take_plain(reader, now_ms);
+    }
+}
+
+static void skip_hole(struct reader *reader, int64_t now_ms)
+{
+    bool room = buf_reserve(&reader->window, WINDOW);
+    ASSERT(room);
+    switch (hole_step(reader->file->fd, &reader->hole, reader->window.data, WINDOW)) {
+    case HOLE_GOES_ON:
+        break;
+    case HOLE_ENDS:
+        take_behind_hole(reader, reader->hole, now_ms);
+        break;
+    case HOLE_OPEN:
+        leave_without_text(reader, 0, now_ms);
+        break;
+    case HOLE_FAULTY:
+        note_unreadable(reader, now_ms);
+        reader_drop(reader);
+        break;
+    }
+}
+
 static void look(struct reader *reader, int64_t now_ms)
 {
     struct tail_file *file = reader->file;
@@ -574,20 +677,21 @@ static void look(struct reader *reader, int64_t now_ms)
     }
     reader->size = file->size;
     if (file->state == TAIL_READ && !file->compressed && file->place.offset > 0 &&
-        file->size >= file->place.offset) {
+        tail_file_text_size(file) >= file->place.offset) {
         take_plain(reader, now_ms);
         return;
     }
+    files_set_hole(reader->shared->files, file, 0);
     ssize_t got = read_at(reader, bytes, sizeof bytes, 0, now_ms);
     if (got <= 0) {
-        if (got == 0 && file->place.offset > 0)
-            files_replace(reader->shared->files, file, FILE_TRUNCATED);
-        leave_plain(reader, now_ms);
+        leave_without_text(reader, got, now_ms);
         return;
     }
     struct slice head = slice_of(bytes, (size_t)got);
     bool known = file->compressed;
-    if (is_compressed(head, &sure))
+    if (bytes[0] == 0)
+        begin_hole(reader, now_ms);
+    else if (is_compressed(head, &sure))
         look_at_compressed(reader, known, now_ms);
     else if (!sure)
         leave_plain(reader, now_ms);
@@ -605,9 +709,12 @@ void reader_step(struct reader *reader, int64_t now_ms)
     case PHASE_LOOK:
         look(reader, now_ms);
         break;
+    case PHASE_HOLE:
+        skip_hole(reader, now_ms);
+        break;
     case PHASE_HEAD:
         if (reader->window.len < PLACE_HEAD && !reader->ended && !reader->failed)
-            read_on(reader);
+            read_head(reader);
         else if (reader->window.len == 0 && reader->failed)
             fail_damaged(reader);
         else

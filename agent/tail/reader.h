@@ -30,7 +30,7 @@ struct reader_shared {
     _Atomic uint64_t bytes;
 };
 
-enum reader_phase { PHASE_LOOK, PHASE_HEAD, PHASE_SEEK, PHASE_LINES };
+enum reader_phase { PHASE_LOOK, PHASE_HOLE, PHASE_HEAD, PHASE_SEEK, PHASE_LINES };
 
 struct reader {
     struct ticket ticket; /* first */
@@ -48,6 +48,7 @@ struct reader {
     struct tail_place sought;   /* as it was then */
     uint64_t below;             /* only places before this one are left */
     uint64_t size;              /* the file's, when it was looked at */
+    uint64_t hole;              /* NULs before the text, as far as they were seen */
     int64_t mtime_ns;
     bool last;              /* what stands behind the last line end is a line */
     struct tail_place next; /* the file's, once the ticket is back */

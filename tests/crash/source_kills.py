@@ -328,7 +328,7 @@ class Tail(Feeder):
         self.operations = int(re.search(r"kind=operations address=\S+:(\d+)", agent_log)[1])
 
     def feed(self):
-        for log in ("renamed.log", "truncated.log"):
+        for log in self.logs.names:
             self.logs.write(log, self.unit(self.names(self.draw.randrange(1, 30))))
         if self.draw.random() < 0.03:
             self.logs.rotate()
@@ -349,6 +349,7 @@ class Tail(Feeder):
         return json.loads(text)["files"]
 
     def finish(self):
+        self.logs.held.close()
         until(lambda: all_taken(self.status(), self.logs.folder), "all files taken", 60)
         for names in self.units:
             self.answer(names)

@@ -5,18 +5,47 @@ import json
 import os
 
 
+class Held:
+    """A file that is not opened for appending: truncated under its writer it begins with a hole."""
+
+    def __init__(self, path):
+        self.path, self.file = path, None
+
+    def write(self, data):
+        try:
+            here = self.file and os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
+        except FileNotFoundError:
+            here = False
+        if not here:
+            self.close()
+            self.file = open(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644), "wb", buffering=0)
+            self.file.seek(0, os.SEEK_END)
+        self.file.write(data)
+
+    def close(self):
+        if self.file:
+            self.file.close()
+        self.file = None
+
+
 class Rotating:
-    """Two logs in a folder. `rng` draws what happens, `pause` takes the seconds between."""
+    """Logs in a folder. `rng` draws what happens, `pause` takes the seconds between."""
+    names = ("renamed.log", "truncated.log", "held.log")
 
     def __init__(self, folder, rng, pause):
         self.folder, self.rng, self.pause = folder, rng, pause
         self.rotations = 0
+        self.held = Held(os.path.join(folder, "held.log"))
         os.makedirs(folder, exist_ok=True)
 
     def write(self, name, ids):
         """A line an event, one of them in two writes."""
         data = b"".join(json.dumps({"id": i}).encode() + b"\n" for i in ids)
         cut = self.rng.randrange(len(data))
+        if name == "held.log":
+            self.held.write(data[:cut])
+            self.held.write(data[cut:])
+            return
         with open(os.path.join(self.folder, name), "ab", buffering=0) as file:
             file.write(data[:cut])
             file.write(data[cut:])
@@ -24,7 +53,7 @@ class Rotating:
     def rotate(self):
         self.rotations += 1
         to = os.path.join(self.folder, f"old-{self.rotations}")
-        log = os.path.join(self.folder, self.rng.choice(["renamed.log", "truncated.log"]))
+        log = os.path.join(self.folder, self.rng.choice(self.names))
         if log.endswith("renamed.log"):
             os.rename(log, to)
         else:

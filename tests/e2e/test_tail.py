@@ -571,7 +571,7 @@ class Writer(threading.Thread):
     def run(self):
         try:
             while not self.stopping.is_set():
-                for name in ("renamed.log", "truncated.log"):
+                for name in self.logs.names:
                     ids = [f"{len(self.sent) + n}" for n in range(self.rng.randrange(1, 40))]
                     self.logs.write(name, ids)
                     self.sent.update(ids)
@@ -580,6 +580,8 @@ class Writer(threading.Thread):
                 self.stopping.wait(0.002)
         except OSError as error:
             self.wrong.append(str(error))
+        finally:
+            self.logs.held.close()
 
     def stop(self):
         self.stopping.set()

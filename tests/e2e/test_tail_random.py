@@ -20,7 +20,7 @@ import unittest
 import lake
 import test_tail
 from lake import Lake, end, until
-from rotating import all_taken
+from rotating import Held, all_taken
 from test_tail import line
 
 
@@ -35,6 +35,7 @@ class Log:
 
     def __init__(self, world, name):
         self.world, self.name, self.path = world, name, world.path(name)
+        self.held = Held(self.path) if name == "held.log" else None
         self.half = b""  # of a line, that is owed
         self.head()
 
@@ -45,6 +46,9 @@ class Log:
         self.put(b"".join(line(f"head-{n}") for n in range(count)))
 
     def put(self, data):
+        if self.held:
+            self.held.write(data)
+            return
         with open(self.path, "ab", buffering=0) as file:
             file.write(data)
 
@@ -76,8 +80,13 @@ class World:
         self.sent, self.number, self.rotations, self.heads = set(), 0, 0, 0
         self.trace = []
         os.makedirs(folder)
-        self.logs = [Log(self, name) for name in ("a.log", "b.log", "c.log")]
+        self.logs = [Log(self, name) for name in ("a.log", "b.log", "held.log")]
         os.symlink("b.log", self.path("current"))
+
+    def close(self):
+        for log in self.logs:
+            if log.held:
+                log.held.close()
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -234,6 +243,7 @@ class Run(test_tail.Followed):
         self.pattern = os.path.join(self.logs, "*")
         self.world = World(self.logs, self.rng, threading.Event().wait)
         self.world.taken = self.is_taken
+        self.addCleanup(self.world.close)
         self.agent = None
 
     def addCleanup(self, *arguments):
