@@ -179,7 +179,8 @@ int rest_credentials(struct rest *rest, const char *ns, const char *name, const 
             rc = endpoint_ask(rest, ns, name, table, err);
         else
             rc = load_ask(rest, ns, name, table, err);
-        found = rc == OK && rest_credentials_pick(table->credentials, table->config, url, out);
+        if (rc == OK)
+            (void)rest_credentials_pick(table->credentials, table->config, url, out);
     }
     rest_table_free(&unknown);
     return rc == OK ? OK : error_wrap(err, "credentials of %s.%s", ns, name);

@@ -23,9 +23,11 @@ enum { CALL_MS = 15000, SKEW_MS = 240000, DURATION_S = 3600, MESSAGE_MAX = 240, 
 static void copy_code(const char *text, char *out, size_t size)
 {
     size_t len = 0;
-    while (text != NULL && (isalnum((unsigned char)text[len]) || text[len] == '.'))
+    if (text == NULL)
+        text = "";
+    while (isalnum((unsigned char)text[len]) || text[len] == '.')
         len++;
-    snprintf(out, size, "%.*s", (int)(text != NULL && text[len] == 0 && len < 64 ? len : 0), text);
+    snprintf(out, size, "%.*s", (int)(text[len] == 0 && len < 64 ? len : 0), text);
 }
 
 /* The first line of what it says, without words as long as a token. That a signature is wrong it
