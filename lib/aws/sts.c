@@ -22,12 +22,11 @@ enum { CALL_MS = 15000, SKEW_MS = 240000, DURATION_S = 3600, MESSAGE_MAX = 240, 
 /* A name that a service gave; anything odd in it is not repeated. */
 static void copy_code(const char *text, char *out, size_t size)
 {
-    size_t len = 0;
-    if (text == NULL)
-        text = "";
-    while (isalnum((unsigned char)text[len]) || text[len] == '.')
-        len++;
-    snprintf(out, size, "%.*s", (int)(text[len] == 0 && len < 64 ? len : 0), text);
+    const char *end = text != NULL ? text : "";
+    while (isalnum((unsigned char)*end) || *end == '.')
+        end++;
+    bool whole = text != NULL && *end == 0 && end - text < 64;
+    snprintf(out, size, "%s", whole ? text : "");
 }
 
 /* The first line of what it says, without words as long as a token. That a signature is wrong it
