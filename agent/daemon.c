@@ -250,6 +250,7 @@ static void look(struct daemon *daemon, struct agent_view *view)
                                 .flow = daemon->flow,
                                 .files_shared = atomic_load(&daemon->overlap.files),
                                 .sources = &daemon->sources,
+                                .roll_bytes = pipeline_roll_bytes(daemon->parts.pipeline),
                                 .started_at_ms = daemon->started_at_ms,
                                 .uptime_ms = now_ms - daemon->started_mono_ms,
                                 .stopping = atomic_load(&daemon->stopping)};
@@ -597,6 +598,14 @@ static int reload_sources(struct daemon *daemon, const struct agent_config *conf
     return rc;
 }
 
+/* The rest of the new configuration's memory holds from the next start on. */
+static void reload_roll_bytes(struct daemon *daemon, const struct agent_config *config)
+{
+    struct agent_config now = *daemon->config;
+    now.roll_bytes = config->roll_bytes;
+    pipeline_set_roll_bytes(daemon->parts.pipeline, memory_limit_roll_bytes_now(&now));
+}
+
 static void reload(struct daemon *daemon)
 {
     struct agent_config config;
@@ -619,6 +628,7 @@ static void reload(struct daemon *daemon)
     if (rc == OK) {
         capture_apply(daemon->capture, generation);
         daemon->memory = memory;
+        reload_roll_bytes(daemon, &config);
         agent_config_free(&daemon->reloaded);
         daemon->reloaded = config;
         daemon->is_reloaded = true;
@@ -674,7 +684,6 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
                             .started_mono_ms = clock_mono_ms(&clock_system),
                             .give_up_at_ms = INT64_MAX};
     daemon.connections_max = descriptors_share(config, descriptors_raise());
-    memory_limit_check(config, memory_limit_read(""));
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

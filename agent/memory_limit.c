@@ -118,14 +118,37 @@ uint64_t memory_limit_cache(const struct agent_config *config, uint64_t limit)
     return limit > own ? limit - own : 0;
 }
 
-void memory_limit_check(const struct agent_config *config, uint64_t limit)
+static uint64_t segment_room(const struct agent_config *config, uint64_t limit)
 {
+    return memory_limit_cache(config, limit) / MEMORY_LIMIT_PARTS * MEMORY_LIMIT_SEGMENT_PARTS;
+}
+
+uint64_t memory_limit_roll_bytes(const struct agent_config *config, uint64_t limit)
+{
+    uint64_t wanted = (uint64_t)config->roll_bytes;
+    uint64_t room = segment_room(config, limit);
+    if (room < MEMORY_LIMIT_ROLL_MIN)
+        room = MEMORY_LIMIT_ROLL_MIN;
+    return wanted < room ? wanted : room;
+}
+
+uint64_t memory_limit_roll_bytes_now(const struct agent_config *config)
+{
+    uint64_t limit = memory_limit_read("");
+    uint64_t bytes = memory_limit_roll_bytes(config, limit);
     uint64_t cache = memory_limit_cache(config, limit);
-    if ((uint64_t)config->roll_bytes <= cache)
-        return;
-    log_event(LOG_LEVEL_WARN, "daemon",
-              "the memory limit leaves the file cache less than a segment: lower roll.bytes, or "
-              "raise the limit",
-              "limit=%llu cache=%llu roll_bytes=%llu", (unsigned long long)limit,
-              (unsigned long long)cache, (unsigned long long)config->roll_bytes);
+    if (bytes > segment_room(config, limit))
+        log_event(LOG_LEVEL_WARN, "roller",
+                  "the memory limit leaves the file cache too little for a segment: raise the "
+                  "limit, or lower memory.max; until then delivery may stand still",
+                  "limit=%llu cache=%llu segment_bytes=%llu", (unsigned long long)limit,
+                  (unsigned long long)cache, (unsigned long long)bytes);
+    else if (bytes < (uint64_t)config->roll_bytes)
+        log_event(LOG_LEVEL_INFO, "roller",
+                  "segments are sealed before roll.bytes: the memory limit leaves the file cache "
+                  "no more",
+                  "limit=%llu cache=%llu roll_bytes=%llu segment_bytes=%llu",
+                  (unsigned long long)limit, (unsigned long long)cache,
+                  (unsigned long long)config->roll_bytes, (unsigned long long)bytes);
+    return bytes;
 }

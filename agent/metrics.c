@@ -208,6 +208,7 @@ static void write_delivery(struct buf *out, const struct agent_view *view)
     const struct uploader_statistics *uploads = &view->uploads;
     const struct roller_statistics *rolls = &view->rolls;
     metric_histogram(out, &metrics[METRIC_ROLL], &rolls->spans);
+    single(out, METRIC_ROLL_LIMIT, view->roll_bytes);
     single(out, METRIC_ROLL_ROWS, rolls->rows);
     single(out, METRIC_ROLL_FILES, rolls->files);
     single(out, METRIC_ROLL_BYTES, rolls->bytes);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "agent/memory_limit.h"
 #include "lib/announce/announce.h"
 #include "lib/base/log.h"
 
@@ -56,7 +57,7 @@ int agent_parts_open(struct agent_parts *parts, const struct agent_config *confi
 {
     struct objstore_options store = {
         .s3 = &config->s3, .stop = patience->is_over, .stop_context = patience->context};
-    struct pipeline_options pipeline = {.roll = {.bytes_max = (uint64_t)config->roll_bytes,
+    struct pipeline_options pipeline = {.roll = {.bytes_max = memory_limit_roll_bytes_now(config),
                                                  .rows_max = (uint64_t)config->roll_rows,
                                                  .age_max_ms = config->roll_age_ms},
                                         .partition_bytes = (uint64_t)config->roll_partition_bytes,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/pipeline.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,8 @@ struct stall {
 };
 
 struct pipeline {
-    struct pipeline_options options;
+    struct pipeline_options options; /* roll.bytes_max as it began */
+    atomic_uint_fast64_t roll_bytes;
     struct uploader *uploader;
     struct roller_options roller;
     struct roller_statistics roller_statistics;
@@ -42,6 +44,7 @@ int pipeline_open(struct pipeline **out, const struct pipeline_options *options,
 {
     struct pipeline *pipeline = memory_alloc(1, sizeof *pipeline);
     pipeline->options = *options;
+    atomic_init(&pipeline->roll_bytes, options->roll.bytes_max);
     if (pipeline->options.clock == NULL)
         pipeline->options.clock = &clock_system;
     pipeline->roller = (struct roller_options){.spool = options->spool,
@@ -91,6 +94,16 @@ int64_t pipeline_paced_at_ms(const struct pipeline *pipeline)
     return uploader_paced_at_ms(pipeline->uploader);
 }
 
+void pipeline_set_roll_bytes(struct pipeline *pipeline, uint64_t bytes)
+{
+    atomic_store(&pipeline->roll_bytes, bytes);
+}
+
+uint64_t pipeline_roll_bytes(const struct pipeline *pipeline)
+{
+    return atomic_load(&pipeline->roll_bytes);
+}
+
 /* ---- stalls ---- */
 
 static bool stalled(struct pipeline *pipeline, const char *stream, int64_t now_ms)
@@ -135,7 +148,7 @@ static bool only_open_records(const struct spool_stream *stream)
 
 static struct spool_seal_limits seal_limits(const struct pipeline *pipeline)
 {
-    return (struct spool_seal_limits){.bytes_max = pipeline->options.roll.bytes_max,
+    return (struct spool_seal_limits){.bytes_max = pipeline_roll_bytes(pipeline),
                                       .rows_max = pipeline->options.roll.rows_max};
 }
 
@@ -149,7 +162,9 @@ static int seal_stream(struct pipeline *pipeline, const struct spool_stream *str
     /* An open range of which all was lost has no rows, but its loss is to be announced. */
     bool lost_only = stream->end > stream->sealed && stream->open_rows == 0;
     uint64_t rows = lost_only ? 1 : stream->open_rows;
-    if (!roll_due(&pipeline->options.roll, stream->open_bytes, rows, age_ms) &&
+    struct roll_policy policy = pipeline->options.roll;
+    policy.bytes_max = limits.bytes_max;
+    if (!roll_due(&policy, stream->open_bytes, rows, age_ms) &&
         !(flush && stream->end > stream->sealed) &&
         !(pipeline->pressed && only_open_records(stream)))
         return OK;

@@ -55,6 +55,11 @@ void pipeline_give_up_at(struct pipeline *pipeline, int64_t mono_ms);
 /* When the bandwidth last held an upload back (monotonic; 0: never). Any thread. */
 int64_t pipeline_paced_at_ms(const struct pipeline *pipeline);
 
+/* Row images that a segment is sealed at, and cut to if it is larger: as the options said, until
+ * it is set. Any thread. */
+void pipeline_set_roll_bytes(struct pipeline *pipeline, uint64_t bytes);
+uint64_t pipeline_roll_bytes(const struct pipeline *pipeline);
+
 /* flush: seal whatever is open, whatever the policy says. Errors are the spool's;
  * a stream that fails is logged and waits, the others go on. */
 int pipeline_step(struct pipeline *pipeline, bool flush, struct error *err) MUST_USE;

@@ -197,6 +197,7 @@ static json_t *delivery_json(const struct agent_view *view)
     const struct uploader_statistics *uploads = &view->uploads;
     json_t *out = json_object();
     set(out, "step_age_ms", (uint64_t)view->step_age_ms);
+    set(out, "roll_bytes", view->roll_bytes);
     set(out, "open_streams", backlog->open_streams);
     set(out, "unannounced", backlog->unannounced);
     set(out, "uncommitted", backlog->uncommitted);

@@ -40,6 +40,7 @@ struct agent_view { /* what is pointed at is borrowed */
     struct flow *flow;
     const struct view_sources *sources;
     uint64_t files_shared; /* that the patterns of two tables find: overlap.h */
+    uint64_t roll_bytes;   /* that hold: roll.bytes, or less */
     int64_t started_at_ms; /* wall clock */
     int64_t uptime_ms;
     bool stopping;

@@ -415,6 +415,23 @@ class Reload(Case):
         self.assertEqual(agent.metric("bidlake_capture_events_kept_total"), 3)
         agent.stop()
 
+    def test_smaller_segments(self):
+        """roll.bytes, from the next segment on: what is open is then sealed, or never."""
+        self.mapping = self.lake.write("mine.yaml", MINE)
+        roll = "roll: {{age: 1h, bytes: {}}}\n"
+        self.configure(more=roll.format("1GiB"))
+        self.lake.tables = None
+        agent = self.start("--config", self.lake.path("agent.yaml"))
+        for _ in range(5):
+            self.assertEqual(agent.post("clicks", lines(50, pad=1000))[0], 200)
+        self.configure(more=roll.format("64KiB"))
+        self.reload(agent)
+        self.assertEqual(agent.metric("bidlake_roll_limit_bytes"), 64 << 10)
+        self.assertEqual(json.loads(agent.get("/v1/status", agent.operations)[1])
+                         ["delivery"]["roll_bytes"], 64 << 10)
+        until(lambda: agent.metric("bidlake_upload_announcements_total") >= 4, "segments")
+        agent.stop()
+
     def test_memory_after_a_reload(self):
         """A body that is allowed by now finds room, or the configuration is refused with the sum."""
         self.mapping = self.lake.write("mine.yaml", MINE)

@@ -35,9 +35,10 @@ USER = 65532
 MIB = 1 << 20
 BYTES_MAX = {"agent": 12_000_000, "commit": 5_000_000}  # of an image, as it is fetched
 MEMORY_MAX = 64_000_000
-# What an agent in so little is told; packaging/image/README.md has the same.
-ROLL_BYTES = 16 * MIB
-SMALL = ("--memory-max", "0", "--roll-bytes", "16MiB")
+# What an agent in so little is told; packaging/image/README.md has the same. Half of the limit is
+# left to the file cache then, and two thirds of that to a segment.
+SMALL = ("--memory-max", "0")
+ROLL_BYTES = MEMORY_MAX // 3
 # A hard limit above the machine's own cannot be set where root may not raise it.
 ULIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
 SHUT = ("--read-only", "--read-only-tmpfs=false", "--cap-drop", "all", "--security-opt",
@@ -210,6 +211,7 @@ class Test:
                 own.append(resident(pid, "RssAnon"))
         looking = threading.Thread(target=look)
         looking.start()
+        roll_bytes = self.metric("bidlake_roll_limit_bytes")
         try:
             yield
         finally:
@@ -224,7 +226,10 @@ class Test:
             print("    NO LIMIT WAS IN FORCE: the runtime could not set one on this machine")
         else:
             assert limit == MEMORY_MAX, limit
-            print(f"    a limit of {limit / 1e6:.0f} MB was in force")
+            print(f"    a limit of {limit / 1e6:.0f} MB was in force, segments had "
+                  f"{roll_bytes / 1e6:.1f} MB")
+            # The kernel's limit is whole pages.
+            assert ROLL_BYTES - 4096 <= roll_bytes <= ROLL_BYTES, roll_bytes
 
     def wait_ready(self):
         until(lambda: self.ask(7181, "/readyz")[0] == 200, "the agent is ready")
@@ -343,10 +348,12 @@ class Test:
               f"errors {report['errors']}", flush=True)
         return set(report["answered"]), set(report["unknown"])
 
-    def kept(self):
-        found = re.search(r'^bidlake_capture_events_kept_total\{table="clicks"\} (\d+)',
-                          self.ask(7181, "/metrics")[1], re.MULTILINE)
+    def metric(self, name):
+        found = re.search(rf"^{re.escape(name)} (\d+)", self.ask(7181, "/metrics")[1], re.MULTILINE)
         return int(found.group(1))
+
+    def kept(self):
+        return self.metric('bidlake_capture_events_kept_total{table="clicks"}')
 
     def more_comes(self):
         before = self.kept()

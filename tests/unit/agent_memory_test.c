@@ -184,6 +184,41 @@ static void the_cache_has_what_the_program_has_not(void **state)
     assert_int_equal(memory_limit_cache(&config, 64 * (uint64_t)MIB), 32 * MIB);
 }
 
+/* In 64 MB with the defaults a segment of roll.bytes is read from the disk for ever, and nothing
+ * is delivered. What has room is not made smaller: each segment is a file. */
+static void a_segment_has_room_in_the_cache(void **state)
+{
+    enum { DEFAULT_MIB = 256, FLOOR_MIB = 4 };
+    static const struct {
+        int64_t memory_mib; /* memory.max */
+        uint64_t limit_mib;
+        int64_t wanted_mib; /* roll.bytes */
+        uint64_t roll_mib;
+    } cases[] = {
+        {0, 66, DEFAULT_MIB, 22},
+        {0, 66, 22, 22},
+        {0, 66, 16, 16},
+        {0, 768, DEFAULT_MIB, DEFAULT_MIB},
+        {0, 65536, DEFAULT_MIB, DEFAULT_MIB},
+        {192, 384, DEFAULT_MIB, 128},         /* the image, in its examples */
+        {384, 768, DEFAULT_MIB, DEFAULT_MIB}, /* the unit */
+        {192, 192, DEFAULT_MIB, FLOOR_MIB},
+        {192, 64, DEFAULT_MIB, FLOOR_MIB},
+        {192, 64, 1, 1},
+        {0, 4, DEFAULT_MIB, FLOOR_MIB},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct agent_config config = config_of(cases[i].memory_mib);
+        if (cases[i].wanted_mib == DEFAULT_MIB)
+            assert_int_equal(config.roll_bytes, DEFAULT_MIB * (int64_t)MIB);
+        config.roll_bytes = cases[i].wanted_mib * MIB;
+        uint64_t bytes = memory_limit_roll_bytes(&config, cases[i].limit_mib * MIB);
+        if (bytes != cases[i].roll_mib * MIB)
+            fail_msg("case %zu: %llu", i, (unsigned long long)bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +227,7 @@ int main(void)
         cmocka_unit_test(windows_and_lines_are_in_the_sum),
         cmocka_unit_test(the_lowest_limit_of_all_groups_counts),
         cmocka_unit_test(the_cache_has_what_the_program_has_not),
+        cmocka_unit_test(a_segment_has_room_in_the_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
