@@ -14,6 +14,7 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "lib/base/owner.h"
+#include "lib/base/signals.h"
 
 static void print_help(FILE *out)
 {
@@ -110,6 +111,24 @@ static void on_signal(int number)
     ingest_stop();
 }
 
+/* ingest ends behind what it has begun; run takes them itself once it has opened anything, and
+ * may end at once before; the others have nothing to finish at any time. */
+static void take_signals(const char *command)
+{
+    signals_end_with(strcmp(command, "run") == 0 ? EXIT_DONE : SIGNALS_BY_DEFAULT);
+    if (strcmp(command, "run") == 0) { /* which reads it again, once it is up */
+        sigset_t again;
+        sigemptyset(&again);
+        sigaddset(&again, SIGHUP);
+        sigprocmask(SIG_BLOCK, &again, NULL);
+    }
+    if (strcmp(command, "ingest") != 0)
+        return;
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
 static int run_command(const char *name, const struct command_line *line)
 {
     static const struct {
@@ -175,9 +194,7 @@ int main(int argc, char **argv)
     if (argc < 2)
         return usage_error("no command");
     signal(SIGPIPE, SIG_IGN);
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    take_signals(argv[1]);
     struct sigaction bus = {.sa_handler = on_bus_error, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGBUS, &bus, NULL);
 

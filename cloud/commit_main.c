@@ -13,6 +13,7 @@
 #include "cloud/snapshot.h"
 #include "lib/base/fault.h"
 #include "lib/base/memory.h"
+#include "lib/base/signals.h"
 #include "lib/schema/mapping.h"
 
 static void print_help(FILE *out)
@@ -61,8 +62,7 @@ static bool is_to_stop(void *context)
     return asked_to_stop != 0;
 }
 
-/* The first process of a container gets no signal that it has no handler for. A second signal
- * does what it does without one. */
+/* A second signal does what it does without a handler. */
 static void take_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
@@ -192,6 +192,8 @@ int main(int argc, char **argv)
                 argv[1]);
         return EXIT_USAGE;
     }
+    /* Until the command takes them itself: there is nothing to finish yet. */
+    signals_end_with(strcmp(argv[1], "serve") == 0 ? EXIT_DONE : SIGNALS_BY_DEFAULT);
     int rc = fault_from_environment(&err);
     if (rc == OK)
         rc = config_parse(&config, argc, argv, &err);

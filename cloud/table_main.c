@@ -9,6 +9,7 @@
 #include "cloud/view.h"
 #include "lib/base/fault.h"
 #include "lib/base/log.h"
+#include "lib/base/signals.h"
 #include "lib/schema/mapping.h"
 
 struct command {
@@ -112,6 +113,7 @@ int main(int argc, char **argv)
     struct config config = {0};
     const struct command *command = NULL;
     signal(SIGPIPE, SIG_IGN); /* of a server that goes */
+    signals_end_with(SIGNALS_BY_DEFAULT);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             print_help(stdout);

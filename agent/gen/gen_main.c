@@ -24,7 +24,13 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 #define TIME_END_MS INT64_C(7258118400000) /* 2200-01-01 */
 #define CLICK_ROOM_MS INT64_C(3600000)     /* the last click comes well within it */
-enum { FLUSH_BYTES = 1 << 20, BATCH_REQUESTS = 256, DRAIN_EVENTS = 256, SEND_WAIT_MS = 5 };
+enum {
+    FLUSH_BYTES = 1 << 20,
+    BATCH_REQUESTS = 256,
+    DRAIN_EVENTS = 256,
+    SEND_WAIT_MS = 5,
+    STOP_SECONDS = 10
+};
 
 struct output {
     int fds[GEN_TABLES];   /* -1: not wanted */
@@ -35,10 +41,12 @@ struct output {
 
 static volatile sig_atomic_t stopped;
 
+/* Who reads our pipe, and does no more, must not hold us up: SIGALRM ends that. */
 static void on_signal(int signal_number)
 {
     (void)signal_number;
     stopped = 1;
+    alarm(STOP_SECONDS);
 }
 
 static void handle_signals(void)

@@ -23,8 +23,6 @@ class Base(Case):
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {name: 1 for name in names})
 
-
-class Stop(Base):
     def store_away(self):
         """A file where the tables' folders should be: puts fail until it goes."""
         away = os.path.join(self.lake.warehouse, "db")
@@ -36,6 +34,8 @@ class Stop(Base):
             shutil.move(self.lake.path("db"), away)
         return back
 
+
+class Stop(Base):
     def notified(self):
         """A socket as systemd's, and its environment."""
         path = self.lake.path("notify")
@@ -268,6 +268,73 @@ class Silence(Base):
             stderr=subprocess.DEVNULL, env={**os.environ, **store.env})
         self.addCleanup(end, process)
         self.ends_soon(process, store)
+
+
+class Commands(Base):
+    """Whoever is asked to end and doesn't is killed, or waited for."""
+
+    def begin(self, command, *arguments):
+        process = subprocess.Popen([f"{BUILD}/bidlake-agent", command, *arguments],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(end, process)
+        return process
+
+    def ends_by(self, number, process):
+        self.assertIsNone(process.poll())
+        process.send_signal(number)
+        self.assertEqual(process.wait(timeout=DEADLINE), -number)
+
+    def test_run_that_reads_its_configuration(self):
+        """Nothing is open yet, so it has nothing to do but to go."""
+        fifo = self.lake.path("agent.yaml")
+        os.mkfifo(fifo)
+        process = self.begin("run", "--config", fifo)
+
+        def opened():
+            try:
+                return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # nobody reads yet
+                return None
+
+        writer = until(opened, "it reads")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=DEADLINE), DONE)
+        os.close(writer)
+
+    def test_run_that_has_just_begun(self):
+        """At any moment of its start: before it can take a signal, while it opens, once it is up."""
+        for number in range(24):
+            process = self.begin("run", *self.lake.agent_flags(), "--listen", "http:127.0.0.1:0",
+                                 "--stop-deadline", "300ms")
+            time.sleep(number * 0.002)  # no state to wait for: each moment is one
+            process.send_signal(signal.SIGTERM)
+            self.assertIn(process.wait(timeout=DEADLINE), (DONE, -signal.SIGTERM))
+
+    def test_commands_that_wait(self):
+        """For an agent that says nothing, or for one that can't deliver."""
+        back = self.store_away()
+        agent = self.start("--stop-deadline", "300ms")
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+        asked = ("--operations", f"127.0.0.1:{agent.operations}")
+
+        def flushes():
+            return json.loads(agent.get("/v1/status", agent.operations)[1])["flushes"]["asked"]
+
+        for count, number in enumerate((signal.SIGTERM, signal.SIGINT), 1):
+            process = self.begin("flush", *asked)
+            until(lambda: flushes() == count, "it asked")
+            self.ends_by(number, process)
+        agent.stop()
+        back()
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            silent.settimeout(DEADLINE)
+            at = f"127.0.0.1:{silent.getsockname()[1]}"
+            for number in (signal.SIGTERM, signal.SIGINT):
+                process = self.begin("status", "--operations", at)
+                connection, _ = silent.accept()
+                self.ends_by(number, process)
+                connection.close()
+        self.in_table_once(["a"])
 
 
 if __name__ == "__main__":
