@@ -2,6 +2,7 @@
 #include "agent/operations.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/source/source.h"
@@ -36,6 +37,18 @@ static void respond(struct http_request *request, unsigned status, const char *t
     static const char fields[] = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
     http_answer(request, &(struct http_answer){
                              .status = status, .type = type, .fields = fields, .body = text});
+}
+
+static void refuse_method(struct http_request *request, const char *allowed)
+{
+    char fields[100];
+    snprintf(fields, sizeof fields,
+             "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nAllow: %s\r\n",
+             allowed);
+    http_answer(request, &(struct http_answer){.status = 405,
+                                               .type = plain,
+                                               .fields = fields,
+                                               .body = slice_cstr("the method is not allowed\n")});
 }
 
 /* ---- the page ---- */
@@ -109,12 +122,17 @@ static bool is_for_all(struct slice path)
 
 /* ---- commands ---- */
 
+static bool is_command(struct slice path)
+{
+    return slice_is(path, "/v1/flush") || slice_is(path, "/v1/drain");
+}
+
 static void command(struct operations *operations, struct http_request *request)
 {
     const struct operations_options *options = &operations->options;
     const struct http_head *head = request->head;
     bool flush = slice_is(head->path, "/v1/flush");
-    if (!flush && !slice_is(head->path, "/v1/drain")) {
+    if (!is_command(head->path)) {
         respond(request, 404, plain, slice_cstr("commands are /v1/flush, /v1/drain\n"));
     } else if (http_field(head, "X-Bidlake-Operation").data == NULL) {
         respond(request, 403, plain, slice_cstr("the header X-Bidlake-Operation is missing\n"));
@@ -209,7 +227,7 @@ static void on_whole(void *context, struct http_request *request)
     else if (slice_is(method, "GET") || slice_is(method, "HEAD"))
         show(operations, request);
     else
-        respond(request, 405, plain, slice_cstr("GET\n"));
+        refuse_method(request, is_command(head->path) ? "POST" : "GET, HEAD");
 }
 
 static void on_end(void *context, struct http_request *request)

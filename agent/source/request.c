@@ -24,13 +24,15 @@ enum {
 
 static void send_text(struct request *request, unsigned status, struct slice text)
 {
-    const char *fields = NULL;
-    if (status == 503)
-        fields = "Retry-After: 1\r\n";
-    else if (status == 401)
-        fields = "WWW-Authenticate: Bearer\r\n";
-    else if (status == 405)
-        fields = request->pixel ? "Allow: GET\r\n" : "Allow: POST\r\n";
+    char fields[80] = "";
+    const char *more = status == 503    ? "Retry-After: 1\r\n"
+                       : status == 401  ? "WWW-Authenticate: Bearer\r\n"
+                       : status != 405  ? ""
+                       : request->pixel ? "Allow: GET\r\n"
+                                        : "Allow: POST\r\n";
+    /* What is refused now may be taken a moment later; a 404 to a GET would be cached. */
+    if (status >= 400)
+        snprintf(fields, sizeof fields, "Cache-Control: no-store\r\n%s", more);
     http_answer(request->http,
                 &(struct http_answer){
                     .status = status, .type = "application/json", .fields = fields, .body = text});

@@ -195,7 +195,11 @@ static void on_whole(void *context, struct http_request *request)
     else if (slice_is(method, "GET") || slice_is(method, "HEAD"))
         show(context, request);
     else
-        respond_text(request, 405, "GET\n");
+        respond(request, 405,
+                slice_is(request->head->path, "/v1/notify")
+                    ? "Cache-Control: no-store\r\nAllow: POST\r\n"
+                    : "Cache-Control: no-store\r\nAllow: GET, HEAD\r\n",
+                slice_cstr("the method is not allowed\n"));
 }
 
 static void on_resumed(void *context, struct http_request *request)

@@ -242,10 +242,12 @@ static void refuse(struct connection *connection, const struct http_fault *fault
     connection->unread = true;
     connection->in_call = true;
     http_answer(&connection->request,
-                &(struct http_answer){.status = fault->status,
-                                      .type = handler->fault_type,
-                                      .fields = fault->status == 503 ? "Retry-After: 1\r\n" : NULL,
-                                      .body = buf_slice(&body)});
+                &(struct http_answer){
+                    .status = fault->status,
+                    .type = handler->fault_type,
+                    .fields = fault->status == 503 ? "Cache-Control: no-store\r\nRetry-After: 1\r\n"
+                                                   : "Cache-Control: no-store\r\n",
+                    .body = buf_slice(&body)});
     connection->in_call = false;
     buf_free(&body);
     finish_answer(connection);

@@ -118,7 +118,10 @@ def answers_of(data):
         length = int(fields.get("content-length", 0))
         if len(data) < length:
             raise AssertionError(f"cut: {head[:200]}")
-        found.append((int(lines[0].split(b" ")[1]), fields, data[:length]))
+        status = int(lines[0].split(b" ")[1])
+        if status >= 400 and fields.get("cache-control") != "no-store":
+            raise AssertionError(f"a cache may keep this refusal: {head[:200]}")
+        found.append((status, fields, data[:length]))
         data = data[length:]
     return found
 

@@ -362,14 +362,16 @@ class Port(Case):
             answer = connection.getresponse()
             text = answer.read().decode()
             connection.close()
-            return answer.status, text
+            self.assertEqual(answer.headers["Cache-Control"], "no-store" if path != "/" or
+                             answer.status != 200 else "no-cache")
+            return answer.status, text, answer.headers["Allow"]
 
         ours = {"X-Bidlake-Operation": "1"}
         open_to_all = ("/metrics", "/healthz", "/readyz")
         for host in ("evil.example:7181", "localhost.evil.example", "127.0.0.1.evil.example", "",
                      f"{socket.gethostname()}.evil.example"):
             for path in ("/", "/v1/status", "/v1/history", "/v1/other"):
-                status, text = ask("GET", path, host, ours)
+                status, text, _ = ask("GET", path, host, ours)
                 self.assertEqual((status, "clicks" in text), (403, False), (host, path))
             self.assertEqual(ask("HEAD", "/", host, ours)[0], 403, host)
             self.assertEqual(ask("POST", "/v1/flush", host, ours)[0], 403, host)
@@ -381,6 +383,9 @@ class Port(Case):
                 self.assertEqual(ask("GET", path, host, {})[0], 200, (host, path))
             self.assertEqual(ask("POST", "/v1/flush", host, {})[0], 403, host)
             self.assertEqual(ask("POST", "/v1/flush", host, ours)[0], 202, host)
+        for path, allowed in (("/v1/flush", "POST"), ("/v1/status", "GET, HEAD"), ("/", "GET, HEAD")):
+            status, _, allow = ask("PUT", path, "localhost", ours)
+            self.assertEqual((status, allow), (405, allowed), path)
         agent.stop()
 
 

@@ -94,6 +94,11 @@ class Port(PortCase):
         for path, method, status in (("/", "GET", 404), ("/v1/notify", "GET", 404),
                                      ("/healthz", "PUT", 405), ("/metrics", "POST", 404)):
             self.assertEqual(self.ask(path, method=method)[0], status, path)
+        for path, allowed in (("/healthz", "GET, HEAD"), ("/v1/notify", "POST")):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+            connection.request("PUT", path)
+            self.assertEqual(connection.getresponse().headers["Allow"], allowed)
+            connection.close()
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=DEADLINE), DONE)
 

@@ -192,7 +192,9 @@ class Answers(Case):
                          (200, "image/gif", b"GIF89a"))
         self.assertEqual(answer.headers["Cache-Control"], "no-store")
         agent.get("/px/impressions?id=i2&price=$%7BAUCTION_PRICE%7D")
-        self.assertEqual(agent.get("/px/impressions?price=1")[0].status, 400)
+        for path, status in (("impressions?price=1", 400), ("nothing?id=i3", 404)):
+            answer, _ = agent.get(f"/px/{path}")
+            self.assertEqual((answer.status, answer.headers["Cache-Control"]), (status, "no-store"))
         agent.stop()
         self.lake.once()
         rows = self.lake.rows("impressions", ["impression_id", "price", "seat"])
