@@ -74,6 +74,26 @@ static int dotted_kind(const char *path, const char *const *known, size_t known_
     return 0;
 }
 
+/* A slip may be one of a key's levels, too: "rol" for the "roll" of "roll.age". */
+static int refuse_dotted(const struct yaml_tree *tree, int line, const char *path,
+                         const char *const *known, size_t known_count, struct error *err)
+{
+    struct arena arena = {0};
+    size_t max = known_count;
+    for (size_t i = 0; i < known_count; i++)
+        max += strlen(known[i]); /* dots are fewer */
+    const char **names = arena_alloc(&arena, max, sizeof *names);
+    size_t count = 0;
+    for (size_t i = 0; i < known_count; i++) {
+        names[count++] = known[i];
+        for (const char *dot = strchr(known[i], '.'); dot != NULL; dot = strchr(dot + 1, '.'))
+            names[count++] = arena_copy_cstr(&arena, slice_of(known[i], (size_t)(dot - known[i])));
+    }
+    int rc = yaml_error_unknown(tree, line, "key", path, names, count, err);
+    arena_free(&arena);
+    return rc;
+}
+
 static int check_level(const struct yaml_tree *tree, const struct yaml_node *map,
                        const char *prefix, const char *const *known, size_t known_count,
                        struct error *err)
@@ -90,8 +110,7 @@ static int check_level(const struct yaml_tree *tree, const struct yaml_node *map
                             "the key \"%.100s\" goes in levels here: %.*s: {%.100s: ...}",
                             buf_cstr(&path), (int)(dot - entry->key), entry->key, dot + 1);
         } else if (dot != NULL || kind == 0) {
-            rc = yaml_error_unknown(tree, entry->line, "key", buf_cstr(&path), known, known_count,
-                                    err);
+            rc = refuse_dotted(tree, entry->line, buf_cstr(&path), known, known_count, err);
         } else if (kind < 0) {
             rc = yaml_expect(tree, &entry->value, YAML_MAP, buf_cstr(&path), err);
             buf_put_cstr(&path, ".");

@@ -85,6 +85,9 @@ static void slips_name_line_and_nearest_key(void **state)
     expect_refusal("name: x\nspool:\n  byte: 1MiB\n", ":3:");
     expect_refusal("name: x\nspool:\n  byte: 1MiB\n", "spool.bytes");
     expect_refusal("spool:\n  bytes: 5\n", ":2:");
+    expect_refusal("name: x\nspol:\n  bytes: 1MiB\n",
+                   ":2: unknown key \"spol\", did you mean \"spool\"?");
+    expect_refusal("rol: {age: 1s}\n", "did you mean \"roll\"?");
     expect_refusal("roll:\n  age: 2h\n", "1h");
 }
 
