@@ -226,6 +226,15 @@ static void settle(struct connection *connection)
         write_ack(connection);
 }
 
+/* The last line was too long and settled when that was clear: here it ends, as a short one does. */
+static void end_long_line(struct connection *connection)
+{
+    connection->place.line++;
+    connection->place.skipping = false;
+    if (connection->source->options.ack_lines)
+        write_ack(connection);
+}
+
 /* Goes on as far as it can without waiting; may close the connection. */
 static void advance(struct event_source *source, struct connection *connection)
 {
@@ -239,6 +248,8 @@ static void advance(struct event_source *source, struct connection *connection)
     }
     if (connection->waiting || connection->refused)
         return;
+    if (connection->ended && connection->place.skipping)
+        end_long_line(connection);
     if (connection->ended && connection->unacked && !atomic_load(&source->closing))
         watch(connection, false);
     else if (connection->ended)

@@ -1021,6 +1021,21 @@ class Unix(Doors):
         self.assertEqual(self.lake.ids("clicks", "click_id"), {"a": 1})
         self.assertEqual(len(self.lake.rows("dead_letters", ["position"])), 1)
 
+    def test_the_last_line_has_no_end(self):
+        """Half a close ends it, and it is acked like any other, however long it was."""
+        agent = self.listen("unix", "&ack=lines", "--limits-event-bytes", "1KiB")
+        for data, acks in ((b'{"id":"a"}', b"1\n"), (b"x" * 5000, b"1\n"),
+                           (b'{"id":"b"}\n' + b"x" * (1 << 20), b"2\n"), (b"x" * 5000 + b"\n", b"1\n")):
+            connection = self.connect()
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            found = b""
+            while more := connection.recv(100):
+                found += more
+            self.assertTrue(("\n" + found.decode()).endswith("\n" + acks.decode()), (data[:20], found))
+        self.in_table(agent, {"a": 1, "b": 1})
+        self.assertEqual(len(self.lake.rows("dead_letters", ["position"])), 3)
+
     def test_many_connections(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
