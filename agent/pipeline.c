@@ -194,39 +194,34 @@ static int build_segment(struct pipeline *pipeline, const struct spool_segment *
     return rc;
 }
 
-/* What a start found open or sealed may be larger than what is sealed now. */
-static int cut_segments(struct pipeline *pipeline, const struct spool_segment *segments,
-                        size_t count, bool *changed, struct error *err)
+/* A segment may be larger than what is sealed now: a start found it open or sealed. *cut: it is
+ * several now, none of them built. */
+static int cut_or_build(struct pipeline *pipeline, const struct spool_segment *segment, bool *cut,
+                        struct error *err)
 {
     struct spool_seal_limits limits = seal_limits(pipeline);
     int rc = OK;
-    *changed = false;
-    for (size_t i = 0; rc == OK && i < count; i++) {
-        bool cut = false;
-        if (segments[i].state != SEGMENT_SEALED || segments[i].records_gone)
-            continue;
-        rc = spool_cut_segment(pipeline->options.spool, &segments[i], &limits, &cut, err);
-        *changed = *changed || cut;
-    }
-    return rc;
+    if (!segment->records_gone)
+        rc = spool_cut_segment(pipeline->options.spool, segment, &limits, cut, err);
+    return rc == OK && !*cut ? build_segment(pipeline, segment, err) : rc;
 }
 
 static void build_stream(struct pipeline *pipeline, const char *stream, int64_t now_ms)
 {
-    struct spool *spool = pipeline->options.spool;
     struct error err;
     struct arena arena = {0};
-    struct spool_segment *segments = NULL;
-    size_t count = 0;
-    bool cut = false;
-    int rc = spool_list_pending(spool, stream, BUILT_AHEAD_MAX, &arena, &segments, &count, &err);
-    if (rc == OK)
-        rc = cut_segments(pipeline, segments, count, &cut, &err);
-    if (rc == OK && cut)
-        rc = spool_list_pending(spool, stream, BUILT_AHEAD_MAX, &arena, &segments, &count, &err);
-    for (size_t i = 0; rc == OK && i < count; i++) {
-        if (segments[i].state == SEGMENT_SEALED)
-            rc = build_segment(pipeline, &segments[i], &err);
+    bool cut = true;
+    int rc = OK;
+    while (rc == OK && cut) {
+        struct spool_segment *segments = NULL;
+        size_t count = 0;
+        cut = false;
+        rc = spool_list_pending(pipeline->options.spool, stream, BUILT_AHEAD_MAX, &arena, &segments,
+                                &count, &err);
+        for (size_t i = 0; rc == OK && !cut && i < count; i++) {
+            if (segments[i].state == SEGMENT_SEALED)
+                rc = cut_or_build(pipeline, &segments[i], &cut, &err);
+        }
     }
     /* It changed while it was built (its oldest events were dropped): the next step looks
      * at it anew. */

@@ -21,17 +21,18 @@ static bool is_over(const struct spool_seal_limits *limits, uint64_t bytes, uint
 }
 
 /* Appends to `cuts` where a piece ends and the next begins, each at a block. */
-static int find_cuts(struct range_walk *walk, const struct spool_segment *segment,
-                     uint64_t stream_end, const struct spool_seal_limits *limits, struct buf *cuts,
-                     struct error *err)
+static int find_cuts(struct range_walk *walk, struct range_ahead *ahead,
+                     const struct spool_segment *segment, const struct spool_seal_limits *limits,
+                     struct buf *cuts, struct error *err)
 {
     uint64_t bytes = 0;
     uint64_t rows = 0;
     bool any = false;
-    int rc = range_seek_block(walk, segment->from, stream_end, err);
+    int rc = OK;
     for (; rc == OK && walk->valid && walk->from < segment->to; rc = range_next(walk, err)) {
         struct block_header header;
         struct error damage;
+        range_ahead_step(ahead, walk->value.len);
         /* A damaged block goes with those around it: the reader will name it. */
         if (range_block_header(walk, &header, &damage) != OK)
             continue;
@@ -54,13 +55,20 @@ static int look_for_cuts(struct spool *spool, const struct spool_segment *segmen
     MDB_txn *txn = NULL;
     struct stream_record stream;
     struct range_walk walk = {0};
+    struct range_ahead ahead = {0};
     int rc = store_begin_read(spool, &txn, err);
     if (rc == OK)
         rc = store_get_stream(spool, txn, segment->stream, &stream, err);
     if (rc == OK)
         rc = range_open(&walk, spool, txn, DB_BLOCKS, stream.id, err);
     if (rc == OK)
-        rc = find_cuts(&walk, segment, stream.end, limits, cuts, err);
+        rc = range_seek_block(&walk, segment->from, stream.end, err);
+    /* Whole, since most often all of it is built next. */
+    if (rc == OK)
+        rc = range_ahead_open(&ahead, &walk, txn, segment->to, err);
+    if (rc == OK)
+        rc = find_cuts(&walk, &ahead, segment, limits, cuts, err);
+    range_close(&ahead.walk);
     range_close(&walk);
     store_end(spool, txn);
     return rc;

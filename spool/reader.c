@@ -14,6 +14,7 @@ struct spool_reader {
     struct spool *spool;
     MDB_txn *txn;
     struct range_walk walk;
+    struct range_ahead ahead;
     uint64_t from;
     uint64_t to;
     uint64_t stream_end;
@@ -31,7 +32,11 @@ static int begin(struct spool_reader *reader, struct spool *spool, const char *n
         return rc;
     reader->stream_end = stream.end;
     rc = range_open(&reader->walk, spool, reader->txn, DB_BLOCKS, stream.id, err);
-    return rc == OK ? range_seek_block(&reader->walk, reader->from, stream.end, err) : rc;
+    if (rc == OK)
+        rc = range_seek_block(&reader->walk, reader->from, stream.end, err);
+    if (rc == OK)
+        rc = range_ahead_open(&reader->ahead, &reader->walk, reader->txn, reader->to, err);
+    return rc;
 }
 
 int spool_reader_open(struct spool_reader **out, struct spool *spool, const char *stream,
@@ -88,6 +93,7 @@ int spool_reader_next(struct spool_reader *reader, struct spool_block *out, bool
     if (!*more)
         return OK;
     int rc = give(reader, out, err);
+    range_ahead_step(&reader->ahead, reader->walk.value.len);
     /* The tree itself does not read: that is no damaged block behind which one goes on. */
     if (range_next(&reader->walk, &reader->failure) != OK)
         reader->failure.code = ERROR_IO;
@@ -106,6 +112,7 @@ void spool_reader_close(struct spool_reader *reader)
 {
     if (reader == NULL)
         return;
+    range_close(&reader->ahead.walk);
     range_close(&reader->walk);
     store_end(reader->spool, reader->txn);
     atomic_fetch_sub(&reader->spool->reader_count, 1);

@@ -17,6 +17,7 @@
 #include "spool/segment.h"
 
 enum {
+    AHEAD_BYTES = 4 << 20,
     FILE_STEP_MIN = 256 << 10,
     FILE_STEP_MAX = 16 << 20,
     STREAMS_MAX = 1 << 17,
@@ -239,18 +240,23 @@ int store_reserve_file(struct spool *spool, MDB_txn *txn, uint64_t bytes, struct
     return OK;
 }
 
-bool store_can_read(struct slice bytes)
+/* About the map's pages under `bytes`. */
+static int advise(struct slice bytes, int advice)
 {
-#ifdef MADV_POPULATE_READ
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = (uintptr_t)bytes.data / page * page;
     uintptr_t to = ((uintptr_t)bytes.data + bytes.len + page - 1) / page * page;
+    return madvise((void *)from, to - from, advice);
+}
+
+bool store_can_read(struct slice bytes)
+{
+#ifdef MADV_POPULATE_READ
     int rc = 0;
     /* Else each page would be waited for by itself: the map is opened for single ones. */
-    if (to - from > page)
-        (void)madvise((void *)from, to - from, MADV_WILLNEED);
+    (void)advise(bytes, MADV_WILLNEED);
     do {
-        rc = madvise((void *)from, to - from, MADV_POPULATE_READ);
+        rc = advise(bytes, MADV_POPULATE_READ);
     } while (rc < 0 && errno == EAGAIN);
     return rc == 0 || (errno != EFAULT && errno != EHWPOISON);
 #else
@@ -414,7 +420,7 @@ int store_list_streams(struct spool *spool, MDB_txn *txn, struct arena *arena,
 
 /* ---- walks ---- */
 
-int range_open(struct range_walk *walk, struct spool *spool, MDB_txn *txn, enum store_db db,
+int range_open(struct range_walk *walk, const struct spool *spool, MDB_txn *txn, enum store_db db,
                uint32_t stream_id, struct error *err)
 {
     *walk = (struct range_walk){.spool = spool, .stream_id = stream_id};
@@ -606,5 +612,33 @@ int range_first_block(struct spool *spool, MDB_txn *txn, const struct stream_rec
     if (*found)
         *first = walk.from > from ? walk.from : from;
     range_close(&walk);
+    return rc;
+}
+
+/* ---- ahead of a walk ---- */
+
+void range_ahead_step(struct range_ahead *ahead, size_t passed)
+{
+    struct error ignored; /* the walk itself will meet it */
+    ahead->bytes -= passed < ahead->bytes ? passed : ahead->bytes;
+    while (ahead->walk.valid && ahead->walk.from < ahead->to && ahead->bytes < AHEAD_BYTES) {
+        (void)advise(ahead->walk.value, MADV_WILLNEED);
+        ahead->bytes += ahead->walk.value.len;
+        if (range_next(&ahead->walk, &ignored) != OK)
+            ahead->walk.valid = false;
+    }
+}
+
+int range_ahead_open(struct range_ahead *ahead, const struct range_walk *behind, MDB_txn *txn,
+                     uint64_t to, struct error *err)
+{
+    *ahead = (struct range_ahead){.to = to};
+    if (!behind->valid)
+        return OK;
+    int rc = range_open(&ahead->walk, behind->spool, txn, DB_BLOCKS, behind->stream_id, err);
+    if (rc == OK)
+        rc = range_seek(&ahead->walk, behind->from, err);
+    if (rc == OK)
+        range_ahead_step(ahead, 0);
     return rc;
 }

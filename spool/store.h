@@ -181,7 +181,7 @@ struct range_walk {
     struct slice value; /* until the transaction's next write */
 };
 
-int range_open(struct range_walk *walk, struct spool *spool, MDB_txn *txn, enum store_db db,
+int range_open(struct range_walk *walk, const struct spool *spool, MDB_txn *txn, enum store_db db,
                uint32_t stream_id, struct error *err) MUST_USE;
 void range_close(struct range_walk *walk); /* all zero is fine */
 /* The first entry whose `from` is at or above. */
@@ -206,5 +206,18 @@ int range_block_end(struct range_walk *walk, uint64_t stream_end, uint64_t *end,
 int range_first_block(struct spool *spool, MDB_txn *txn, const struct stream_record *stream,
                       uint64_t from, uint64_t to, bool *found, uint64_t *first,
                       struct error *err) MUST_USE;
+
+/* The blocks that a walk comes to next are asked for from the disk before it does, some
+ * megabytes at a time: or it would wait for each by itself. */
+struct range_ahead {
+    struct range_walk walk;
+    uint64_t to;
+    size_t bytes; /* asked for, and not passed by */
+};
+
+int range_ahead_open(struct range_ahead *ahead, const struct range_walk *behind, MDB_txn *txn,
+                     uint64_t to, struct error *err) MUST_USE;
+/* `passed` bytes are behind the walk now. */
+void range_ahead_step(struct range_ahead *ahead, size_t passed);
 
 #endif
