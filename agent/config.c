@@ -11,12 +11,15 @@
 #include "lib/base/memory.h"
 #include "lib/yaml/yaml.h"
 
-#define OPTION(kind, field, key, otherwise, min, max, help)                                        \
-    {OPTION_##kind, offsetof(struct agent_config, field), key, otherwise, min, max, help},
+#define ROW(kind, field, ...) {OPTION_##kind, offsetof(struct agent_config, field), __VA_ARGS__},
+#define OPTION(kind, field, ...) ROW(kind, field, __VA_ARGS__, false)
+#define OPTION_LIVE(kind, field, ...) ROW(kind, field, __VA_ARGS__, true)
 static const struct option rows[] = {
 #include "agent/options.def"
 };
+#undef OPTION_LIVE
 #undef OPTION
+#undef ROW
 
 /* A list of maps, so no row of options.def: agent_config_load_listeners. */
 static const char *const other_keys[] = {"listen"};

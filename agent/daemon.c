@@ -16,6 +16,7 @@
 
 #include "agent/capture/capture.h"
 #include "agent/descriptors.h"
+#include "agent/doors.h"
 #include "agent/flow.h"
 #include "agent/freshness.h"
 #include "agent/history.h"
@@ -606,6 +607,22 @@ static void reload_roll_bytes(struct daemon *daemon, const struct agent_config *
     pipeline_set_roll_bytes(daemon->parts.pipeline, memory_limit_roll_bytes_now(&now));
 }
 
+/* What was changed since the start and is not taken up. A name that nobody chose stays. */
+static void name_unreloaded(const struct daemon *daemon, const struct agent_config *config)
+{
+    struct buf keys = {0};
+    struct agent_config after = *config;
+    if (after.agent_id_is_default && daemon->config->agent_id_is_default)
+        after.agent_id = daemon->config->agent_id;
+    options_put_changed(&agent_options, daemon->config, &after, &keys);
+    if (!doors_are_same(daemon->config, config))
+        buf_printf(&keys, "%slisten", keys.len > 0 ? ", " : "");
+    if (keys.len > 0)
+        log_event(LOG_LEVEL_WARN, "daemon", "what was changed besides wants a restart",
+                  "keys=\"%s\"", buf_cstr(&keys));
+    buf_free(&keys);
+}
+
 static void reload(struct daemon *daemon)
 {
     struct agent_config config;
@@ -634,6 +651,7 @@ static void reload(struct daemon *daemon)
         daemon->is_reloaded = true;
         log_event(LOG_LEVEL_INFO, "daemon", "mappings and limits were read again", "tables=%zu",
                   capture_table_count(daemon->capture));
+        name_unreloaded(daemon, &daemon->reloaded);
     } else {
         if (generation != NULL)
             capture_discard(daemon->capture, generation);

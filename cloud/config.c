@@ -9,7 +9,7 @@
 #include "lib/http/http.h"
 
 #define OPTION(kind, field, key, otherwise, min, max, help)                                        \
-    {OPTION_##kind, offsetof(struct config, field), key, otherwise, min, max, help},
+    {OPTION_##kind, offsetof(struct config, field), key, otherwise, min, max, help, false},
 static const struct option rows[] = {
 #include "cloud/options.def"
 };

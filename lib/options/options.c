@@ -268,6 +268,25 @@ int options_parse(const struct option_table *table, struct option_line *line, in
     return rc == OK ? parse_pass(table, line, argc, argv, false, err) : rc;
 }
 
+static bool is_same(const struct option *option, const void *before, const void *after)
+{
+    const void *one = (const char *)before + option->field;
+    const void *other = (const char *)after + option->field;
+    if (option->kind != OPTION_text)
+        return *(const int64_t *)one == *(const int64_t *)other;
+    return strcmp(*(const char *const *)one, *(const char *const *)other) == 0;
+}
+
+void options_put_changed(const struct option_table *table, const void *before, const void *after,
+                         struct buf *out)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option *option = &table->options[i];
+        if (!option->live && !is_same(option, before, after))
+            buf_printf(out, "%s%s", out->len > 0 ? ", " : "", option->key);
+    }
+}
+
 void options_print_help(const struct option_table *table)
 {
     for (size_t i = 0; i < table->count; i++) {

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "lib/base/arena.h"
+#include "lib/base/buf.h"
 #include "lib/base/error.h"
 
 enum option_kind { OPTION_text, OPTION_bytes, OPTION_ms, OPTION_count };
@@ -29,6 +30,7 @@ struct option {
     const char *min;       /* of texts: the words that it may be, "a|b"; "": any text */
     const char *max;       /* "" for texts */
     const char *help;
+    bool live; /* a program that reads its configuration again takes this one up */
 };
 
 struct option_table {
@@ -93,6 +95,10 @@ struct option_line {
  * --tables, the program's own flags, the table's. */
 int options_parse(const struct option_table *table, struct option_line *line, int argc, char **argv,
                   struct error *err) MUST_USE;
+
+/* Appends the keys that are not live and differ: "a, b". */
+void options_put_changed(const struct option_table *table, const void *before, const void *after,
+                         struct buf *out);
 
 /* One line an option, for --help. */
 void options_print_help(const struct option_table *table);

@@ -535,6 +535,25 @@ columns:
         self.assertEqual(set(rows["price"].to_pylist()), {None, 1.5})
         self.assertEqual(self.lake.load("other").scan().to_arrow().num_rows, 1)
 
+    def test_reload_names_what_it_leaves(self):
+        """A key that only a restart reads must not look as if it were obeyed."""
+        config = self.lake.write("agent.yaml", "http: {body_bytes: 1MiB}\n")
+        agent = self.start("--config", config)
+
+        def reload():
+            before = agent.log().count("were read again")
+            agent.process.send_signal(signal.SIGHUP)
+            until(lambda: agent.log().count("were read again") > before, "read again")
+
+        self.lake.write("agent.yaml", "http: {body_bytes: 2MiB}\nlimits: {event_bytes: 2MiB}\n")
+        reload()
+        self.assertNotIn("restart", agent.log())
+        self.lake.write("agent.yaml", "background: {nice: 3}\nroll: {rows: 1000}\n"
+                                      "namespace: db\nhttp: {body_bytes: 3MiB}\n")
+        reload()
+        until(lambda: 'keys="roll.rows, background.nice"' in agent.log(), "they are named")
+        agent.stop()
+
     def test_systemd_is_told(self):
         path = self.lake.path("notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:

@@ -60,7 +60,7 @@ def flags_of(text):
 def rows_of(path):
     """Keys of an options.def, and of those that it includes."""
     text = read(TOP, path)
-    keys = re.findall(r'^OPTION\(\w+,\s*[\w.]+,\s*"([^"]+)"', text, re.MULTILINE)
+    keys = re.findall(r'^OPTION(?:_LIVE)?\(\w+,\s*[\w.]+,\s*"([^"]+)"', text, re.MULTILINE)
     return keys + sum(map(rows_of, re.findall(r'^#include "(.*)"', text, re.MULTILINE)), [])
 
 

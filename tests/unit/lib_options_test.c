@@ -22,10 +22,11 @@ struct values {
 };
 
 static const struct option rows[] = {
-    {OPTION_text, offsetof(struct values, name), "name", "none", "", "", "a name"},
-    {OPTION_text, offsetof(struct values, mode), "mode", "slow", "slow|fast", "", "how"},
-    {OPTION_bytes, offsetof(struct values, size), "spool.bytes", "1MiB", "1KiB", "1GiB", "a size"},
-    {OPTION_ms, offsetof(struct values, age_ms), "roll.age", "60s", "1s", "1h", "an age"},
+    {OPTION_text, offsetof(struct values, name), "name", "none", "", "", "a name", false},
+    {OPTION_text, offsetof(struct values, mode), "mode", "slow", "slow|fast", "", "how", true},
+    {OPTION_bytes, offsetof(struct values, size), "spool.bytes", "1MiB", "1KiB", "1GiB", "a size",
+     false},
+    {OPTION_ms, offsetof(struct values, age_ms), "roll.age", "60s", "1s", "1h", "an age", true},
 };
 static const char *const flags[] = {"--json"};
 static const struct option_table table = {.options = rows,
@@ -44,6 +45,28 @@ static int load(const char *text, struct values *values, struct option_names *na
     int rc = options_load(&table, values, names, path, arena, err);
     unlink(path);
     return rc;
+}
+
+/* Who reloads a changed file must hear which of the changes do nothing yet, and no others. */
+static void what_a_reload_leaves_is_named(void **state)
+{
+    (void)state;
+    struct values before;
+    struct values after;
+    struct buf out = {0};
+    options_init(&table, &before);
+    options_init(&table, &after);
+    char same[] = "none";
+    after.name = same;
+    after.mode = "fast";
+    after.age_ms = 1;
+    options_put_changed(&table, &before, &after, &out);
+    assert_int_equal(out.len, 0);
+    after.name = "other";
+    after.size = 1;
+    options_put_changed(&table, &before, &after, &out);
+    assert_string_equal(buf_cstr(&out), "name, spool.bytes");
+    buf_free(&out);
 }
 
 /* A flag given by hand at 3 a.m. must win over the file, and the file over the default. */
@@ -158,6 +181,7 @@ int main(void)
         cmocka_unit_test(unknown_flag_names_the_nearest),
         cmocka_unit_test(words_out_of_a_choice_are_refused),
         cmocka_unit_test(mistyped_flags_are_no_arguments),
+        cmocka_unit_test(what_a_reload_leaves_is_named),
     };
     return cmocka_run_group_tests_name("lib/options", tests, NULL, NULL);
 }
