@@ -10,44 +10,17 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include "agent/input/input.h"
 #include "lib/base/assert.h"
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
+#include "tests/unit/packed.h"
 
 enum { LARGE = 1200 << 10 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void put_gzip(struct slice text, struct buf *out)
-{
-    z_stream stream = {0};
-    int status = deflateInit2(&stream, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-    ASSERT(status == Z_OK);
-    size_t room = deflateBound(&stream, text.len);
-    uint8_t *at = buf_extend(out, room);
-    stream.next_in = (uint8_t *)(uintptr_t)text.data;
-    stream.avail_in = (uInt)text.len;
-    stream.next_out = at;
-    stream.avail_out = (uInt)room;
-    status = deflate(&stream, Z_FINISH);
-    ASSERT(status == Z_STREAM_END);
-    out->len -= stream.avail_out;
-    deflateEnd(&stream);
-}
-
-static void put_zstd(struct slice text, struct buf *out)
-{
-    size_t room = ZSTD_compressBound(text.len);
-    uint8_t *at = buf_extend(out, room);
-    size_t len = ZSTD_compress(at, room, text.data, text.len, 1);
-    ASSERT(!ZSTD_isError(len));
-    out->len -= room - len;
-}
 
 static struct input *open_bytes(struct slice bytes, size_t line_max)
 {

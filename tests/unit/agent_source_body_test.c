@@ -3,12 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include <cmocka.h>
 
 #include "agent/source/body.h"
+#include "tests/unit/packed.h"
 
 /* The pieces of a body, "|" between, "!" behind an array that is not closed. */
 static void assert_pieces(const char *text, const char *expected)
@@ -82,37 +81,14 @@ static void place_is_of_the_whole_body(void **state)
     assert_int_equal(column, 2);
 }
 
-static void gzip(const char *text, struct buf *out)
-{
-    z_stream stream = {0};
-    assert_int_equal(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-    size_t bound = deflateBound(&stream, strlen(text));
-    stream.next_in = (Bytef *)(uintptr_t)text;
-    stream.avail_in = (uInt)strlen(text);
-    stream.next_out = buf_extend(out, bound);
-    stream.avail_out = (uInt)bound;
-    assert_int_equal(deflate(&stream, Z_FINISH), Z_STREAM_END);
-    out->len -= stream.avail_out;
-    deflateEnd(&stream);
-}
-
-static void zstd(const char *text, struct buf *out)
-{
-    size_t bound = ZSTD_compressBound(strlen(text));
-    uint8_t *to = buf_extend(out, bound);
-    size_t size = ZSTD_compress(to, bound, text, strlen(text), 1);
-    assert_false(ZSTD_isError(size));
-    out->len -= bound - size;
-}
-
-static void check_encoding(enum body_encoding encoding, void (*pack)(const char *, struct buf *))
+static void check_encoding(enum body_encoding encoding, void (*pack)(struct slice, struct buf *))
 {
     struct buf packed = {0};
     struct buf plain = {0};
     struct error err;
-    pack("{\"a\":1}\n", &packed);
+    pack(slice_cstr("{\"a\":1}\n"), &packed);
     size_t first = packed.len;
-    pack("{\"b\":2}\n", &packed);
+    pack(slice_cstr("{\"b\":2}\n"), &packed);
     assert_int_equal(body_expand(encoding, buf_slice(&packed), 100, &plain, &err), OK);
     assert_string_equal(buf_cstr(&plain), "{\"a\":1}\n{\"b\":2}\n");
     buf_reset(&plain);
@@ -138,22 +114,22 @@ static void check_encoding(enum body_encoding encoding, void (*pack)(const char 
 static void expansion_is_whole_and_bounded(void **state)
 {
     (void)state;
-    check_encoding(BODY_GZIP, gzip);
-    check_encoding(BODY_ZSTD, zstd);
+    check_encoding(BODY_GZIP, put_gzip);
+    check_encoding(BODY_ZSTD, put_zstd);
 }
 
 static void bombs_stop_at_the_limit(void **state)
 {
     (void)state;
     enum { BOMB = 64 << 20, LIMIT = 1 << 20 };
-    char *zeros = test_calloc(BOMB + 1, 1);
-    memset(zeros, ' ', BOMB);
-    void (*const packs[])(const char *, struct buf *) = {gzip, zstd};
+    char *blanks = test_calloc(BOMB, 1);
+    memset(blanks, ' ', BOMB);
+    void (*const packs[])(struct slice, struct buf *) = {put_gzip, put_zstd};
     for (size_t i = 0; i < 2; i++) {
         struct buf packed = {0};
         struct buf plain = {0};
         struct error err;
-        packs[i](zeros, &packed);
+        packs[i](slice_of(blanks, BOMB), &packed);
         assert_true(packed.len < LIMIT / 4);
         assert_int_equal(
             body_expand(i == 0 ? BODY_GZIP : BODY_ZSTD, buf_slice(&packed), LIMIT, &plain, &err),
@@ -162,7 +138,7 @@ static void bombs_stop_at_the_limit(void **state)
         buf_free(&packed);
         buf_free(&plain);
     }
-    test_free(zeros);
+    test_free(blanks);
 }
 
 int main(void)
