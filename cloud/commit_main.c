@@ -171,16 +171,8 @@ int main(int argc, char **argv)
     struct config config = {0};
     /* A server that goes, or who reads the reports, must not take us along. */
     signal(SIGPIPE, SIG_IGN);
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
-            print_help(stdout);
-            return EXIT_DONE;
-        }
-        if (strcmp(argv[i], "--version") == 0) {
-            printf("bidlake-commit %s\n", BIDLAKE_VERSION);
-            return EXIT_DONE;
-        }
-    }
+    if (config_answer(argc, argv, "bidlake-commit", print_help))
+        return EXIT_DONE;
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;

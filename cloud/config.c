@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cloud/config.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +111,21 @@ int config_parse(struct config *out, int argc, char **argv, struct error *err)
 void config_print_help(void)
 {
     options_print_help(&options);
+}
+
+bool config_answer(int argc, char **argv, const char *program, void (*print_help)(FILE *out))
+{
+    for (int i = 1; i < argc; i++) {
+        bool help = strcmp(argv[i], "--help") == 0;
+        bool version = strcmp(argv[i], "--version") == 0;
+        if (help)
+            print_help(stdout);
+        else if (version)
+            printf("%s %s\n", program, BIDLAKE_VERSION);
+        if (help || version)
+            return true;
+    }
+    return false;
 }
 
 /* ---- what it configures ---- */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "cloud/commit.h"
 #include "lib/base/arena.h"
@@ -74,6 +75,8 @@ struct config {
 int config_parse(struct config *out, int argc, char **argv, struct error *err) MUST_USE;
 void config_free(struct config *config);
 void config_print_help(void);
+/* --help and --version, wherever they stand. True: that was all that was asked. */
+bool config_answer(int argc, char **argv, const char *program, void (*print_help)(FILE *out));
 
 /* Store and catalog by the configuration, and a committer over them. */
 struct service {

@@ -114,16 +114,8 @@ int main(int argc, char **argv)
     const struct command *command = NULL;
     signal(SIGPIPE, SIG_IGN); /* of a server that goes */
     signals_end_with(SIGNALS_BY_DEFAULT);
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
-            print_help(stdout);
-            return EXIT_DONE;
-        }
-        if (strcmp(argv[i], "--version") == 0) {
-            printf("bidlake-table %s\n", BIDLAKE_VERSION);
-            return EXIT_DONE;
-        }
-    }
+    if (config_answer(argc, argv, "bidlake-table", print_help))
+        return EXIT_DONE;
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;
