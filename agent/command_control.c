@@ -13,7 +13,12 @@
 #include "lib/base/clock.h"
 #include "lib/json/json.h"
 
-enum { TIMEOUT_MS = 10000, POLL_MS = 100, ANSWER_MAX = 1 << 20 };
+enum {
+    TIMEOUT_MS = 10000,
+    POLL_MS = 100,
+    ANSWER_MAX = 1 << 20,
+    END_MORE_MS = 90000, /* behind a drain's deadline: what is under way then is finished */
+};
 
 static size_t take(char *data, size_t size, size_t count, void *context)
 {
@@ -22,7 +27,7 @@ static size_t take(char *data, size_t size, size_t count, void *context)
     return buf_failed(context) ? 0 : count;
 }
 
-/* The answer's status; 0 and an error when there was none. */
+/* The answer's status; 0 and an error when there was none, its cause libcurl's code. */
 static long request(const struct agent_config *config, const char *path, bool post,
                     struct buf *answer, struct error *err)
 {
@@ -41,11 +46,13 @@ static long request(const struct agent_config *config, const char *path, bool po
     if (post)
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, "");
     CURLcode code = curl_easy_perform(easy);
-    if (code == CURLE_OK)
+    if (code == CURLE_OK) {
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-    else
+    } else {
         error_set(err, ERROR_RETRY, "no agent answers at %s (operations): %s", config->operations,
                   curl_easy_strerror(code));
+        err->cause = (int)code;
+    }
     curl_slist_free_all(headers);
     curl_easy_cleanup(easy);
     return status;
@@ -57,16 +64,22 @@ static int fail(const struct error *err)
     return EXIT_FAILED;
 }
 
-static int get_status(const struct agent_config *config, json_t **out, struct error *err)
+static int get_json(const struct agent_config *config, const char *path, json_t **out,
+                    struct error *err)
 {
     struct buf answer = {0};
-    long status = request(config, "/v1/status", false, &answer, err);
+    long status = request(config, path, false, &answer, err);
     int rc = status == 0     ? ERROR_RETRY
              : status == 200 ? json_decode(out, buf_slice(&answer), err)
                              : error_set(err, ERROR_INPUT, "%s answers %ld: not an agent's port?",
                                          config->operations, status);
     buf_free(&answer);
     return rc;
+}
+
+static int get_status(const struct agent_config *config, json_t **out, struct error *err)
+{
+    return get_json(config, "/v1/status", out, err);
 }
 
 /* ---- status ---- */
@@ -336,22 +349,56 @@ int command_flush(const struct command_line *line)
     return rc == OK ? EXIT_DONE : fail(&err);
 }
 
+/* What a drained agent said of its end. */
+struct outcome {
+    bool told;
+    bool complete;
+    int64_t events_left;
+    char why[400];
+};
+
+/* False: it is gone. One that is too busy to answer in time isn't, and one that knows nothing of
+ * a drain is the next one. */
+static bool look_for_end(const struct agent_config *config, struct outcome *outcome)
+{
+    struct error err = {0};
+    json_t *end = NULL;
+    if (get_json(config, "/v1/drain", &end, &err) != OK)
+        return err.code == ERROR_RETRY && err.cause != CURLE_COULDNT_CONNECT;
+    bool ending = json_is_true(json_object_get(end, "ending"));
+    if (ending && json_is_true(json_object_get(end, "over"))) {
+        outcome->told = true;
+        outcome->complete = json_is_true(json_object_get(end, "complete"));
+        outcome->events_left = json_integer_value(json_object_get(end, "events_left"));
+        snprintf(outcome->why, sizeof outcome->why, "%s", text_at(end, "why"));
+    }
+    json_decref(end);
+    return ending;
+}
+
+/* The agent has as long as an ingest would, whatever its own stop.deadline is. */
 int command_drain(const struct command_line *line)
 {
     struct error err;
-    int64_t until_ms = clock_mono_ms(&clock_system) + line->config.deliver_deadline_ms;
-    int rc = ask(line, "/v1/drain", &err);
-    if (rc != OK)
-        return fail(&err);
-    for (;;) {
-        json_t *status = NULL;
+    struct outcome outcome = {0};
+    char path[64];
+    int64_t within_ms = line->config.deliver_deadline_ms;
+    int64_t until_ms = clock_mono_ms(&clock_system) + within_ms + END_MORE_MS;
+    snprintf(path, sizeof path, "/v1/drain?within_ms=%" PRId64, within_ms);
+    int rc = ask(line, path, &err);
+    for (bool there = true; rc == OK && there;) {
         clock_sleep_ms(&clock_system, POLL_MS);
-        if (get_status(&line->config, &status, &err) == ERROR_RETRY)
-            return EXIT_DONE; /* it is gone */
-        json_decref(status);
-        if (clock_mono_ms(&clock_system) >= until_ms) {
-            error_set(&err, ERROR_RETRY, "the agent is still there");
-            return fail(&err);
-        }
+        there = look_for_end(&line->config, &outcome);
+        if (there && clock_mono_ms(&clock_system) >= until_ms)
+            rc = error_set(&err, ERROR_RETRY, "the agent is still there");
     }
+    if (rc == OK && !outcome.told)
+        rc = error_set(&err, ERROR_RETRY,
+                       "the agent is gone and did not say whether all is announced; "
+                       "bidlake-agent spool shows it");
+    else if (rc == OK && !outcome.complete)
+        rc = error_set(&err, ERROR_RETRY,
+                       "events that stay in the spool for the next start: %" PRId64 "; %s",
+                       outcome.events_left, outcome.why);
+    return rc == OK ? EXIT_DONE : fail(&err);
 }

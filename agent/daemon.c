@@ -17,6 +17,7 @@
 #include "agent/capture/capture.h"
 #include "agent/descriptors.h"
 #include "agent/doors.h"
+#include "agent/ending.h"
 #include "agent/flow.h"
 #include "agent/freshness.h"
 #include "agent/history.h"
@@ -40,7 +41,8 @@
 
 enum {
     STEP_WAIT_MS = 200,
-    STOP_MORE_MS = 60000, /* beyond stop.deadline: what is under way then is finished */
+    STOP_MORE_MS = 60000, /* beyond the deadline: what is under way then is finished */
+    TELL_MS = 10000,      /* who drains asks several times a second what it came to */
     BUSY_WAIT_MS = 20,
     DELIVERER_HANGS_MS = 15 * 60000, /* an upload of a large segment may take its time */
 };
@@ -70,12 +72,13 @@ struct daemon {
     atomic_bool stopping;
     atomic_bool is_up;             /* from then on the main thread takes the signals */
     _Atomic int64_t give_up_at_ms; /* monotonic: of the delivery; INT64_MAX until all stops */
-    int64_t notify_at_ms;          /* monotonic; the main thread's: WATCHDOG=1 is due */
+    struct ending ending;
+    int64_t end_within_ms; /* the delivery's time, once all stops */
+    int64_t notify_at_ms;  /* monotonic; the main thread's: WATCHDOG=1 is due */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* guarded by lock */
     bool stop;              /* nothing comes any more: deliver all, then end */
-    bool drain;             /* somebody asked for the end */
     uint64_t flushes_asked; /* each: seal what is open now and announce it */
     uint64_t flushes_done;
     int deliver_rc; /* of the last step: the spool failed */
@@ -172,15 +175,17 @@ static void note_delivery(struct daemon *daemon, const struct delivery *delivery
 }
 
 /* What the step left, by one list of the streams. */
-static int look_at_streams(struct daemon *daemon, struct delivery *delivery, struct error *err)
+static int look_at_streams(struct daemon *daemon, struct pipeline_backlog *backlog,
+                           struct freshness *freshness, struct error *err)
 {
     struct arena arena = {0};
     struct spool_streams streams = {0};
     int rc = spool_list_streams(daemon->parts.spool, &arena, &streams, err);
     if (rc == OK)
-        rc = pipeline_backlog(daemon->parts.pipeline, &streams, &delivery->backlog, err);
+        rc = pipeline_backlog(daemon->parts.pipeline, &streams, backlog, err);
     if (rc == OK) {
-        freshness_look(delivery->freshness, &streams, clock_wall_ms(&clock_system));
+        if (freshness != NULL)
+            freshness_look(freshness, &streams, clock_wall_ms(&clock_system));
         flow_look(daemon->flow, &streams);
     }
     arena_free(&arena);
@@ -195,7 +200,7 @@ static int take_step(struct daemon *daemon, struct trouble *trouble, struct deli
     if (rc == OK)
         rc = pipeline_step(daemon->parts.pipeline, delivery->stop || delivery->sealing, err);
     if (rc == OK)
-        rc = look_at_streams(daemon, delivery, err);
+        rc = look_at_streams(daemon, &delivery->backlog, delivery->freshness, err);
     return rc;
 }
 
@@ -203,7 +208,6 @@ static int take_step(struct daemon *daemon, struct trouble *trouble, struct deli
 static void *deliver(void *context)
 {
     struct daemon *daemon = context;
-    int64_t deadline_ms = INT64_MAX;
     uint64_t flushes_sealed = 0;
     struct trouble trouble = {0};
     struct freshness *freshness = freshness_open();
@@ -213,8 +217,6 @@ static void *deliver(void *context)
         struct delivery delivery = next_delivery(daemon, flushes_sealed);
         struct error err = {0};
         int64_t now_ms = clock_mono_ms(&clock_system);
-        if (delivery.stop && deadline_ms == INT64_MAX)
-            deadline_ms = now_ms + daemon->config->stop_deadline_ms;
         delivery.freshness = freshness;
         if (now_ms >= trouble.retry_at_ms && !delivery.hurry) {
             int rc = take_step(daemon, &trouble, &delivery, &err);
@@ -227,7 +229,7 @@ static void *deliver(void *context)
         bool busy = well && !delivery.backlog.failing &&
                     (delivery.stop || delivery.backlog.unannounced > 0);
         done = delivery.hurry || (delivery.stop && ((well && all_delivered(&delivery.backlog)) ||
-                                                    now_ms >= deadline_ms));
+                                                    now_ms >= atomic_load(&daemon->give_up_at_ms)));
         if (!done)
             wait_a_moment(daemon, &delivery, busy ? BUSY_WAIT_MS : STEP_WAIT_MS);
     }
@@ -333,13 +335,17 @@ static void ask_flush(void *context)
     pthread_mutex_unlock(&daemon->lock);
 }
 
-static void ask_drain(void *context)
+static void ask_drain(void *context, int64_t within_ms)
 {
     struct daemon *daemon = context;
-    pthread_mutex_lock(&daemon->lock);
-    daemon->drain = true;
-    pthread_mutex_unlock(&daemon->lock);
-    kill(getpid(), SIGTERM); /* wakes the main thread, which waits for signals */
+    ending_drain(&daemon->ending, within_ms);
+    kill(getpid(), SIGUSR1); /* wakes the main thread, which waits for signals */
+}
+
+static void write_ending(void *context, struct buf *out)
+{
+    struct daemon *daemon = context;
+    ending_write(&daemon->ending, out);
 }
 
 /* ---- start and stop ---- */
@@ -475,6 +481,7 @@ static int open_all(struct daemon *daemon, struct error *err)
                                             .history = write_history,
                                             .flush = ask_flush,
                                             .drain = ask_drain,
+                                            .ending = write_ending,
                                             .context = daemon};
     rc = open_sources(daemon, err);
     if (rc == OK && config->operations[0] != 0)
@@ -544,6 +551,49 @@ static void wait_for_deliverer(struct daemon *daemon)
         pthread_join(daemon->deliverer, NULL);
 }
 
+static uint64_t events_left(struct daemon *daemon)
+{
+    struct flow_table *tables = NULL;
+    uint64_t sum = 0;
+    size_t count = flow_copy(daemon->flow, &tables);
+    for (size_t i = 0; i < count; i++)
+        sum += tables[i].open + tables[i].sealed;
+    free(tables);
+    return sum;
+}
+
+/* What the delivery came to, by the spool itself: the deliverer's last step may have failed. */
+static void note_end(struct daemon *daemon)
+{
+    struct error err = {0};
+    struct pipeline_backlog backlog = {0};
+    int rc = look_at_streams(daemon, &backlog, NULL, &err);
+    if (rc == OK && all_delivered(&backlog)) {
+        ending_complete(&daemon->ending);
+        return;
+    }
+    const char *why = rc != OK          ? err.text
+                      : backlog.failing ? backlog.last_failure
+                                        : "there was no more time";
+    uint64_t left = events_left(daemon);
+    ending_incomplete(&daemon->ending, left, why);
+    log_event(LOG_LEVEL_WARN, "daemon", "stopped before all was delivered, the rest stays",
+              "events=%llu segments=%zu why=\"%s\"", (unsigned long long)left, backlog.unannounced,
+              why);
+}
+
+/* Who drains hears what it came to before there is nobody left to ask. */
+static void wait_until_told(struct daemon *daemon)
+{
+    int64_t until_ms = clock_mono_ms(&clock_system) + TELL_MS;
+    while (daemon->operations != NULL && !daemon->hurry && ending_is_to_be_told(&daemon->ending) &&
+           clock_mono_ms(&clock_system) < until_ms) {
+        int number = next_signal(daemon, BUSY_WAIT_MS);
+        if (number == SIGTERM || number == SIGINT)
+            return;
+    }
+}
+
 static void close_all(struct daemon *daemon)
 {
     atomic_store(&daemon->stopping, true);
@@ -559,14 +609,13 @@ static void close_all(struct daemon *daemon)
     pthread_mutex_lock(&daemon->lock);
     daemon->stop = true;
     if (daemon->parts.pipeline != NULL)
-        give_up_at(daemon, clock_mono_ms(&clock_system) + daemon->config->stop_deadline_ms);
+        give_up_at(daemon, clock_mono_ms(&clock_system) + daemon->end_within_ms);
     pthread_cond_signal(&daemon->changed);
     pthread_mutex_unlock(&daemon->lock);
     wait_for_deliverer(daemon);
-    if (daemon->delivering && !all_delivered(&daemon->backlog))
-        log_event(LOG_LEVEL_WARN, "daemon", "stopped before all was delivered, the rest stays",
-                  "segments=%zu last_failure=\"%s\"", daemon->backlog.unannounced,
-                  daemon->backlog.last_failure);
+    if (daemon->delivering)
+        note_end(daemon);
+    wait_until_told(daemon);
     /* Until here, so that who asked for the end can see it come. */
     operations_close(daemon->operations);
     capture_close(daemon->capture); /* nothing waits in it; its counts were to be seen */
@@ -679,12 +728,15 @@ static bool all_sources_ended(const struct view_sources *sources)
     return sources->count > 0;
 }
 
-static void wait_for_end(struct daemon *daemon)
+/* True: nobody asked for it, all that was to come has come. */
+static bool wait_for_end(struct daemon *daemon)
 {
     for (;;) {
         int number = next_signal(daemon, 1000);
-        if (number == SIGTERM || number == SIGINT || all_sources_ended(&daemon->sources))
-            return;
+        if (number == SIGTERM || number == SIGINT || ending_is_drained(&daemon->ending))
+            return false;
+        if (all_sources_ended(&daemon->sources))
+            return true;
         if (number == SIGHUP)
             reload(daemon);
     }
@@ -700,13 +752,17 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
                             .signals = &signals,
                             .started_at_ms = clock_wall_ms(&clock_system),
                             .started_mono_ms = clock_mono_ms(&clock_system),
-                            .give_up_at_ms = INT64_MAX};
+                            .give_up_at_ms = INT64_MAX,
+                            .end_within_ms = config->stop_deadline_ms};
+    bool by_itself = false;
     daemon.connections_max = descriptors_share(config, descriptors_raise());
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1); /* of our own: ask_drain */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    ending_init(&daemon.ending);
     pthread_mutex_init(&daemon.lock, NULL);
     pthread_mutex_init(&daemon.parts_lock, NULL);
     clock_condition_init(&daemon.changed);
@@ -718,15 +774,20 @@ int daemon_run(const struct agent_config *config, const struct mapping_set *mapp
         log_event(LOG_LEVEL_INFO, "daemon", "ready", "version=%s agent_id=%s warehouse=%s",
                   BIDLAKE_VERSION, daemon.parts.agent_id, config->warehouse);
         notify_send("READY=1");
-        wait_for_end(&daemon);
-        notify_stopping(config->stop_deadline_ms + STOP_MORE_MS);
+        by_itself = wait_for_end(&daemon);
+        daemon.end_within_ms = ending_begin(&daemon.ending, config->stop_deadline_ms,
+                                            limits_config(&daemon)->deliver_deadline_ms);
+        notify_stopping(daemon.end_within_ms + STOP_MORE_MS);
         log_event(LOG_LEVEL_INFO, "daemon", "stopping", "deadline_ms=%lld",
-                  (long long)config->stop_deadline_ms);
+                  (long long)daemon.end_within_ms);
     }
     close_all(&daemon);
+    if (by_itself)
+        rc = ending_outcome(&daemon.ending, err);
     agent_config_free(&daemon.reloaded);
     pthread_cond_destroy(&daemon.changed);
     pthread_mutex_destroy(&daemon.parts_lock);
     pthread_mutex_destroy(&daemon.lock);
+    ending_free(&daemon.ending);
     return rc;
 }

@@ -19,6 +19,7 @@ enum {
     IDLE_MS = 30000,
     REQUEST_MS = 10000,
     BODY_BYTES_MAX = 64 << 10,
+    WITHIN_DIGITS_MAX = 12, /* 30 years in ms */
 };
 
 struct operations {
@@ -127,17 +128,43 @@ static bool is_command(struct slice path)
     return slice_is(path, "/v1/flush") || slice_is(path, "/v1/drain");
 }
 
+/* Of a query that is "within_ms=NUMBER"; -1: there is none. False: it is something else. */
+static bool take_within(struct slice query, int64_t *within_ms)
+{
+    static const char name[] = "within_ms=";
+    const size_t len = sizeof name - 1;
+    *within_ms = -1;
+    if (query.len == 0)
+        return true;
+    if (query.len <= len || query.len > len + WITHIN_DIGITS_MAX ||
+        memcmp(query.data, name, len) != 0)
+        return false;
+    *within_ms = 0;
+    for (size_t i = len; i < query.len; i++) {
+        if (query.data[i] < '0' || query.data[i] > '9')
+            return false;
+        *within_ms = *within_ms * 10 + (query.data[i] - '0');
+    }
+    return true;
+}
+
 static void command(struct operations *operations, struct http_request *request)
 {
     const struct operations_options *options = &operations->options;
     const struct http_head *head = request->head;
+    int64_t within_ms = -1;
     bool flush = slice_is(head->path, "/v1/flush");
     if (!is_command(head->path)) {
         respond(request, 404, plain, slice_cstr("commands are /v1/flush, /v1/drain\n"));
     } else if (http_field(head, "X-Bidlake-Operation").data == NULL) {
         respond(request, 403, plain, slice_cstr("the header X-Bidlake-Operation is missing\n"));
+    } else if (!flush && !take_within(head->query, &within_ms)) {
+        respond(request, 400, plain, slice_cstr("a drain knows ?within_ms=NUMBER alone\n"));
     } else {
-        (flush ? options->flush : options->drain)(options->context);
+        if (flush)
+            options->flush(options->context);
+        else
+            options->drain(options->context, within_ms);
         respond(request, 202, plain, slice_cstr("begun\n"));
     }
 }
@@ -167,6 +194,7 @@ static void show(struct operations *operations, struct http_request *request)
         void (*write)(void *context, struct buf *out);
     } texts[] = {{"/metrics", "text/plain; version=0.0.4; charset=utf-8", options->metrics},
                  {"/v1/status", json, options->status},
+                 {"/v1/drain", json, options->ending},
                  {"/v1/history", json, options->history}};
     struct slice path = request->head->path;
     if (slice_is(path, "/")) {
@@ -192,7 +220,8 @@ static void show(struct operations *operations, struct http_request *request)
         }
     }
     respond(request, 404, plain,
-            slice_cstr("paths are /, /healthz, /readyz, /metrics, /v1/status, /v1/history\n"));
+            slice_cstr("paths are /, /healthz, /readyz, /metrics, /v1/status, /v1/history, "
+                       "/v1/drain\n"));
 }
 
 /* ---- the server's calls ---- */
@@ -227,7 +256,9 @@ static void on_whole(void *context, struct http_request *request)
     else if (slice_is(method, "GET") || slice_is(method, "HEAD"))
         show(operations, request);
     else
-        refuse_method(request, is_command(head->path) ? "POST" : "GET, HEAD");
+        refuse_method(request, slice_is(head->path, "/v1/drain") ? "GET, HEAD, POST"
+                               : is_command(head->path)          ? "POST"
+                                                                 : "GET, HEAD");
 }
 
 static void on_end(void *context, struct http_request *request)

@@ -3,7 +3,8 @@
  * operations.h: the port for those who run the agent: GET / (a page that shows the rest live),
  * /healthz (the process answers), /readyz (it takes events; else 503 and which check fails; JSON
  * by "Accept: application/json" or ?format=json), /metrics (Prometheus text), /v1/status and
- * /v1/history (JSON); POST /v1/flush and /v1/drain, which want the header "X-Bidlake-Operation".
+ * /v1/history (JSON); POST /v1/flush and /v1/drain, which want the header "X-Bidlake-Operation";
+ * GET /v1/drain, what became of it.
  * A stranger's page in somebody's browser can use none of it: what is not for probes and Prometheus
  * wants an address, localhost or the machine's own name in Host. Private to agent/.
  *
@@ -13,6 +14,7 @@
 #define AGENT_OPERATIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/error.h"
@@ -29,8 +31,9 @@ struct operations_options {
     void (*metrics)(void *context, struct buf *out);
     void (*status)(void *context, struct buf *out);
     void (*history)(void *context, struct buf *out);
-    void (*flush)(void *context); /* begins; status shows the end */
-    void (*drain)(void *context);
+    void (*flush)(void *context);                    /* begins; status shows the end */
+    void (*drain)(void *context, int64_t within_ms); /* -1: nothing was said */
+    void (*ending)(void *context, struct buf *out);
     void *context;
 };
 

@@ -383,7 +383,8 @@ class Port(Case):
                 self.assertEqual(ask("GET", path, host, {})[0], 200, (host, path))
             self.assertEqual(ask("POST", "/v1/flush", host, {})[0], 403, host)
             self.assertEqual(ask("POST", "/v1/flush", host, ours)[0], 202, host)
-        for path, allowed in (("/v1/flush", "POST"), ("/v1/status", "GET, HEAD"), ("/", "GET, HEAD")):
+        for path, allowed in (("/v1/flush", "POST"), ("/v1/drain", "GET, HEAD, POST"),
+                              ("/v1/status", "GET, HEAD"), ("/", "GET, HEAD")):
             status, _, allow = ask("PUT", path, "localhost", ours)
             self.assertEqual((status, allow), (405, allowed), path)
         agent.stop()

@@ -133,18 +133,106 @@ class Stop(Base):
         self.table_has(answered, unknown)
 
     def test_drains_while_senders_work(self):
-        """The store is away: a drain ends by its deadlines, and what it leaves is not lost."""
+        """The store is away: a drain ends by its deadline, and what it leaves is not lost."""
         back = self.store_away()
-        agent = self.start("--stop-deadline", "2s")
+        agent = self.start("--stop-deadline", "1h")
         at = ("--operations", f"127.0.0.1:{agent.operations}")
         told = []
         answered, unknown = self.ends_under_load(agent, lambda: told.append(
             self.lake.agent("drain", *at, "--ingest-deadline", "1s", code=FAILED)))
-        self.assertIn("still", told[0].err)
+        self.assertIn("events that stay in the spool", told[0].err)
         self.assertIn("stopped before all was delivered", agent.log())
         self.assertEqual(self.lake.inbox("clicks"), [])
         back()
         self.table_has(answered, unknown)
+
+    def drain(self, agent, *arguments):
+        """One that goes on beside the test."""
+        process = subprocess.Popen(
+            [f"{BUILD}/bidlake-agent", "drain", *self.lake.agent_flags(), "--operations",
+             f"127.0.0.1:{agent.operations}", *arguments], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(end, process)
+        return process
+
+    def drains(self, *arguments):
+        """An agent with an event that it can't deliver, and the drain that asked it to."""
+        back = self.store_away()
+        agent = self.start("--stop-deadline", "0", "--roll-age", "1h")
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+        drain = self.drain(agent, *arguments)
+        until(lambda: 'msg="stopping"' in agent.log(), "it stops")
+        return agent, drain, back
+
+    def post_drain(self, agent, query):
+        connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=DEADLINE)
+        self.addCleanup(connection.close)
+        connection.request("POST", "/v1/drain" + query, b"", {"X-Bidlake-Operation": "1"})
+        return connection.getresponse().status
+
+    def store_is_asked(self, agent):
+        """Twice from now on, in vain."""
+        def failures():
+            return json.loads(agent.get("/v1/status", agent.operations)[1])["delivery"]["failures"]
+
+        before = failures()
+        until(lambda: failures() >= before + 2, "the store is asked")
+
+    def test_drain_has_its_own_time(self):
+        """Who takes the machine away behind a drain that said "done" must lose nothing; a stop's
+        deadline is for those who are in a hurry."""
+        agent, drain, back = self.drains("--ingest-deadline", "1h")
+        self.store_is_asked(agent)
+        self.assertIsNone(drain.poll())
+        back()
+        self.assertEqual(drain.wait(timeout=DEADLINE), DONE, agent.log())
+        self.assertEqual(agent.process.wait(timeout=DEADLINE), DONE, agent.log())
+        self.assertEqual(len(self.lake.inbox("clicks")), 1)
+
+    def test_drain_says_what_is_left(self):
+        agent, drain, back = self.drains("--ingest-deadline", "1s")
+        self.assertEqual(drain.wait(timeout=DEADLINE), FAILED, agent.log())
+        self.assertIn("stay in the spool for the next start: 1;", drain.stderr.read())
+        self.assertEqual(agent.process.wait(timeout=DEADLINE), DONE, agent.log())
+        back()
+        self.in_table_once(["a"])
+
+    def test_drained_agent_dies(self):
+        """An agent that is gone is not one that has delivered."""
+        agent, drain, back = self.drains("--ingest-deadline", "1h")
+        agent.process.kill()
+        self.assertEqual(drain.wait(timeout=DEADLINE), FAILED)
+        self.assertRegex(drain.stderr.read(), "did not say|no agent answers")
+        back()
+        self.in_table_once(["a"])
+
+    def test_drain_that_is_asked_twice(self):
+        """The second one hastens nothing."""
+        agent, drain, back = self.drains("--ingest-deadline", "1h")
+        self.assertEqual(self.post_drain(agent, "?within_ms=1"), 202)
+        self.store_is_asked(agent)
+        back()
+        self.assertEqual(drain.wait(timeout=DEADLINE), DONE, agent.log())
+        self.assertEqual(len(self.lake.inbox("clicks")), 1)
+
+    def test_what_a_drain_is_told(self):
+        agent = self.start()
+        for query, status in (("?within_ms=x", 400), ("?within_ms=", 400), ("?within=1", 400),
+                              ("?within_ms=-1", 400), ("?within_ms=9999999999999", 400)):
+            self.assertEqual(self.post_drain(agent, query), status, query)
+        text = agent.get("/v1/drain", agent.operations)[1]
+        self.assertEqual(json.loads(text), {"ending": False, "over": False, "complete": False,
+                                            "events_left": 0, "why": ""})
+        agent.stop()
+
+    def test_pipe_ends_without_a_store(self):
+        """Who pipes events in and sees 0 throws his copy away."""
+        back = self.store_away()
+        result = self.lake.agent("run", "--listen", "stdin:?table=clicks", "--operations", "",
+                                 "--stop-deadline", "300ms", stdin=b'{"id":"a"}\n', code=FAILED)
+        self.assertIn("stay in the spool for the next start: 1;", result.err)
+        back()
+        self.in_table_once(["a"])
 
     def test_watchdog_is_served_while_it_delivers_its_last(self):
         """A drain that waits for the store must not be taken for a hang."""
