@@ -83,7 +83,7 @@ static int run(const struct command *command, struct config *config, struct erro
         view_close(&view);
     }
     if (status != EXIT_DONE && err->text[0] != 0)
-        fprintf(stderr, "bidlake-table: %s\n", err->text);
+        view_complain(err);
     service_close(&service);
     return status;
 }

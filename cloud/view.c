@@ -10,6 +10,7 @@
 #include "cloud/manifests.h"
 #include "lib/base/instant.h"
 #include "lib/base/memory.h"
+#include "lib/base/plain.h"
 
 static int manifests_read(struct view *view, struct error *err)
 {
@@ -115,6 +116,21 @@ void view_partition(const struct view *view, int32_t spec_id, const struct manif
     }
 }
 
+void view_complain(const struct error *err)
+{
+    fputs("bidlake-table: ", stderr);
+    plain_write(stderr, err->text);
+    fputc('\n', stderr);
+}
+
+void view_print_pair(const char *what, const char *value)
+{
+    plain_write(stdout, what);
+    putchar(' ');
+    plain_write(stdout, value != NULL ? value : "-");
+    putchar('\n');
+}
+
 json_t *view_text(const char *text)
 {
     json_t *json = text != NULL ? json_string(text) : json_null();
@@ -127,7 +143,7 @@ static void cell(const json_t *value, struct buf *out)
 {
     buf_reset(out);
     if (json_is_string(value))
-        buf_put_cstr(out, json_string_value(value));
+        plain_put(out, json_string_value(value));
     else if (json_is_integer(value))
         buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (json_is_true(value) || json_is_false(value))

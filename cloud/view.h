@@ -52,6 +52,10 @@ void view_partition_value(const json_t *field, const struct partition_value *val
 
 /* Takes an array of objects with the same keys and prints it. */
 void view_print_rows(json_t *rows, bool as_json);
+/* A line "what value" on stdout, and one of an error on stderr. What names and servers' words
+ * hold is shown without what commands a terminal, as in rows. */
+void view_print_pair(const char *what, const char *value);
+void view_complain(const struct error *err);
 /* A text that a stranger wrote: what is no UTF-8 becomes "?". */
 json_t *view_text(const char *text);
 

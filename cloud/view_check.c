@@ -13,6 +13,7 @@
 #include "cloud/manifests.h"
 #include "cloud/view.h"
 #include "lib/base/memory.h"
+#include "lib/base/plain.h"
 #include "lib/parquet/parquet.h"
 
 enum { TAIL_BYTES = 64 << 10, FOOTER_BYTES_MAX = 64 << 20, PROBLEMS_MAX = 1000 };
@@ -365,12 +366,12 @@ static void result_print(const struct checking *c)
         json_decref(object);
         return;
     }
-    json_array_foreach(c->problems, i, text) printf("problem: %s\n", json_string_value(text));
+    json_array_foreach(c->problems, i, text) view_print_pair("problem:", json_string_value(text));
     if (c->view->config->deep)
         printf("%zu pages, %zu of them without a checksum\n", c->pages.count, c->pages.unchecked);
-    printf("%s: %zu manifests, %zu files, %" PRId64 " rows, %" PRId64 " bytes: %s",
-           c->view->table.full, c->manifests, c->files, c->rows, c->bytes,
-           c->problem_count == 0 ? "all agree\n" : "");
+    plain_write(stdout, c->view->table.full);
+    printf(": %zu manifests, %zu files, %" PRId64 " rows, %" PRId64 " bytes: %s", c->manifests,
+           c->files, c->rows, c->bytes, c->problem_count == 0 ? "all agree\n" : "");
     if (c->problem_count > 0)
         printf("%zu problems\n", c->problem_count);
 }

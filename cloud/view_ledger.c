@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "cloud/view.h"
+#include "lib/base/plain.h"
 
 static void stream_row(void *context, const char *stream, uint64_t next, int64_t at_ms,
                        const struct lost_range *lost, size_t lost_count)
@@ -46,13 +47,15 @@ static void print_text(json_t *rows)
     }
     view_print_rows(plain, false);
     json_array_foreach(rows, i, row) json_array_foreach(json_object_get(row, "lost"), k, lost)
-        printf("lost %s [%" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT ") %" JSON_INTEGER_FORMAT
-               " events: %s\n",
-               json_string_value(json_object_get(row, "stream")),
+    {
+        fputs("lost ", stdout);
+        plain_write(stdout, json_string_value(json_object_get(row, "stream")));
+        printf(" [%" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT ") %" JSON_INTEGER_FORMAT,
                json_integer_value(json_object_get(lost, "from")),
                json_integer_value(json_object_get(lost, "to")),
-               json_integer_value(json_object_get(lost, "events")),
-               json_string_value(json_object_get(lost, "reason")));
+               json_integer_value(json_object_get(lost, "events")));
+        view_print_pair(" events:", json_string_value(json_object_get(lost, "reason")));
+    }
 }
 
 static int ledger_print(struct view *view, struct error *err)
@@ -72,7 +75,7 @@ static int ledger_print(struct view *view, struct error *err)
         else
             print_text(rows);
         if (!view->config->json && ledger_floor_borrow(state.ledger) != NULL)
-            printf("floor %s\n", ledger_floor_borrow(state.ledger));
+            view_print_pair("floor", ledger_floor_borrow(state.ledger));
         json_decref(rows);
     }
     commit_report_free(&report);

@@ -9,6 +9,7 @@
 
 #include "cloud/view.h"
 #include "lib/base/memory.h"
+#include "lib/base/plain.h"
 
 static json_t *time_text(int64_t ms)
 {
@@ -46,7 +47,7 @@ static int pass_over(struct overview *overview, struct error *err)
 {
     if (err->code == ERROR_RETRY && err->cause != 500)
         return err->code;
-    fprintf(stderr, "bidlake-table: %s\n", err->text);
+    view_complain(err);
     overview->unreadable++;
     return OK;
 }
@@ -124,7 +125,11 @@ static void show_specs(const struct view *view)
                 view_column(view, json_integer_value(json_object_get(field, "source-id")));
             const char *name = json_string_value(json_object_get(column, "name"));
             const char *transform = json_string_value(json_object_get(field, "transform"));
-            printf(" %s(%s)", transform != NULL ? transform : "?", name != NULL ? name : "?");
+            putchar(' ');
+            plain_write(stdout, transform != NULL ? transform : "?");
+            putchar('(');
+            plain_write(stdout, name != NULL ? name : "?");
+            putchar(')');
         }
         putchar('\n');
     }
@@ -168,14 +173,20 @@ int command_show(struct view *view, struct error *err)
     json_t *value;
     struct buf text = {0};
     view_time(metadata_last_updated_ms(view->metadata), &text);
-    printf("table %s\nuuid %s\nformat %" PRId64 "\nlocation %s\nmetadata %s\nupdated %s\n",
-           view->table.full, metadata_uuid_borrow(view->metadata),
-           metadata_format_version(view->metadata), metadata_location_borrow(view->metadata),
-           view->loaded.metadata_location, buf_cstr(&text));
+    view_print_pair("table", view->table.full);
+    view_print_pair("uuid", metadata_uuid_borrow(view->metadata));
+    printf("format %" PRId64 "\n", metadata_format_version(view->metadata));
+    view_print_pair("location", metadata_location_borrow(view->metadata));
+    view_print_pair("metadata", view->loaded.metadata_location);
+    view_print_pair("updated", buf_cstr(&text));
     buf_free(&text);
     show_specs(view);
     json_object_foreach(json_object_get(view->metadata, "properties"), key, value)
-        printf("property %s = %s\n", key, json_string_value(value));
+    {
+        fputs("property ", stdout);
+        plain_write(stdout, key);
+        view_print_pair(" =", json_string_value(value));
+    }
     view_print_rows(schema_rows(view), false);
     return EXIT_DONE;
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/plain.h"
 
 enum { LINE_SIZE = 2048, VALUE_SIZE = LINE_SIZE, SLOT_COUNT = 64, BURST = 10, WINDOW_MS = 10000 };
 
@@ -179,39 +180,13 @@ static bool value_convert(struct value *value, const char **format, va_list *arg
     return true;
 }
 
-/* Bytes of the character that begins there; 0: it is no UTF-8. */
-static size_t character_len(const unsigned char *at, size_t left)
-{
-    size_t len = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-    if (at[0] > 0xf4 || len > left)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-    bool beyond = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
-    return overlong || beyond ? 0 : len;
-}
-
 /* What stands for the character within quotes; the bytes that it took. */
 static size_t character_escape(const unsigned char *at, size_t left, char out[8])
 {
-    size_t len = character_len(at, left);
-    bool c1 = len == 2 && at[0] == 0xc2 && at[1] < 0xa0; /* commands to a terminal */
-    bool end = len == 3 && at[0] == 0xe2 && at[1] == 0x80 && (at[2] == 0xa8 || at[2] == 0xa9);
-    if (len == 0)
-        memcpy(out, "\xef\xbf\xbd", 4);
-    else if (at[0] == '"' || at[0] == '\\')
-        snprintf(out, 8, "\\%c", at[0]);
-    else if (at[0] == '\n' || at[0] == '\r' || at[0] == '\t')
-        snprintf(out, 8, "\\%c", at[0] == '\n' ? 'n' : at[0] == '\r' ? 'r' : 't');
-    else if (at[0] < 0x20 || at[0] == 0x7f || c1)
-        snprintf(out, 8, "\\u%04x", at[len - 1]);
-    else if (end)
-        snprintf(out, 8, "\\u20%02x", at[2] - 0x80);
-    else
-        snprintf(out, 8, "%.*s", (int)len, (const char *)at);
-    return len > 0 ? len : 1;
+    if (*at != '"' && *at != '\\')
+        return plain_character(at, left, out);
+    snprintf(out, 8, "\\%c", *at);
+    return 1;
 }
 
 static bool is_plain(const struct value *value)

@@ -200,6 +200,23 @@ class TheWholeWay(Case):
         self.assertEqual(result.out, "")
         self.assertRegex(result.err, "^bidlake-table: tables of a%b: the catalog answers 503.*\n$")
 
+    def test_names_that_command_a_terminal(self):
+        """What a server calls its tables must not act on the terminal of who looks."""
+        lake = self.lake()
+        lake.init()
+        name = "t\x1b]0;x\x07\r\n\x9b2J"
+        shown = "t\\u001b]0;x\\u0007\\r\\n\\u009b2J"
+        self.fake.tables[("db", name)] = self.fake.tables.pop(("db", "clicks"))
+        self.fake.tables[("db", name + "%")] = self.fake.tables[("db", name)]
+        result = lake.table("ls", code=FAILED)
+        self.assertIn(f"db.{shown} ", result.out)
+        self.assertIn(f"load db.{shown}%: ", result.err)
+        for text in (result.out, result.err):
+            self.assertNotRegex(text, "[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+        self.assertEqual(len(result.err.splitlines()), 1)
+        result = lake.table("show", f"db.{name}", code=DONE)
+        self.assertIn(f"table db.{shown}\n", result.out)
+
     def test_wrong_secret(self):
         """A person must act; and nobody learns the secret from the log."""
         lake = self.lake(secret="gu:essed")
