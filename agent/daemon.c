@@ -649,11 +649,13 @@ static int reload_sources(struct daemon *daemon, const struct agent_config *conf
 }
 
 /* The rest of the new configuration's memory holds from the next start on. */
-static void reload_roll_bytes(struct daemon *daemon, const struct agent_config *config)
+static void reload_delivery(struct daemon *daemon, const struct agent_config *config)
 {
     struct agent_config now = *daemon->config;
     now.roll_bytes = config->roll_bytes;
     pipeline_set_roll_bytes(daemon->parts.pipeline, memory_limit_roll_bytes_now(&now));
+    pipeline_set_roll_age(daemon->parts.pipeline, config->roll_age_ms);
+    pipeline_set_bandwidth(daemon->parts.pipeline, (uint64_t)config->upload_bandwidth);
 }
 
 /* What was changed since the start and is not taken up. A name that nobody chose stays. */
@@ -694,7 +696,7 @@ static void reload(struct daemon *daemon)
     if (rc == OK) {
         capture_apply(daemon->capture, generation);
         daemon->memory = memory;
-        reload_roll_bytes(daemon, &config);
+        reload_delivery(daemon, &config);
         agent_config_free(&daemon->reloaded);
         daemon->reloaded = config;
         daemon->is_reloaded = true;

@@ -21,8 +21,9 @@ struct stall {
 };
 
 struct pipeline {
-    struct pipeline_options options; /* roll.bytes_max as it began */
+    struct pipeline_options options; /* of roll rows_max alone; the others as they began */
     atomic_uint_fast64_t roll_bytes;
+    atomic_int_fast64_t roll_age_ms;
     struct uploader *uploader;
     struct roller_options roller;
     struct roller_statistics roller_statistics;
@@ -45,6 +46,7 @@ int pipeline_open(struct pipeline **out, const struct pipeline_options *options,
     struct pipeline *pipeline = memory_alloc(1, sizeof *pipeline);
     pipeline->options = *options;
     atomic_init(&pipeline->roll_bytes, options->roll.bytes_max);
+    atomic_init(&pipeline->roll_age_ms, options->roll.age_max_ms);
     if (pipeline->options.clock == NULL)
         pipeline->options.clock = &clock_system;
     pipeline->roller = (struct roller_options){.spool = options->spool,
@@ -104,6 +106,16 @@ uint64_t pipeline_roll_bytes(const struct pipeline *pipeline)
     return atomic_load(&pipeline->roll_bytes);
 }
 
+void pipeline_set_roll_age(struct pipeline *pipeline, int64_t age_ms)
+{
+    atomic_store(&pipeline->roll_age_ms, age_ms);
+}
+
+void pipeline_set_bandwidth(struct pipeline *pipeline, uint64_t bytes_per_second)
+{
+    uploader_set_bandwidth(pipeline->uploader, bytes_per_second);
+}
+
 /* ---- stalls ---- */
 
 static bool stalled(struct pipeline *pipeline, const char *stream, int64_t now_ms)
@@ -156,14 +168,15 @@ static int seal_stream(struct pipeline *pipeline, const struct spool_stream *str
                        int64_t wall_ms, struct error *err)
 {
     struct spool_seal_limits limits = seal_limits(pipeline);
+    struct roll_policy policy = {.bytes_max = limits.bytes_max,
+                                 .rows_max = limits.rows_max,
+                                 .age_max_ms = atomic_load(&pipeline->roll_age_ms)};
     int64_t age_ms = wall_ms - stream->open_since_ms;
     if (age_ms < 0)
-        age_ms = pipeline->options.roll.age_max_ms; /* the wall clock leapt back */
+        age_ms = policy.age_max_ms; /* the wall clock leapt back */
     /* An open range of which all was lost has no rows, but its loss is to be announced. */
     bool lost_only = stream->end > stream->sealed && stream->open_rows == 0;
     uint64_t rows = lost_only ? 1 : stream->open_rows;
-    struct roll_policy policy = pipeline->options.roll;
-    policy.bytes_max = limits.bytes_max;
     if (!roll_due(&policy, stream->open_bytes, rows, age_ms) &&
         !(flush && stream->end > stream->sealed) &&
         !(pipeline->pressed && only_open_records(stream)))

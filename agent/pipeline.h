@@ -60,6 +60,11 @@ int64_t pipeline_paced_at_ms(const struct pipeline *pipeline);
 void pipeline_set_roll_bytes(struct pipeline *pipeline, uint64_t bytes);
 uint64_t pipeline_roll_bytes(const struct pipeline *pipeline);
 
+/* The age that open records are sealed at, and bytes a second: as the options said, until they
+ * are set. Any thread. */
+void pipeline_set_roll_age(struct pipeline *pipeline, int64_t age_ms);
+void pipeline_set_bandwidth(struct pipeline *pipeline, uint64_t bytes_per_second);
+
 /* flush: seal whatever is open, whatever the policy says. Errors are the spool's;
  * a stream that fails is logged and waits, the others go on. */
 int pipeline_step(struct pipeline *pipeline, bool flush, struct error *err) MUST_USE;

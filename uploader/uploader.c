@@ -63,7 +63,8 @@ struct uploader {
     struct contracts contracts;
     struct uploader_statistics statistics;
     struct pace pace;
-    size_t turn; /* steps */
+    _Atomic uint64_t bandwidth; /* that the pace takes up */
+    size_t turn;                /* steps */
     _Atomic int64_t give_up_at_ms;
     atomic_bool gave_up; /* a request failed behind it: the store is not asked any more */
     _Atomic int64_t paced_at_ms;
@@ -87,6 +88,7 @@ int uploader_open(struct uploader **out, const struct uploader_options *options,
     uploader->contracts =
         (struct contracts){.store = options->store, .clock = uploader->options.clock};
     random_seed(&uploader->random, options->seed);
+    atomic_store(&uploader->bandwidth, options->bandwidth);
     uploader->pace.bytes_per_second = options->bandwidth;
     atomic_store(&uploader->give_up_at_ms, INT64_MAX);
     *out = uploader;
@@ -259,6 +261,23 @@ void uploader_give_up_at(struct uploader *uploader, int64_t mono_ms)
     atomic_store(&uploader->gave_up, false);
 }
 
+void uploader_set_bandwidth(struct uploader *uploader, uint64_t bytes_per_second)
+{
+    atomic_store(&uploader->bandwidth, bytes_per_second);
+}
+
+/* What went before is paid for by the wait that it had. Within a file less is not taken up: its
+ * pieces were made for what is more, and would wait for long. */
+static bool take_bandwidth(struct uploader *uploader, bool within_file)
+{
+    uint64_t wanted = atomic_load(&uploader->bandwidth);
+    uint64_t current = uploader->pace.bytes_per_second;
+    if (wanted == current || (within_file && wanted != 0 && wanted < current))
+        return false;
+    uploader->pace = (struct pace){.bytes_per_second = wanted};
+    return true;
+}
+
 int64_t uploader_paced_at_ms(const struct uploader *uploader)
 {
     return atomic_load(&uploader->paced_at_ms);
@@ -302,9 +321,11 @@ static int wait_for_bandwidth(void *context, size_t bytes, struct error *err)
     struct uploader *uploader = context;
     const struct clock *clock = uploader->options.clock;
     int64_t now_ms = clock_mono_ms(clock);
+    take_bandwidth(uploader, true);
     int64_t until_ms = now_ms + pace_take(&uploader->pace, bytes, now_ms);
     int rc = bytes == 0 ? may_wait(uploader, now_ms, err) : OK;
-    while (rc == OK && now_ms < until_ms && (rc = may_wait(uploader, now_ms, err)) == OK) {
+    while (rc == OK && now_ms < until_ms && !take_bandwidth(uploader, true) &&
+           (rc = may_wait(uploader, now_ms, err)) == OK) {
         clock_sleep_ms(clock, until_ms - now_ms < PACE_STEP_MS ? until_ms - now_ms : PACE_STEP_MS);
         now_ms = clock_mono_ms(clock);
     }
@@ -319,6 +340,7 @@ static int put_file(struct uploader *uploader, const char *table, const char *lo
 {
     struct buf key = {0};
     int rc = ERROR_CONFLICT;
+    take_bandwidth(uploader, false);
     for (int tries = 0; rc == ERROR_CONFLICT && tries < NAMES_TRIED_MAX; tries++) {
         struct moving moving = {uploader, clock_mono_ms(uploader->options.clock)};
         bool waits = uploader->pace.bytes_per_second > 0;
@@ -716,6 +738,7 @@ int uploader_step(struct uploader *uploader, struct error *err)
     int rc = spool_list_streams(uploader->options.spool, &arena, &streams, err);
     /* Another one first each time, or one would have all of the bandwidth. */
     uploader->turn++;
+    take_bandwidth(uploader, false);
     size_t i = 0;
     for (; rc == OK && i < streams.count && !atomic_load(&uploader->gave_up); i++)
         step_stream(uploader, &streams.streams[(uploader->turn + i) % streams.count]);

@@ -70,6 +70,8 @@ int uploader_step(struct uploader *uploader, struct error *err) MUST_USE;
  * lasted for a second, so that who stops need not wait for it; and once a request has failed then
  * by ERROR_RETRY, the store is asked nothing more. Any thread. */
 void uploader_give_up_at(struct uploader *uploader, int64_t mono_ms);
+/* Another one than the options': more holds at once, less from the next file on. Any thread. */
+void uploader_set_bandwidth(struct uploader *uploader, uint64_t bytes_per_second);
 /* When a put last moved on or was held back by the bandwidth (monotonic clock; 0: never): a pass
  * that takes long for that is no pass that hangs. Any thread. */
 int64_t uploader_paced_at_ms(const struct uploader *uploader);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon: events over HTTP, answered once durable, in the table once, whatever ends it."""
 import contextlib
+import glob
 import gzip
 import http.client
 import json
@@ -20,11 +21,11 @@ from lake import DONE, USAGE, Lake, end, until
 class Agent:
     """A running daemon on free ports."""
 
-    def __init__(self, where, *arguments, env=None, prefix=()):
+    def __init__(self, where, *arguments, env=None, prefix=(), roll_age="300ms"):
         self.log_path = where.path(f"agent-{random.randrange(1 << 30)}.log")
         command = [*prefix, os.path.join(lake.BUILD, "bidlake-agent"), "run", *where.agent_flags(),
                    "--listen", "http:127.0.0.1:0", "--operations", "127.0.0.1:0",
-                   "--roll-age", "300ms", *map(str, arguments)]
+                   *(["--roll-age", roll_age] if roll_age else []), *map(str, arguments)]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
                                             env=dict(os.environ, **(env or {})))
@@ -534,6 +535,31 @@ columns:
         self.assertEqual(rows.num_rows, len(answers))
         self.assertEqual(set(rows["price"].to_pylist()), {None, 1.5})
         self.assertEqual(self.lake.load("other").scan().to_arrow().num_rows, 1)
+
+    def test_reload_changes_delivery(self):
+        """Age and bandwidth that were set wrong are put right without a restart, also for what
+        they hold up already."""
+        texts = [f"roll: {{age: {age}}}\nupload: {{bandwidth: {bandwidth}}}\n"
+                 for age, bandwidth in (("1h", "1KiB"), ("300ms", "1KiB"), ("300ms", "0"))]
+        draw = random.Random(1)
+        agent = self.start("--config", self.lake.write("agent.yaml", texts[0]), roll_age=None)
+        body = "".join(json.dumps({"id": f"n{n}", "campaign_id": draw.randbytes(700).hex()}) + "\n"
+                       for n in range(1000)).encode()
+        self.assertEqual(agent.post("clicks", body)[0], 200)
+
+        def reload(text):
+            self.lake.write("agent.yaml", text)
+            agent.process.send_signal(signal.SIGHUP)
+
+        reload(texts[1])
+        until(lambda: glob.glob(f"{self.lake.spool}/sealed/*.parquet"), "an upload under way")
+        self.assertEqual(self.lake.inbox("clicks"), [])
+        reload(texts[2])
+        until(lambda: self.lake.inbox("clicks"), "it is announced")
+        self.assertNotIn("wants a restart", agent.log())
+        agent.stop()
+        self.lake.once()
+        self.assertEqual(self.lake.ids("clicks", "click_id"), {f"n{n}": 1 for n in range(1000)})
 
     def test_reload_names_what_it_leaves(self):
         """A key that only a restart reads must not look as if it were obeyed."""
