@@ -7,12 +7,27 @@
 #include "lib/announce/announce.h"
 #include "lib/base/log.h"
 
-static int probe_store(struct objstore *store, const char *agent_id, struct error *err)
+static bool at_once(void *context)
 {
+    (void)context;
+    return true;
+}
+
+/* A store that says nothing has the few seconds of one that is asked at a stop, by a handle of
+ * its own: doors wait for this. Whoever delivers asks it again then. */
+static int probe_store(const struct agent_config *config, bool *unknown, struct error *err)
+{
+    struct objstore_options options = {.s3 = &config->s3, .stop = at_once};
+    struct objstore *store = NULL;
     struct buf key = {0};
-    key_of_probe(agent_id, &key);
-    int rc = objstore_probe(store, buf_cstr(&key), err);
+    int rc = objstore_open(&store, config->warehouse, &options, err);
+    if (rc != OK)
+        return rc;
+    key_of_probe(config->agent_id, &key);
+    rc = objstore_probe(store, buf_cstr(&key), err);
     buf_free(&key);
+    objstore_close(store);
+    *unknown = rc != OK;
     if (rc == OK || rc == ERROR_INPUT)
         return rc;
     log_event(LOG_LEVEL_WARN, "agent", "store does not answer yet, events wait in the spool",
@@ -66,7 +81,7 @@ int agent_parts_open(struct agent_parts *parts, const struct agent_config *confi
                                         .seed = (uint64_t)clock_wall_us(&clock_system)};
     int rc = objstore_open(&parts->store, config->warehouse, &store, err);
     if (rc == OK)
-        rc = probe_store(parts->store, config->agent_id, err);
+        rc = probe_store(config, &pipeline.store_is_unknown, err);
     if (rc == OK)
         rc = open_spool(parts, config, err);
     if (rc != OK)

@@ -32,8 +32,9 @@ struct agent_parts {
     struct pipeline *pipeline;
 };
 
-/* A store that does not answer yet is no error (events wait in the spool); one that has no
- * "must not exist" is: two segments could share a name there. Close also after an error. */
+/* A store that does not answer within a few seconds is no error (events wait in the spool); one
+ * that has no "must not exist" is: two segments could share a name there. One of which that is
+ * found out later gets nothing. Close also after an error. */
 int agent_parts_open(struct agent_parts *parts, const struct agent_config *config,
                      const struct agent_patience *patience, struct error *err) MUST_USE;
 void agent_parts_close(struct agent_parts *parts);

@@ -63,7 +63,13 @@ int pipeline_open(struct pipeline **out, const struct pipeline_options *options,
                                         .receipt_poll_ms = options->receipt_poll_ms,
                                         .retry_max_ms = options->retry_max_ms,
                                         .bandwidth = options->upload_bandwidth};
+    struct buf probe_key = {0};
+    if (options->store_is_unknown) {
+        key_of_probe(options->agent_id, &probe_key);
+        uploader.probe_key = buf_cstr(&probe_key);
+    }
     int rc = uploader_open(&pipeline->uploader, &uploader, err);
+    buf_free(&probe_key);
     if (rc != OK) {
         pipeline_close(pipeline);
         return rc;

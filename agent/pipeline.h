@@ -44,6 +44,7 @@ struct pipeline_options {
     int64_t receipt_poll_ms;
     int64_t retry_max_ms;
     uint64_t upload_bandwidth; /* bytes a second; 0: no limit */
+    bool store_is_unknown;     /* it is asked whether it overwrites, before anything is put */
     uint64_t seed;
 };
 

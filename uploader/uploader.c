@@ -69,6 +69,8 @@ struct uploader {
     atomic_bool gave_up; /* a request failed behind it: the store is not asked any more */
     _Atomic int64_t paced_at_ms;
     struct error last_failure;
+    char *probe_key;     /* NULL: the store refuses to overwrite */
+    int64_t probe_at_ms; /* monotonic; before it is asked again, having denied it */
 };
 
 int uploader_open(struct uploader **out, const struct uploader_options *options, struct error *err)
@@ -87,6 +89,8 @@ int uploader_open(struct uploader **out, const struct uploader_options *options,
         uploader->options.retry_max_ms = 60000;
     uploader->contracts =
         (struct contracts){.store = options->store, .clock = uploader->options.clock};
+    if (options->probe_key != NULL)
+        uploader->probe_key = memory_copy_cstr(options->probe_key);
     random_seed(&uploader->random, options->seed);
     atomic_store(&uploader->bandwidth, options->bandwidth);
     uploader->pace.bytes_per_second = options->bandwidth;
@@ -106,6 +110,7 @@ void uploader_close(struct uploader *uploader)
         free(watch);
     }
     contracts_free(&uploader->contracts);
+    free(uploader->probe_key);
     free(uploader);
 }
 
@@ -482,6 +487,27 @@ static int put_announcement(struct uploader *uploader, const struct spool_segmen
     return rc;
 }
 
+/* Before anything is put: a store that nobody has seen refuse to overwrite is asked. An agent
+ * that has no right to put the probe goes on without, as it does from its start. */
+static int know_store(struct uploader *uploader, struct error *err)
+{
+    int64_t now_ms = clock_mono_ms(uploader->options.clock);
+    if (uploader->probe_key == NULL || now_ms < uploader->probe_at_ms)
+        return OK;
+    int rc = objstore_probe(uploader->options.store, uploader->probe_key, err);
+    if (rc == ERROR_DENIED) {
+        uploader->probe_at_ms = now_ms + uploader->options.retry_max_ms;
+        return OK;
+    }
+    if (rc != OK)
+        return rc;
+    free(uploader->probe_key);
+    uploader->probe_key = NULL;
+    log_event(LOG_LEVEL_INFO, "uploader", "the store answers and is fit for a warehouse", "url=%s",
+              objstore_url_borrow(uploader->options.store));
+    return OK;
+}
+
 /* What became of the segment goes to the register. It may have changed since it was listed
  * (its oldest events were dropped): then it is the roller's again, and what was put of it
  * is replaced by what it is now. */
@@ -520,7 +546,9 @@ static int upload_segment(struct uploader *uploader, struct spool_segment *segme
         rc = back_to_sealed(uploader, segment, err);
         goto out;
     }
-    rc = put_files(uploader, segment, &announcement, &renamed, err);
+    rc = know_store(uploader, err);
+    if (rc == OK)
+        rc = put_files(uploader, segment, &announcement, &renamed, err);
     if (rc == ERROR_CORRUPT) {
         /* The cached file is not what the roller wrote: a disk's fault, but no loss. */
         log_event(LOG_LEVEL_ERROR, "uploader", "built file is damaged, building it again",
@@ -669,7 +697,9 @@ static int repeat_oldest(struct uploader *uploader, const char *stream, uint64_t
         !repeat_due(uploader, found))
         goto out;
     struct spool_segment segment = *found;
-    rc = put_announcement(uploader, &segment, table_of(stream), segment.payload, err);
+    rc = know_store(uploader, err);
+    if (rc == OK)
+        rc = put_announcement(uploader, &segment, table_of(stream), segment.payload, err);
     if (rc != OK)
         goto out;
     uploader->statistics.announcements_repeated++;

@@ -44,6 +44,10 @@ struct uploader_options {
     int64_t receipt_poll_ms;    /* 0: 5 s: at most one look a stream in that time */
     int64_t retry_max_ms;       /* 0: 60 s: ceiling of the wait between tries */
     uint64_t bandwidth;         /* of data files, bytes a second on average; 0: what it takes */
+    /* Nobody has seen the store refuse to overwrite: it is asked by this key (objstore_probe)
+     * before anything is put, until it has shown it. A store that overwrites gets nothing; one
+     * that denies the probe alone does. NULL: it is known. Copied. */
+    const char *probe_key;
 };
 
 /* Counted since open. */

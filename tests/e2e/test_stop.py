@@ -284,6 +284,8 @@ class SilentStore:
     def __init__(self):
         self.silent = None
         self.heard = 0
+        self.put_status = lambda path: 503
+        self.put = set()  # that was answered with 200
         self.closed = threading.Event()
         store = self
 
@@ -296,7 +298,11 @@ class SilentStore:
                     store.heard += 1
                     store.closed.wait()
                 else:
-                    self.send_response(503)
+                    self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                    status = store.put_status(self.path) if self.command == "PUT" else 503
+                    if status == 200:
+                        store.put.add(self.path)
+                    self.send_response(status)
                     self.send_header("Content-Length", "0")
                     self.end_headers()
 
@@ -346,6 +352,34 @@ class Silence(Base):
 
     def test_while_the_store_says_nothing_to_a_put(self):
         self.ends_while("PUT")
+
+    def test_doors_open_beside_it(self):
+        """A host that starts while the store hangs must not turn its senders away for minutes. Once
+        the store answers, and overwrites what it is asked not to, it gets nothing of theirs."""
+        store = self.store()
+        store.silent = "PUT"
+        agent = self.start("--stop-deadline", "300ms", *store.flags, env=store.env)
+        self.assertEqual(store.heard, 1)
+        self.assertIn("store does not answer yet, events wait in the spool", agent.log())
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+        store.put_status = lambda path: 200
+        store.silent = None
+        store.closed.set()  # whoever hangs is let go
+        until(lambda: b"overwrites where it was asked not to" in
+              agent.get("/readyz", agent.operations)[1], "it says so", 90)
+        self.assertEqual(store.put, {"/lake/wh/_bidlake/probe/edge-1"})
+        agent.stop()
+        self.in_table_once(["a"])
+
+    def test_an_agent_that_may_not_ask(self):
+        """Its right is to put data and announcements: these it puts."""
+        store = self.store()
+        store.put_status = lambda path: 403 if "probe" in path else 200
+        agent = self.start("--stop-deadline", "300ms", *store.flags, env=store.env)
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+        until(lambda: agent.metric("bidlake_upload_announcements_total"), "it is announced")
+        self.assertEqual([path for path in store.put if "probe" in path], [])
+        agent.stop()
 
     def test_while_it_starts(self):
         store = self.store()

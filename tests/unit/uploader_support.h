@@ -30,6 +30,8 @@ struct lake {
     struct uploader *uploader;
     enum memory_fault next_put; /* of a data file */
     uint64_t bandwidth;
+    const char *probe_key;
+    bool careless;     /* what is put overwrites */
     bool away;         /* nothing is put */
     size_t away_count; /* tries meanwhile */
     bool silent;       /* nothing is answered */
@@ -61,7 +63,7 @@ static inline int64_t slow_mono_ms(void *context)
 }
 
 static inline enum memory_fault on_operation(void *context, enum memory_operation operation,
-                                      const char *key)
+                                             const char *key)
 {
     struct lake *lake = context;
     if (lake->silent) {
@@ -74,6 +76,9 @@ static inline enum memory_fault on_operation(void *context, enum memory_operatio
         lake->away_count++;
         return MEMORY_FAULT_BEFORE;
     }
+    struct error err;
+    if (lake->careless)
+        must(objstore_remove(lake->other, key, &err), &err);
     assert_true(lake->put_count < PUTS_MAX);
     snprintf(lake->puts[lake->put_count++], sizeof lake->puts[0], "%s", key);
     enum memory_fault fault = lake->next_put;
@@ -97,7 +102,8 @@ static inline void lake_open_parts(struct lake *lake)
                                         .seed = 1,
                                         .announce_repeat_ms = REPEAT_MS,
                                         .receipt_poll_ms = POLL_MS,
-                                        .bandwidth = lake->bandwidth};
+                                        .bandwidth = lake->bandwidth,
+                                        .probe_key = lake->probe_key};
     must(uploader_open(&lake->uploader, &uploader, &err), &err);
 }
 
