@@ -69,17 +69,19 @@ int agent_life_begin(struct agent_life *life, struct actor *actor, struct error 
     attach_store(actor);
     world_spool_options(actor, &spool);
     int rc = spool_open(&life->spool, &spool, err);
-    struct pipeline_options pipeline = {
-        .spool = life->spool,
-        .store = actor->store,
-        .clock = &actor->clock,
-        .agent_id = "edge",
-        .roll = {.bytes_max = 1 << 20, .rows_max = 20, .age_max_ms = 2000},
-        .announce_repeat_ms = WORLD_REPEAT_MS,
-        .receipt_poll_ms = POLL_MS,
-        .retry_max_ms = RETRY_MS,
-        .zstd_level = actor->roller_level,
-        .seed = random_next(&world->random)};
+    struct pipeline_options pipeline = {.spool = life->spool,
+                                        .store = actor->store,
+                                        .clock = &actor->clock,
+                                        .agent_id = "edge",
+                                        /* Less behind some starts: what they find is cut. */
+                                        .roll = {.bytes_max = 1 << 20,
+                                                 .rows_max = actor->roller_level > 1 ? 4 : 20,
+                                                 .age_max_ms = 2000},
+                                        .announce_repeat_ms = WORLD_REPEAT_MS,
+                                        .receipt_poll_ms = POLL_MS,
+                                        .retry_max_ms = RETRY_MS,
+                                        .zstd_level = actor->roller_level,
+                                        .seed = random_next(&world->random)};
     if (rc == OK && world->priorities) {
         const struct spool_priority priorities[] = {{world->table[0], 0}, {world->table[1], 2}};
         spool_set_priorities(life->spool, priorities, 2);
