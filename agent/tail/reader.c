@@ -639,8 +639,8 @@ static void take_behind_hole(struct reader *reader, uint64_t hole, int64_t now_m
         reader_drop(reader);
     } else if (got == 0 || ends[0] != 0 || ends[1] != 0 || bytes[0] == 0) {
         files_set_hole(files, file, 0);
+        file->look_at_ms = now_ms + TICK_MS; /* not at once: it may go on so */
         reader_drop(reader);
-        files_queue(files, file);
     } else if (identify_plain(reader, slice_of(bytes, (size_t)got), now_ms)) {
         take_plain(reader, now_ms);
     }
