@@ -174,9 +174,13 @@ static void print_delivery(const json_t *status)
     if (last_ms >= 0)
         printf("; the newest was in its table after %s", span_text(span, last_ms));
     putchar('\n');
-    const char *failure = text_at(json_object_get(status, "delivery"), "last_failure");
-    if (failure[0] != 0)
+    const json_t *delivery = json_object_get(status, "delivery");
+    const char *failure = text_at(delivery, "last_failure");
+    if (failure[0] != 0 && json_is_true(json_object_get(delivery, "failing")))
         printf("last failure: %s\n", failure);
+    else if (failure[0] != 0)
+        printf("last failure, %s ago, mended since: %s\n",
+               span_text(span, number_at(status, "delivery", "last_failure_age_ms")), failure);
 }
 
 static int64_t in_spool(const json_t *table)
@@ -201,12 +205,14 @@ static int width_of(const json_t *tables, const char *column, bool sums)
     return (int)width;
 }
 
-/* Each column as wide as its widest number. */
+/* In the order of the law: received = refused + waiting + kept; kept + recovered = committed +
+ * in spool + dropped. Each column as wide as its widest number. */
 static void print_tables(const json_t *tables)
 {
-    static const char *const columns[] = {"received", "kept",      "refused",  "waiting",
-                                          "uploaded", "committed", "in spool", "dropped"};
-    enum { COLUMNS = sizeof columns / sizeof columns[0], IN_SPOOL = 6 };
+    static const char *const columns[] = {"received",  "refused",   "waiting",
+                                          "kept",      "recovered", "uploaded",
+                                          "committed", "in spool",  "dropped"};
+    enum { COLUMNS = sizeof columns / sizeof columns[0], IN_SPOOL = 7 };
     int widths[COLUMNS];
     size_t name_width = strlen("table");
     const char *name = NULL;

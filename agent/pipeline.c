@@ -32,6 +32,8 @@ struct pipeline {
     uint64_t refused_events; /* of the spool, when pressure was last looked at */
     bool pressed;            /* too little room was free then */
     char last_failure[400];
+    char seen_failure[400]; /* its own or the uploader's, when pipeline_backlog last looked */
+    int64_t seen_failure_ms;
 };
 
 bool roll_due(const struct roll_policy *policy, uint64_t bytes, uint64_t rows, int64_t age_ms)
@@ -305,6 +307,16 @@ int pipeline_step(struct pipeline *pipeline, bool flush, struct error *err)
     return rc;
 }
 
+static void date_failure(struct pipeline *pipeline, struct pipeline_backlog *backlog)
+{
+    if (backlog->last_failure[0] != 0 &&
+        (backlog->failing || strcmp(backlog->last_failure, pipeline->seen_failure) != 0)) {
+        memcpy(pipeline->seen_failure, backlog->last_failure, sizeof pipeline->seen_failure);
+        pipeline->seen_failure_ms = clock_mono_ms(pipeline->options.clock);
+    }
+    backlog->last_failure_ms = pipeline->seen_failure_ms;
+}
+
 int pipeline_backlog(struct pipeline *pipeline, const struct spool_streams *streams,
                      struct pipeline_backlog *out, struct error *err)
 {
@@ -321,6 +333,7 @@ int pipeline_backlog(struct pipeline *pipeline, const struct spool_streams *stre
         memcpy(out->last_failure,
                uploads.last_failure[0] != 0 ? uploads.last_failure : pipeline->last_failure,
                sizeof out->last_failure);
+        date_failure(pipeline, out);
     }
     return rc;
 }

@@ -76,6 +76,7 @@ struct pipeline_backlog {
     size_t uncommitted;  /* announced, no receipt yet */
     bool failing;        /* a stream's last build or upload failed */
     char last_failure[400];
+    int64_t last_failure_ms; /* monotonic: when it was last seen to hold; 0: never */
 };
 /* Of these streams, which the caller has listed since the last step. */
 int pipeline_backlog(struct pipeline *pipeline, const struct spool_streams *streams,

@@ -208,6 +208,9 @@ static json_t *delivery_json(const struct agent_view *view)
     set(out, "alarms", uploads->alarms);
     json_object_set_new(out, "failing", json_boolean(backlog->failing));
     json_object_set_new(out, "last_failure", json_string(backlog->last_failure));
+    int64_t age_ms = clock_mono_ms(&clock_system) - backlog->last_failure_ms;
+    json_object_set_new(out, "last_failure_age_ms",
+                        json_integer(backlog->last_failure_ms > 0 ? age_ms : -1));
     return out;
 }
 

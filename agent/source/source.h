@@ -74,7 +74,7 @@ enum source_file_fault {
 
 struct source_statistics {
     char address[SOURCE_ADDRESS_MAX]; /* where it listens; the port, when 0 was asked for */
-    uint64_t requests;
+    uint64_t requests;    /* of doors without: how often lines were handed in, together */
     uint64_t bytes;       /* as sent */
     uint64_t connections; /* open now */
     uint64_t turned_away; /* connections beyond the limit */

@@ -154,7 +154,8 @@ static void offer(struct connection *connection)
     connection->offered = lines_take(&sink, buf_slice(&connection->bytes), connection->ended);
     connection->then = sink.place;
     connection->waiting = intake_end(source->intake);
-    atomic_fetch_add(&source->requests, 1);
+    if (connection->offered > 0) /* else its line goes on: nothing was handed in */
+        atomic_fetch_add(&source->requests, 1);
     if (connection->waiting)
         watch(connection, false);
 }

@@ -1003,6 +1003,24 @@ class Unix(Doors):
         self.rests(agent, "unix")
         agent.stop()
 
+    def test_a_line_that_dribbles_is_handed_in_once(self):
+        """What reads found is no request: a rate of them would say nothing."""
+        agent = self.listen("unix", "&ack=lines")
+
+        def door():
+            sources = json.loads(agent.get("/v1/status", agent.operations)[1])["sources"]
+            return next(source for source in sources if source["kind"] == "unix")
+
+        connection, line = self.connect(), b'{"id":"a"}'
+        for n in range(len(line)):
+            connection.sendall(line[n:n + 1])
+            until(lambda sent=n + 1: door()["bytes"] == sent, "it is read")
+        self.assertEqual(door()["requests"], 0)
+        connection.sendall(b"\n")
+        self.assertEqual(connection.recv(100), b"1\n")
+        self.assertEqual(door()["requests"], 1)
+        agent.stop()
+
     def test_a_line_without_end(self):
         """128 MiB in one line are one dead letter, not 128 MiB of memory; what follows counts."""
         agent = self.listen("unix", "&ack=lines", "--limits-event-bytes", "1KiB")

@@ -112,6 +112,13 @@ class Numbers(Case):
         self.send(agent, 5)
         self.commit(agent)
         until(lambda: self.law(agent, "clicks").committed == 300, "the receipts")
+        # Who adds up what the terminal shows must not find events doubled.
+        shown = self.lake.agent("status", "--operations", f"127.0.0.1:{agent.operations}", code=DONE)
+        lines = [line.replace("in spool", "in_spool").split() for line in shown.out.splitlines()]
+        names = next(line for line in lines if line[:1] == ["table"])
+        row = dict(zip(names, next(line for line in lines if line[:1] == ["clicks"])))
+        self.assertEqual([row[name] for name in ("kept", "recovered", "committed", "in_spool")],
+                         ["100", "200", "300", "0"])
         self.law(agent)
         agent.stop()
 
@@ -262,6 +269,31 @@ class Port(Case):
             return all(check["state"] == "ok" for check in told["checks"])
 
         until(drained, "ready again")
+        agent.stop()
+
+    def test_last_failure_has_an_age(self):
+        """One that is mended must not look like one that holds."""
+        agent = self.start()
+        os.rename(self.lake.warehouse, self.lake.path("away"))
+        self.lake.write("warehouse", "")
+        agent.post("clicks", b'{"id":"a"}')
+
+        def delivery():
+            return json.loads(agent.get("/v1/status", agent.operations)[1])["delivery"]
+
+        def shown():
+            return self.lake.agent("status", "--operations", f"127.0.0.1:{agent.operations}",
+                                   code=DONE).out
+
+        until(lambda: delivery()["failing"], "the failure")
+        self.assertIn("\nlast failure: ", shown())
+        os.remove(self.lake.warehouse)
+        os.rename(self.lake.path("away"), self.lake.warehouse)
+        until(lambda: not delivery()["failing"], "it is mended")
+        first = delivery()["last_failure_age_ms"]
+        self.assertGreaterEqual(first, 0)
+        self.assertRegex(shown(), r"\nlast failure, \S+ \S+ ago, mended since: ")
+        until(lambda: delivery()["last_failure_age_ms"] > first, "it grows older")
         agent.stop()
 
     def test_stopping_is_said(self):
