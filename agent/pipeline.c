@@ -30,6 +30,7 @@ struct pipeline {
     struct stall *stalls;
     int64_t upload_ns;
     uint64_t refused_events; /* of the spool, when pressure was last looked at */
+    uint64_t room_bytes;     /* of row images: a larger segment may find no room when built */
     bool pressed;            /* too little room was free then */
     char last_failure[400];
     char seen_failure[400]; /* its own or the uploader's, when pipeline_backlog last looked */
@@ -168,7 +169,10 @@ static bool only_open_records(const struct spool_stream *stream)
 
 static struct spool_seal_limits seal_limits(const struct pipeline *pipeline)
 {
-    return (struct spool_seal_limits){.bytes_max = pipeline_roll_bytes(pipeline),
+    uint64_t bytes = pipeline_roll_bytes(pipeline);
+    if (bytes > pipeline->room_bytes)
+        bytes = pipeline->room_bytes;
+    return (struct spool_seal_limits){.bytes_max = bytes,
                                       .rows_max = pipeline->options.roll.rows_max};
 }
 
@@ -210,6 +214,9 @@ static int build_segment(struct pipeline *pipeline, const struct spool_segment *
         uploader_remove_built(pipeline->options.spool, segment->stream, segment->from);
     if (rc == OK)
         rc = roller_build(&pipeline->roller, segment, contract, &pipeline->roller_statistics, err);
+    /* Half of it would be in the way of another stream's. */
+    if (rc != OK)
+        uploader_remove_built(pipeline->options.spool, segment->stream, segment->from);
     if (rc == OK)
         histogram_observe(&pipeline->roller_statistics.spans, (clock_mono_ns() - begun_ns) / 1000);
     return rc;
@@ -227,6 +234,19 @@ static int cut_or_build(struct pipeline *pipeline, const struct spool_segment *s
     return rc == OK && !*cut ? build_segment(pipeline, segment, err) : rc;
 }
 
+/* What is built takes room beside its records until it is uploaded. Ahead of a stream's oldest
+ * segment only as much is built as new events leave; the oldest may go into the reserve, which
+ * is for that, and one goes in any case: without it nothing would ever be delivered. */
+static bool has_room(struct pipeline *pipeline, bool oldest)
+{
+    struct spool_statistics statistics = {0};
+    spool_statistics(pipeline->options.spool, &statistics);
+    if (oldest)
+        return statistics.bytes_sealed == 0 ||
+               statistics.bytes_used < statistics.bytes_usable + statistics.bytes_reserve;
+    return statistics.bytes_used + seal_limits(pipeline).bytes_max <= statistics.bytes_usable;
+}
+
 static void build_stream(struct pipeline *pipeline, const char *stream, int64_t now_ms)
 {
     struct error err;
@@ -240,8 +260,11 @@ static void build_stream(struct pipeline *pipeline, const char *stream, int64_t 
         rc = spool_list_pending(pipeline->options.spool, stream, BUILT_AHEAD_MAX, &arena, &segments,
                                 &count, &err);
         for (size_t i = 0; rc == OK && !cut && i < count; i++) {
-            if (segments[i].state == SEGMENT_SEALED)
-                rc = cut_or_build(pipeline, &segments[i], &cut, &err);
+            if (segments[i].state != SEGMENT_SEALED)
+                continue;
+            if (!has_room(pipeline, i == 0))
+                break;
+            rc = cut_or_build(pipeline, &segments[i], &cut, &err);
         }
     }
     /* It changed while it was built (its oldest events were dropped): the next step looks
@@ -259,10 +282,11 @@ static int relieve_pressure(struct pipeline *pipeline, struct error *err)
     struct spool_statistics statistics = {0};
     spool_statistics(pipeline->options.spool, &statistics);
     bool refused = statistics.refused_events > pipeline->refused_events;
-    uint64_t room = statistics.bytes_max / (refused ? REFUSED_SHARE : PRESSURE_SHARE);
+    uint64_t bytes = statistics.bytes_usable + statistics.bytes_reserve;
+    uint64_t room = bytes / (refused ? REFUSED_SHARE : PRESSURE_SHARE);
     pipeline->refused_events = statistics.refused_events;
-    pipeline->pressed =
-        statistics.bytes_used + statistics.bytes_reserve + room > statistics.bytes_max;
+    pipeline->pressed = statistics.bytes_used + room > statistics.bytes_usable;
+    pipeline->room_bytes = statistics.segment_bytes_max;
     if (!pipeline->pressed)
         return OK;
     return spool_let_go(pipeline->options.spool, room, err);

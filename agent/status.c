@@ -14,6 +14,7 @@
 
 enum {
     DISK_FULL_BYTES = 16 << 20, /* of the file system: LMDB's next pages may not fit */
+    DISK_FULL_SHARE = 8,        /* or this part of what a small one can hold */
     LEAST_ROOM = 64 << 10,      /* with less of the budget left a small request is refused too */
     STEP_SLOW_MS = 60000,
     STATUS_FILES_MAX = 1000,
@@ -62,32 +63,47 @@ static void find_turned_away(const struct agent_view *view, struct turned_away *
     }
 }
 
+/* Full by the budget, or by a disk that has less: then others may be to blame. */
+static void set_spent(const struct agent_view *view, const struct spool_statistics *spool,
+                      enum check_state state, const char *what, struct status_check *check)
+{
+    if (spool->bytes_usable + spool->bytes_reserve < spool->bytes_max)
+        set_check(check, state,
+                  "the disk under %s is full: %" PRIu64 " bytes are free, and these are for the "
+                  "delivery; %" PRIu64 " of the budget of %" PRIu64 " can be used%s",
+                  view->config->spool_directory, view_disk_free(view), spool->bytes_usable,
+                  spool->bytes_max, what);
+    else
+        set_check(check, state, "the spool's budget of %" PRIu64 " bytes is spent%s",
+                  spool->bytes_max, what);
+}
+
 /* What the doors say, and what they can't know: a disk that is smaller than the budget. */
 static void check_room(const struct agent_view *view, const struct turned_away *away,
                        struct status_check *check)
 {
     struct spool_statistics spool = {0};
     spool_statistics(view->spool, &spool);
-    uint64_t used = spool.bytes_used + spool.bytes_reserve;
-    uint64_t left = used < spool.bytes_max ? spool.bytes_max - used : 0;
+    uint64_t left =
+        spool.bytes_used < spool.bytes_usable ? spool.bytes_usable - spool.bytes_used : 0;
     uint64_t disk = view_disk_free(view);
-    if (disk < DISK_FULL_BYTES)
+    uint64_t least = spool.bytes_usable / DISK_FULL_SHARE;
+    if (disk + spool.bytes_sealed < (least < DISK_FULL_BYTES ? least : DISK_FULL_BYTES))
         set_check(check, CHECK_FAIL, "the disk under %s is full: %" PRIu64 " bytes are free",
                   view->config->spool_directory, disk);
     else if (away->count == away->of && away->of > 0)
         set_check(check, CHECK_FAIL, "turned away: %s; %.150s", away->names, away->why.text);
     else if (left < LEAST_ROOM && strcmp(view->config->spool_when_full, "refuse") == 0)
-        set_check(check, CHECK_FAIL, "the spool's budget of %" PRIu64 " bytes is spent",
-                  spool.bytes_max);
+        set_spent(view, &spool, CHECK_FAIL, "", check);
     else if (away->count > 0)
         set_check(check, CHECK_WARN, "turned away: %s; %.150s", away->names, away->why.text);
     else if (left == 0)
-        set_check(check, CHECK_WARN, "the spool's budget is spent: the oldest events are dropped");
-    else if (disk < left)
+        set_spent(view, &spool, CHECK_WARN, ": the oldest events are dropped", check);
+    else if (spool.bytes_usable + spool.bytes_reserve < spool.bytes_max)
         set_check(check, CHECK_WARN,
                   "the disk under %s will be full before the budget is spent: %" PRIu64
-                  " bytes are free, %" PRIu64 " of the budget are left",
-                  view->config->spool_directory, disk, left);
+                  " bytes are free, %" PRIu64 " of the budget of %" PRIu64 " can be used",
+                  view->config->spool_directory, disk, spool.bytes_usable, spool.bytes_max);
 }
 
 /* Full for the moment only, so that what is turned away is no matter of room. */

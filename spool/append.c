@@ -32,6 +32,7 @@
 #include "lib/base/fault.h"
 #include "lib/base/memory.h"
 #include "spool/drop.h"
+#include "spool/room.h"
 
 enum { GROUP_BYTES_MAX = 2 << 20, GROUP_CALLS_MAX = 4096, GROUP_STREAMS_MAX = 8, DROPS_MAX = 64 };
 enum { GATHER_SHARE = 4, GATHER_NS_MAX = 1000000, GATHER_COMMIT_NS_MIN = 40000 };
@@ -200,6 +201,9 @@ static int put_block(const struct group *group, const struct block_header *heade
                          (unsigned long long)header->first);
     if (cause != MDB_SUCCESS)
         return store_error(err, "spool: put a block", cause);
+    int rc = room_check(group->spool, slice_of(value.mv_data, value.mv_size), err);
+    if (rc != OK)
+        return rc;
     uint8_t *to = value.mv_data;
     block_header_encode(header, to);
     if (rows.len > 0)
@@ -269,14 +273,16 @@ static int apply_call(struct group *group, const struct append_call *call, struc
 
 /* ---- a group ---- */
 
-static int over_budget(const struct spool *spool, uint64_t used, struct error *err)
+static int over_budget(struct spool *spool, uint64_t used, struct error *err)
 {
+    if (used > store_appendable_bytes(spool) && room_is_disks(spool))
+        store_measure_sealed(spool); /* others may have left the disk meanwhile */
     if (used <= store_appendable_bytes(spool))
         return OK;
-    return error_set(err, ERROR_LIMIT,
-                     "spool: full: %llu bytes with this batch, %llu of %llu may be used",
-                     (unsigned long long)used, (unsigned long long)store_appendable_bytes(spool),
-                     (unsigned long long)spool->bytes_max);
+    return error_set(
+        err, ERROR_LIMIT, "spool: %s full: %llu bytes with this batch, %llu of %llu may be used",
+        room_is_disks(spool) ? "the disk is" : "it is", (unsigned long long)used,
+        (unsigned long long)store_appendable_bytes(spool), (unsigned long long)spool->bytes_max);
 }
 
 static int commit_group(struct spool *spool, MDB_txn *txn, struct error *err)

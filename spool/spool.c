@@ -25,6 +25,7 @@
 #include "lib/base/memory.h"
 #include "spool/aside.h"
 #include "spool/drop.h"
+#include "spool/room.h"
 #include "spool/segment.h"
 #include "spool/trim.h"
 
@@ -209,7 +210,7 @@ static int open_environment(struct spool *spool, struct error *err)
     if (rc == OK)
         rc = aside_check_length(spool, err);
     if (rc == OK && fstat(spool->data_fd, &info) == 0)
-        spool->allocated_bytes = (uint64_t)info.st_size;
+        atomic_store(&spool->allocated_bytes, (uint64_t)info.st_size);
 out:
     free(data_path);
     return rc;
@@ -561,6 +562,8 @@ static struct spool *make_handle(const struct spool_options *options)
     if (spool->bytes_reserve > RESERVE_BYTES)
         spool->bytes_reserve = RESERVE_BYTES;
     spool->lock_fd = -1;
+    atomic_store(&spool->disk_usable_bytes, UINT64_MAX);
+    atomic_store(&spool->disk_most_bytes, UINT64_MAX);
     pthread_mutex_init(&spool->lock, NULL);
     return spool;
 }
@@ -729,12 +732,6 @@ const char *spool_sealed_directory_borrow(const struct spool *spool)
     return spool->sealed_directory;
 }
 
-void spool_room(const struct spool *spool, struct spool_room *out)
-{
-    *out = (struct spool_room){.used = store_used_bytes(spool),
-                               .usable = store_appendable_bytes(spool)};
-}
-
 void spool_statistics(struct spool *spool, struct spool_statistics *out)
 {
     MDB_txn *txn = NULL;
@@ -749,6 +746,9 @@ void spool_statistics(struct spool *spool, struct spool_statistics *out)
         .bytes_used = store_used_bytes(spool),
         .bytes_max = spool->bytes_max,
         .bytes_reserve = spool->bytes_reserve,
+        .bytes_usable = store_appendable_bytes(spool),
+        .bytes_sealed = atomic_load(&spool->sealed_bytes),
+        .segment_bytes_max = room_segment_bytes(spool),
         .commit_count = atomic_load(&spool->commit_count),
         .append_count = atomic_load(&spool->append_count),
         .refused_events = atomic_load(&spool->refused_events),

@@ -11,8 +11,8 @@
  *             are borrowed for the call only.
  * Threads     any number append (whoever comes first commits for all that wait); one
  *             thread rolls, uploads and trims; any number read statistics.
- * Errors      ERROR_LIMIT: the disk budget is spent, nothing of the call was kept. With
- *             drop_oldest only for what doesn't fit in half of it, or for a full disk.
+ * Errors      ERROR_LIMIT: the disk budget is spent, or the disk full; nothing of the call was
+ *             kept. With drop_oldest only for what doesn't fit in half of it.
  *             ERROR_CORRUPT: a block or record does not read back: it is named.
  *             ERROR_CONFLICT: another process has the spool open for writing.
  *             ERROR_IO: a write failed and its outcome is not known: what was handed in may
@@ -270,8 +270,11 @@ int spool_let_go(struct spool *spool, uint64_t bytes, struct error *err) MUST_US
 struct spool_statistics {
     uint64_t bytes_used; /* of data.mdb's live pages and sealed/ */
     uint64_t bytes_max;
-    uint64_t bytes_reserve; /* kept free so that a full spool can be drained */
-    uint64_t commit_count;  /* transactions of appends since open */
+    uint64_t bytes_reserve;     /* kept free so that a full spool can be drained */
+    uint64_t bytes_usable;      /* by appends: of the budget, or of a disk that has less */
+    uint64_t bytes_sealed;      /* of bytes_used, in sealed/ */
+    uint64_t segment_bytes_max; /* a segment of more may not find room when it is built */
+    uint64_t commit_count;      /* transactions of appends since open */
     uint64_t append_count;
     uint64_t refused_events; /* for room, since open */
     uint64_t dropped_events; /* declared lost for room, since open (drop_oldest) */
@@ -290,10 +293,11 @@ enum { SPOOL_PRIORITY_OTHERS = 1 };
 void spool_set_priorities(struct spool *spool, const struct spool_priority *priorities,
                           size_t count);
 
-/* What of the budget appends may use, and what is used, as of the last commit: cheap. */
+/* What of budget and disk appends may use, and what is used, as of the last commit: cheap. */
 struct spool_room {
     uint64_t used;
     uint64_t usable;
+    uint64_t most; /* usable, were the disk ours alone */
 };
 void spool_room(const struct spool *spool, struct spool_room *out);
 

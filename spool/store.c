@@ -4,12 +4,9 @@
  */
 #include "spool/store.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/assert.h"
@@ -18,10 +15,7 @@
 
 enum {
     AHEAD_BYTES = 4 << 20,
-    FILE_STEP_MIN = 256 << 10,
-    FILE_STEP_MAX = 16 << 20,
     STREAMS_MAX = 1 << 17,
-    FILE_SLACK = 256 << 10, /* tree pages and free list that a transaction may add */
 };
 
 static enum error_code code_of(int cause)
@@ -183,61 +177,6 @@ uint64_t store_live_bytes(struct spool *spool, MDB_txn *txn)
     for (size_t i = 0; i < DB_COUNT; i++)
         pages += pages_of(txn, spool->dbi[i]);
     return pages * spool->page_size;
-}
-
-uint64_t store_appendable_bytes(const struct spool *spool)
-{
-    return spool->bytes_max - spool->bytes_reserve;
-}
-
-uint64_t store_used_bytes(const struct spool *spool)
-{
-    return atomic_load(&spool->live_bytes) + atomic_load(&spool->sealed_bytes);
-}
-
-void store_measure_sealed(struct spool *spool)
-{
-    uint64_t sum = 0;
-    DIR *directory = opendir(spool->sealed_directory);
-    if (directory == NULL)
-        return;
-    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
-        struct stat info;
-        if (fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(info.st_mode))
-            sum += (uint64_t)info.st_size;
-    }
-    closedir(directory);
-    atomic_store(&spool->sealed_bytes, sum);
-}
-
-int store_reserve_file(struct spool *spool, MDB_txn *txn, uint64_t bytes, struct error *err)
-{
-    (void)txn; /* it holds the writer's place, so that the last page stays */
-    MDB_envinfo info = {0};
-    int cause = mdb_env_info(spool->env, &info);
-    if (cause != MDB_SUCCESS)
-        return store_error(err, "spool: mdb_env_info", cause);
-    uint64_t need = (info.me_last_pgno + 1) * spool->page_size + bytes + FILE_SLACK;
-    if (need > info.me_mapsize)
-        need = info.me_mapsize;
-    if (need <= spool->allocated_bytes)
-        return OK;
-    uint64_t step = spool->bytes_max / 64;
-    step = step < FILE_STEP_MIN ? FILE_STEP_MIN : step > FILE_STEP_MAX ? FILE_STEP_MAX : step;
-    uint64_t want = need + step < info.me_mapsize ? need + step : info.me_mapsize;
-    uint64_t from = spool->allocated_bytes;
-    int rc = fallocate(spool->data_fd, 0, (off_t)from, (off_t)(want - from));
-    if (rc < 0 && errno != EOPNOTSUPP) {
-        want = need;
-        rc = fallocate(spool->data_fd, 0, (off_t)from, (off_t)(want - from));
-    }
-    if (rc < 0 && errno != EOPNOTSUPP) {
-        error_errno(err, "no room for data.mdb");
-        return error_wrap(err, "spool %s", spool->directory);
-    }
-    spool->allocated_bytes = want;
-    return OK;
 }
 
 /* About the map's pages under `bytes`. */

@@ -74,6 +74,11 @@ struct spool {
     atomic_bool hints_noted;
     atomic_uint_fast64_t live_bytes; /* of data.mdb, as of the last commit */
     atomic_uint_fast64_t sealed_bytes;
+    atomic_uint_fast64_t allocated_bytes;    /* of data.mdb */
+    atomic_uint_fast64_t disk_usable_bytes;  /* room.c: as of the last look at the disk */
+    atomic_uint_fast64_t disk_reserve_bytes; /* of it, for what is built */
+    atomic_uint_fast64_t disk_most_bytes;    /* usable, were it ours alone */
+    atomic_bool disk_noted;
     atomic_uint_fast64_t commit_count;
     atomic_uint_fast64_t append_count;
     atomic_uint_fast64_t refused_events;
@@ -81,8 +86,9 @@ struct spool {
     atomic_uint reader_count; /* open spool_readers: what they see can't be used anew */
 
     /* belong to the leader of an append */
-    uint64_t allocated_bytes; /* of data.mdb */
-    uint64_t nudged_txnid;    /* state of the file that an empty commit led to */
+    uint64_t nudged_txnid; /* state of the file that an empty commit led to */
+
+    uint64_t tight_end; /* of data.mdb, which may not be lengthened; 0: it may. Who writes has it */
 
     pthread_mutex_t lock;
     /* guarded by lock */
@@ -122,13 +128,14 @@ void store_fail(struct spool *spool);
 /* Live pages of data.mdb as this transaction sees them, in bytes: a sum over seven
  * counters that LMDB keeps, not a walk of its free list. */
 uint64_t store_live_bytes(struct spool *spool, MDB_txn *txn);
-/* What appends may fill: the budget without its reserve. */
+/* What appends may fill: the budget or the disk, each without its reserve. */
 uint64_t store_appendable_bytes(const struct spool *spool);
 uint64_t store_used_bytes(const struct spool *spool);
-/* Looks how much sealed/ holds now. */
+/* Looks how much sealed/ holds now, and the disk has left. */
 void store_measure_sealed(struct spool *spool);
 /* Makes the file long enough for `bytes` more, so that a full disk is found out before
- * a page is written: LMDB answers a short write with EIO. */
+ * a page is written: LMDB answers a short write with EIO. Where the disk forbids it, free pages
+ * will do (room_check). */
 int store_reserve_file(struct spool *spool, MDB_txn *txn, uint64_t bytes,
                        struct error *err) MUST_USE;
 

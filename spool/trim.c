@@ -10,6 +10,7 @@
 
 #include "lib/base/assert.h"
 #include "lib/base/fault.h"
+#include "spool/room.h"
 #include "spool/segment.h"
 
 enum { SWEEP_BLOCKS_MAX = 512, SWEEP_BYTES_MAX = 16 << 20, SWEEP_BYTES_TIGHT = 1 << 20 };
@@ -23,7 +24,7 @@ static size_t sweep_bytes(struct spool *spool)
     int cause = mdb_env_info(spool->env, &info);
     ASSERT(cause == MDB_SUCCESS);
     uint64_t file = (info.me_last_pgno + 1) * spool->page_size;
-    return file + SWEEP_BYTES_MAX <= info.me_mapsize ? SWEEP_BYTES_MAX : SWEEP_BYTES_TIGHT;
+    return file + SWEEP_BYTES_MAX <= room_file_max(spool) ? SWEEP_BYTES_MAX : SWEEP_BYTES_TIGHT;
 }
 
 /* Removes the blocks that end within (from, to], a bounded number of them; *more when

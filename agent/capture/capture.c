@@ -41,9 +41,9 @@ int capture_open(struct capture **out, const struct capture_options *options, st
     struct spool_room room;
     spool_room(options->spool, &room);
     capture->options.open_bytes_max =
-        bound(options->open_bytes_max, OPEN_BYTES_DEFAULT, room.usable / SPOOL_SHARE);
+        bound(options->open_bytes_max, OPEN_BYTES_DEFAULT, room.most / SPOOL_SHARE);
     capture->options.request_bytes_max =
-        bound(options->request_bytes_max, REQUEST_BYTES_DEFAULT, room.usable / SPOOL_SHARE);
+        bound(options->request_bytes_max, REQUEST_BYTES_DEFAULT, room.most / SPOOL_SHARE);
     capture->batch_bytes_max = bound(capture->options.request_bytes_max, 0, SPOOL_BATCH_BYTES_MAX);
     capture->totals = memory_alloc(options->mappings->count, sizeof *capture->totals);
     pthread_mutex_init(&capture->lock, NULL);

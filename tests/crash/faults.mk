@@ -28,10 +28,12 @@ faults-short: all $(PRELOADED)
 	$(OUTSIDE)/source_kills.py --kills 5
 	$(OUTSIDE)/sick_disk.py --failures 2
 	$(OUTSIDE)/full_load.py
+	$(OUTSIDE)/small_disk.py
 
 faults: all $(PRELOADED) ## system calls fail in turn, disks are full at each step, clocks leap: 25 min
 	$(OUTSIDE)/sick_disk.py --failures 50
 	$(OUTSIDE)/full_load.py --rounds 20
+	$(OUTSIDE)/small_disk.py
 	$(OUTSIDE)/clock_jumps.py --jumps 200
 	$(OUTSIDE)/full_disk.py --all --verbose
 	$(OUTSIDE)/syscall_faults.py --all --verbose
