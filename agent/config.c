@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/memory.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "lib/yaml/yaml.h"
 
@@ -296,4 +297,38 @@ int agent_config_finish(struct agent_config *config, struct error *err)
     if (!is_name(config->namespace))
         return error_set(err, ERROR_INPUT, "namespace: \"%s\" is no name", config->namespace);
     return OK;
+}
+
+static bool is_same_door(const struct agent_listener *one, const struct agent_listener *other)
+{
+    return strcmp(one->kind, other->kind) == 0 && strcmp(one->address, other->address) == 0 &&
+           strcmp(one->table, other->table) == 0 && strcmp(one->ack, other->ack) == 0 &&
+           strcmp(one->mode, other->mode) == 0 && strcmp(one->owner, other->owner) == 0 &&
+           strcmp(one->group, other->group) == 0 &&
+           agent_listener_threads(one) == agent_listener_threads(other);
+}
+
+static bool are_same_doors(const struct agent_config *one, const struct agent_config *other)
+{
+    bool same = one->listener_count == other->listener_count;
+    for (size_t i = 0; same && i < one->listener_count; i++)
+        same = is_same_door(&one->listeners[i], &other->listeners[i]);
+    return same;
+}
+
+void agent_config_name_unreloaded(const struct agent_config *started,
+                                  const struct agent_config *reloaded)
+{
+    struct buf keys = {0};
+    struct agent_config after = *reloaded;
+    /* A name that nobody chose stays, whatever the host is called by now. */
+    if (after.agent_id_is_default && started->agent_id_is_default)
+        after.agent_id = started->agent_id;
+    options_put_changed(&agent_options, started, &after, &keys);
+    if (!are_same_doors(started, reloaded))
+        buf_printf(&keys, "%slisten", keys.len > 0 ? ", " : "");
+    if (keys.len > 0)
+        log_event(LOG_LEVEL_WARN, "daemon", "what was changed besides wants a restart",
+                  "keys=\"%s\"", buf_cstr(&keys));
+    buf_free(&keys);
 }

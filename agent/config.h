@@ -95,4 +95,8 @@ int agent_config_set_listeners(struct agent_config *config, const char *text,
 /* What must hold once file and flags are read. */
 int agent_config_finish(struct agent_config *config, struct error *err) MUST_USE;
 
+/* Logs the keys that were changed since the start and want a restart. */
+void agent_config_name_unreloaded(const struct agent_config *started,
+                                  const struct agent_config *reloaded);
+
 #endif

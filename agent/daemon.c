@@ -16,7 +16,6 @@
 
 #include "agent/capture/capture.h"
 #include "agent/descriptors.h"
-#include "agent/doors.h"
 #include "agent/ending.h"
 #include "agent/flow.h"
 #include "agent/freshness.h"
@@ -376,7 +375,8 @@ static const struct agent_config *limits_config(const struct daemon *daemon)
 
 static struct source_options source_options_of(struct daemon *daemon,
                                                const struct agent_config *config,
-                                               const struct memory_shares *memory)
+                                               const struct memory_shares *memory,
+                                               unsigned connections_max)
 {
     return (struct source_options){.capture = daemon->capture,
                                    .spool = daemon->parts.spool,
@@ -386,7 +386,7 @@ static struct source_options source_options_of(struct daemon *daemon,
                                    .held_bytes_max = memory->held_bytes,
                                    .line_bytes_max = memory->line_bytes,
                                    .expanded_bytes_max = (size_t)config->http_expanded_bytes,
-                                   .connections_max = daemon->connections_max,
+                                   .connections_max = connections_max,
                                    .event_bytes_max = (size_t)config->event_bytes_max,
                                    .dedup = daemon->sources.dedup,
                                    .idle_ms = config->http_idle_ms,
@@ -432,7 +432,8 @@ static int open_sources(struct daemon *daemon, struct error *err)
     const struct agent_config *config = daemon->config;
     int rc = dedup_open(&daemon->sources.dedup, daemon->parts.spool, &clock_system,
                         config->dedup_window_ms, DEDUP_KEYS_MAX, err);
-    struct source_options options = source_options_of(daemon, config, &daemon->memory);
+    struct source_options options =
+        source_options_of(daemon, config, &daemon->memory, daemon->connections_max);
     size_t count = 0;
     for (size_t i = 0; i < config->listener_count; i++)
         count += agent_listener_threads(&config->listeners[i]);
@@ -627,11 +628,12 @@ static void close_all(struct daemon *daemon)
 
 /* All of them, or none: those that took the new ones go back to what they had. */
 static int reload_sources(struct daemon *daemon, const struct agent_config *config,
-                          const struct memory_shares *memory, struct error *err)
+                          const struct memory_shares *memory, unsigned connections_max,
+                          struct error *err)
 {
-    struct source_options options = source_options_of(daemon, config, memory);
+    struct source_options options = source_options_of(daemon, config, memory, connections_max);
     struct source_options before =
-        source_options_of(daemon, limits_config(daemon), &daemon->memory);
+        source_options_of(daemon, limits_config(daemon), &daemon->memory, daemon->connections_max);
     struct error ignored;
     int rc = OK;
     size_t done = 0;
@@ -658,28 +660,13 @@ static void reload_delivery(struct daemon *daemon, const struct agent_config *co
     pipeline_set_bandwidth(daemon->parts.pipeline, (uint64_t)config->upload_bandwidth);
 }
 
-/* What was changed since the start and is not taken up. A name that nobody chose stays. */
-static void name_unreloaded(const struct daemon *daemon, const struct agent_config *config)
-{
-    struct buf keys = {0};
-    struct agent_config after = *config;
-    if (after.agent_id_is_default && daemon->config->agent_id_is_default)
-        after.agent_id = daemon->config->agent_id;
-    options_put_changed(&agent_options, daemon->config, &after, &keys);
-    if (!doors_are_same(daemon->config, config))
-        buf_printf(&keys, "%slisten", keys.len > 0 ? ", " : "");
-    if (keys.len > 0)
-        log_event(LOG_LEVEL_WARN, "daemon", "what was changed besides wants a restart",
-                  "keys=\"%s\"", buf_cstr(&keys));
-    buf_free(&keys);
-}
-
 static void reload(struct daemon *daemon)
 {
     struct agent_config config;
     struct mapping_set mappings = {0};
     struct generation *generation = NULL;
     struct memory_shares memory = daemon->memory;
+    unsigned connections_max = 0;
     struct error err;
     notify_reloading();
     agent_config_init(&config);
@@ -689,20 +676,22 @@ static void reload(struct daemon *daemon)
         rc = memory_share_again(daemon->config, &config, &memory, &err);
     if (rc == OK) {
         limits = limits_of(&config);
+        connections_max = descriptors_share_again(daemon->config, &config);
         rc = capture_prepare(daemon->capture, &mappings, &limits, &generation, &err);
     }
     if (rc == OK)
-        rc = reload_sources(daemon, &config, &memory, &err);
+        rc = reload_sources(daemon, &config, &memory, connections_max, &err);
     if (rc == OK) {
         capture_apply(daemon->capture, generation);
         daemon->memory = memory;
+        daemon->connections_max = connections_max;
         reload_delivery(daemon, &config);
         agent_config_free(&daemon->reloaded);
         daemon->reloaded = config;
         daemon->is_reloaded = true;
         log_event(LOG_LEVEL_INFO, "daemon", "mappings and limits were read again", "tables=%zu",
                   capture_table_count(daemon->capture));
-        name_unreloaded(daemon, &daemon->reloaded);
+        agent_config_name_unreloaded(daemon->config, &daemon->reloaded);
     } else {
         if (generation != NULL)
             capture_discard(daemon->capture, generation);

@@ -70,3 +70,11 @@ uint64_t descriptors_raise(void)
               strerror(errno));
     return before;
 }
+
+unsigned descriptors_share_again(const struct agent_config *started,
+                                 const struct agent_config *reloaded)
+{
+    struct agent_config config = *started;
+    config.http_connections = reloaded->http_connections;
+    return descriptors_share(&config, descriptors_raise());
+}

@@ -15,4 +15,9 @@ unsigned descriptors_share(const struct agent_config *config, uint64_t files_max
 /* Raises the process's limit to what the system allows, and says how much that is. */
 uint64_t descriptors_raise(void);
 
+/* The same for http.connections of a configuration that was read again: its doors are those of
+ * the start. */
+unsigned descriptors_share_again(const struct agent_config *started,
+                                 const struct agent_config *reloaded);
+
 #endif

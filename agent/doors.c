@@ -103,20 +103,3 @@ int doors_check(const struct agent_config *config, const struct mapping_set *map
     }
     return OK;
 }
-
-static bool is_same_door(const struct agent_listener *one, const struct agent_listener *other)
-{
-    return strcmp(one->kind, other->kind) == 0 && strcmp(one->address, other->address) == 0 &&
-           strcmp(one->table, other->table) == 0 && strcmp(one->ack, other->ack) == 0 &&
-           strcmp(one->mode, other->mode) == 0 && strcmp(one->owner, other->owner) == 0 &&
-           strcmp(one->group, other->group) == 0 &&
-           agent_listener_threads(one) == agent_listener_threads(other);
-}
-
-bool doors_are_same(const struct agent_config *one, const struct agent_config *other)
-{
-    bool same = one->listener_count == other->listener_count;
-    for (size_t i = 0; same && i < one->listener_count; i++)
-        same = is_same_door(&one->listeners[i], &other->listeners[i]);
-    return same;
-}

@@ -16,7 +16,4 @@
 int doors_check(const struct agent_config *config, const struct mapping_set *mappings,
                 struct error *err) MUST_USE;
 
-/* Whether both have the same listeners, in the same order. */
-bool doors_are_same(const struct agent_config *one, const struct agent_config *other);
-
 #endif

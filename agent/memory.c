@@ -137,6 +137,7 @@ int memory_share_again(const struct agent_config *started, const struct agent_co
     if (config.memory_max == 0)
         return OK;
     config.event_bytes_max = reloaded->event_bytes_max;
+    config.http_connections = reloaded->http_connections;
     config.http_body_bytes = reloaded->http_body_bytes;
     config.http_expanded_bytes = reloaded->http_expanded_bytes;
     sum_up(&config, shares->open_bytes + TWICE * (uint64_t)shares->request_bytes, &needs);

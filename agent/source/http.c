@@ -209,6 +209,14 @@ int source_check_token(const char *path, struct error *err)
     return read_token(path, token, err);
 }
 
+static struct http_options server_limits(const struct source_options *options)
+{
+    return (struct http_options){.connections_max = options->connections_max,
+                                 .idle_ms = options->idle_ms,
+                                 .head_ms = options->head_ms,
+                                 .body_ms = options->body_ms};
+}
+
 static int reload_source(struct event_source *source, const struct source_options *options,
                          struct error *err)
 {
@@ -223,6 +231,9 @@ static int reload_source(struct event_source *source, const struct source_option
     pthread_mutex_lock(&source->token_lock);
     memcpy(source->token, token, sizeof token);
     pthread_mutex_unlock(&source->token_lock);
+    struct http_options http = server_limits(options);
+    if (source->server != NULL) /* it is open already */
+        http_set_limits(source->server, &http);
     return OK;
 }
 
@@ -241,12 +252,9 @@ static void close_source(struct event_source *source)
 static int start_server(struct event_source *source, struct error *err)
 {
     const struct source_options *options = &source->options;
-    struct http_options http = {.handler = &handler,
-                                .context = source,
-                                .connections_max = options->connections_max,
-                                .idle_ms = options->idle_ms,
-                                .head_ms = options->head_ms,
-                                .body_ms = options->body_ms};
+    struct http_options http = server_limits(options);
+    http.handler = &handler;
+    http.context = source;
     int rc = source_listen(options->address, BACKLOG, options->share, &http.listen_fd,
                            source->address, err);
     return rc != OK ? rc : http_open(&source->server, &http, err);

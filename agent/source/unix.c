@@ -74,6 +74,9 @@ struct event_source {
     bool inherited; /* systemd's: its file stays */
     size_t table;
     _Atomic size_t line_bytes_max;
+    _Atomic unsigned connections_max;
+    _Atomic int64_t body_ms;
+    atomic_bool limited_anew; /* there may be place for more connections */
     struct intake *intake;
     int listen_fd;
     bool listening;      /* epoll looks at it */
@@ -313,7 +316,7 @@ static void close_late(struct event_source *source)
         struct connection *connection = at;
         at = at->next;
         if (connection->waiting || connection->refused ||
-            !room_is_late(&source->room, &connection->guest, source->options.body_ms,
+            !room_is_late(&source->room, &connection->guest, atomic_load(&source->body_ms),
                           source->now_ms))
             continue;
         log_event(LOG_LEVEL_WARN, "unix",
@@ -344,7 +347,7 @@ static struct connection *add_connection(struct event_source *source, int fd)
  * in its backlog. */
 static void accept_streams(struct event_source *source)
 {
-    while (atomic_load(&source->connection_count) < source->options.connections_max) {
+    while (atomic_load(&source->connection_count) < atomic_load(&source->connections_max)) {
         int fd = accept4(source->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
             int failed = errno;
@@ -417,6 +420,8 @@ static void take_finished(struct event_source *source)
     struct connection *finished = source->finished;
     source->finished = NULL;
     pthread_mutex_unlock(&source->lock);
+    if (atomic_exchange(&source->limited_anew, false))
+        watch_listener(source, !atomic_load(&source->paused));
     while (finished != NULL) {
         struct connection *connection = finished;
         finished = connection->finished;
@@ -655,6 +660,13 @@ static void unix_close(struct event_source *source)
     free(source);
 }
 
+static void set_limits(struct event_source *source, const struct source_options *options)
+{
+    atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
+    atomic_store(&source->connections_max, options->connections_max);
+    atomic_store(&source->body_ms, options->body_ms);
+}
+
 static int open_any(struct event_source **out, const struct source_options *options, bool datagram,
                     struct error *err)
 {
@@ -668,7 +680,7 @@ static int open_any(struct event_source **out, const struct source_options *opti
     source->listen_fd = -1;
     source->epoll_fd = -1;
     source->wake_fd = -1;
-    atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
+    set_limits(source, options);
     pthread_mutex_init(&source->lock, NULL);
     source->table = capture_find_table(options->capture, slice_cstr(options->table));
     int rc = source->table != SIZE_MAX
@@ -702,7 +714,9 @@ static int unix_reload(struct event_source *source, const struct source_options 
                        struct error *err)
 {
     (void)err;
-    atomic_store(&source->line_bytes_max, options->event_bytes_max + LINE_BLANKS_MAX);
+    set_limits(source, options);
+    atomic_store(&source->limited_anew, true);
+    wake(source);
     return OK;
 }
 

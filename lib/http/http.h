@@ -133,6 +133,9 @@ struct http_options {
 
 int http_open(struct http_server **out, const struct http_options *options,
               struct error *err) MUST_USE;
+/* The number of connections and the times of these options instead, also for what has begun. Any
+ * thread; does nothing once it is paused. */
+void http_set_limits(struct http_server *server, const struct http_options *options);
 /* Takes no new connections and closes the silent ones, those that never asked a second after they
  * came; each further answer is the last of its connection. */
 void http_pause(struct http_server *server);

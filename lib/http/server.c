@@ -306,6 +306,25 @@ static void begin_pause(struct http_server *server)
     }
 }
 
+/* Each deadline moves by as much as its state's span, so the lists keep their order. */
+static void take_limits(struct http_server *server)
+{
+    int64_t before_ms[CONNECTION_STATES];
+    for (size_t state = 0; state < CONNECTION_STATES; state++)
+        before_ms[state] = span_ms(server, (enum connection_state)state);
+    pthread_mutex_lock(&server->lock);
+    server->options.connections_max = server->limits.connections_max;
+    server->options.idle_ms = server->limits.idle_ms;
+    server->options.head_ms = server->limits.head_ms;
+    server->options.body_ms = server->limits.body_ms;
+    pthread_mutex_unlock(&server->lock);
+    for (size_t state = 0; state < CONNECTION_STATES; state++) {
+        int64_t more_ms = span_ms(server, (enum connection_state)state) - before_ms[state];
+        for (struct connection *at = server->in[state].first; at != NULL; at = at->next)
+            at->deadline_ms += more_ms;
+    }
+}
+
 static bool is_done(struct http_server *server)
 {
     if (!atomic_load(&server->closing))
@@ -336,6 +355,8 @@ static void *run(void *context)
             else if (read(server->wake_fd, &ignored, sizeof ignored) < 0 && errno != EAGAIN)
                 break;
         }
+        if (!server->pausing && atomic_exchange(&server->limited_anew, false))
+            take_limits(server);
         take_resumed(server);
         take_ready(server);
         expire(server);
@@ -377,6 +398,15 @@ int http_open(struct http_server **out, const struct http_options *options, stru
     server->running = true;
     *out = server;
     return OK;
+}
+
+void http_set_limits(struct http_server *server, const struct http_options *options)
+{
+    pthread_mutex_lock(&server->lock);
+    server->limits = *options;
+    pthread_mutex_unlock(&server->lock);
+    atomic_store(&server->limited_anew, true);
+    wake(server);
 }
 
 void http_pause(struct http_server *server)

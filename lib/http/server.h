@@ -95,6 +95,7 @@ struct http_server {
     /* any thread */
     atomic_bool paused;
     atomic_bool closing;
+    atomic_bool limited_anew; /* `limits` is to be taken up */
     _Atomic uint64_t connections;
     _Atomic uint64_t turned_away;
     _Atomic uint64_t timed_out;
@@ -103,6 +104,7 @@ struct http_server {
     /* guarded by lock */
     struct connection *resumed_first;
     struct connection *resumed_last;
+    struct http_options limits;
 };
 
 /* server.c */

@@ -561,6 +561,50 @@ columns:
         self.lake.once()
         self.assertEqual(self.lake.ids("clicks", "click_id"), {f"n{n}": 1 for n in range(1000)})
 
+    def test_reload_limits_connections(self):
+        """Their number and times hold for those, too, that are open and have waited since long."""
+        def text(idle, connections):
+            return f"http: {{head_time: {idle}, idle: {idle}, connections: {connections}}}\n"
+
+        path = self.lake.path("s.sock")
+        config = self.lake.write("agent.yaml", text("1h", 2))
+        agent = self.start("--config", config,
+                           "--listen", f"http:127.0.0.1:0,unix:{path}?table=clicks&ack=lines")
+        with contextlib.ExitStack() as stack:
+            def to_http(first=b""):
+                connection = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", agent.port), timeout=lake.DEADLINE))
+                connection.sendall(first)
+                return connection
+
+            def to_unix():
+                connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+                connection.settimeout(lake.DEADLINE)
+                connection.connect(path)
+                connection.sendall(b'{"id":"a"}\n')
+                return connection
+
+            def reload(*limits):
+                before = agent.log().count("were read again")
+                self.lake.write("agent.yaml", text(*limits))
+                agent.process.send_signal(signal.SIGHUP)
+                until(lambda: agent.log().count("were read again") > before, "read again")
+
+            silent, halting = to_http(), to_http(b"POST /v1")
+            for connection in (to_unix(), to_unix()):
+                self.assertEqual(connection.recv(9), b"1\n")
+            third = to_unix() # waits in the queue of the listener
+            ask = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            self.assertIn(b" 503 ", self.raw(agent, ask))
+            reload("1h", 3)
+            self.assertEqual(third.recv(9), b"1\n")
+            until(lambda: b" 404 " in self.raw(agent, ask), "there is a place")
+            reload("1s", 3)
+            self.assertEqual(silent.recv(9), b"")
+            self.assertIn(b" 408 ", halting.recv(65536))
+        self.assertNotIn("wants a restart", agent.log())
+        agent.stop()
+
     def test_reload_names_what_it_leaves(self):
         """A key that only a restart reads must not look as if it were obeyed."""
         config = self.lake.write("agent.yaml", "http: {body_bytes: 1MiB}\n")
