@@ -7,26 +7,23 @@
 #include "lib/announce/announce.h"
 #include "lib/base/log.h"
 
-static bool at_once(void *context)
+static bool patience_is_over(void *context)
 {
-    (void)context;
-    return true;
+    const struct agent_parts *parts = context;
+    return atomic_load(&parts->starting) || parts->patience.is_over(parts->patience.context);
 }
 
-/* A store that says nothing has the few seconds of one that is asked at a stop, by a handle of
- * its own: doors wait for this. Whoever delivers asks it again then. */
-static int probe_store(const struct agent_config *config, bool *unknown, struct error *err)
+/* A store that says nothing has the few seconds of one that is asked at a stop: doors wait for
+ * this. Whoever delivers asks it again then. */
+static int probe_store(struct agent_parts *parts, const char *agent_id, bool *unknown,
+                       struct error *err)
 {
-    struct objstore_options options = {.s3 = &config->s3, .stop = at_once};
-    struct objstore *store = NULL;
     struct buf key = {0};
-    int rc = objstore_open(&store, config->warehouse, &options, err);
-    if (rc != OK)
-        return rc;
-    key_of_probe(config->agent_id, &key);
-    rc = objstore_probe(store, buf_cstr(&key), err);
+    key_of_probe(agent_id, &key);
+    atomic_store(&parts->starting, true);
+    int rc = objstore_probe(parts->store, buf_cstr(&key), err);
+    atomic_store(&parts->starting, false);
     buf_free(&key);
-    objstore_close(store);
     *unknown = rc != OK;
     if (rc == OK || rc == ERROR_INPUT)
         return rc;
@@ -71,7 +68,7 @@ int agent_parts_open(struct agent_parts *parts, const struct agent_config *confi
                      const struct agent_patience *patience, struct error *err)
 {
     struct objstore_options store = {
-        .s3 = &config->s3, .stop = patience->is_over, .stop_context = patience->context};
+        .s3 = &config->s3, .stop = patience_is_over, .stop_context = parts};
     struct pipeline_options pipeline = {.roll = {.bytes_max = memory_limit_roll_bytes_now(config),
                                                  .rows_max = (uint64_t)config->roll_rows,
                                                  .age_max_ms = config->roll_age_ms},
@@ -79,9 +76,10 @@ int agent_parts_open(struct agent_parts *parts, const struct agent_config *confi
                                         .announce_repeat_ms = config->announce_repeat_ms,
                                         .upload_bandwidth = (uint64_t)config->upload_bandwidth,
                                         .seed = (uint64_t)clock_wall_us(&clock_system)};
+    parts->patience = *patience;
     int rc = objstore_open(&parts->store, config->warehouse, &store, err);
     if (rc == OK)
-        rc = probe_store(config, &pipeline.store_is_unknown, err);
+        rc = probe_store(parts, config->agent_id, &pipeline.store_is_unknown, err);
     if (rc == OK)
         rc = open_spool(parts, config, err);
     if (rc != OK)

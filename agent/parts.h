@@ -6,6 +6,8 @@
 #ifndef AGENT_PARTS_H
 #define AGENT_PARTS_H
 
+#include <stdatomic.h>
+
 #include "agent/config.h"
 #include "agent/pipeline.h"
 #include "lib/base/error.h"
@@ -25,11 +27,13 @@ struct agent_patience {
     void *context;
 };
 
-struct agent_parts {
+struct agent_parts { /* stays where it is while it is open */
     struct objstore *store;
     struct spool *spool;
     const char *agent_id; /* the spool's */
     struct pipeline *pipeline;
+    struct agent_patience patience;
+    atomic_bool starting; /* nobody waits for the store then */
 };
 
 /* A store that does not answer within a few seconds is no error (events wait in the spool); one

@@ -282,8 +282,12 @@ static int on_progress(void *context, curl_off_t in_total, curl_off_t in, curl_o
     if (call->rc != OK || now_ms < call->look_at_ms)
         return 0;
     call->look_at_ms = now_ms + LOOK_MS;
-    if (!client->stop(client->stop_context))
+    if (!client->stop(client->stop_context)) {
+        call->still_since_ms = 0; /* the next stop is another one */
+        if (atomic_load(&client->gave_up))
+            atomic_store(&client->gave_up, false);
         return 0;
+    }
     int64_t most_ms = client->stop_ms;
     if (atomic_load(&client->gave_up) && most_ms > STOP_AGAIN_MS)
         most_ms = STOP_AGAIN_MS;

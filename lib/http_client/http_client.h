@@ -40,7 +40,7 @@ struct http_client_options {
     /* 0: 15 min: what an answer may take from its first byte on, and a second more for each KiB.
      * Stores send blanks for minutes before they say what became of a large object. */
     int64_t answer_ms;
-    /* Asked a few times a second, by any thread; once true it stays so. From then on a call ends
+    /* Asked a few times a second, by any thread; true for a while, or for good: then a call ends
      * that moves less than 16 KiB a second for stop_ms (0: 5 s; a second, once that was in vain for
      * a call of this client): who stops waits for what is about to be answered, for no more. NULL:
      * never. */

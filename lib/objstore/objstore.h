@@ -168,10 +168,10 @@ struct objstore_s3 {
 struct objstore_options {
     const struct clock *clock; /* NULL: the system's */
     unsigned parallel;         /* of objstore_each; 0: 32 for s3://, else one after the other */
-    /* Asked by any thread; once true it stays so. NULL: never. Over a store in a cloud it ends with
-     * ERROR_RETRY what waits because the store wants it to (asked five times a second at least),
-     * and a request that hangs for five seconds more, or for one once another did: it may have been
-     * applied. What moves on goes on. */
+    /* Asked by any thread; true for a while, or for good. NULL: never. Over a store in a cloud it
+     * ends with ERROR_RETRY what waits because the store wants it to (asked five times a second at
+     * least), and a request that hangs for five seconds more, or for one once another did: it may
+     * have been applied. What moves on goes on. */
     bool (*stop)(void *context);
     void *stop_context;
     const struct objstore_s3 *s3;
