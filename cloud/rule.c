@@ -45,7 +45,8 @@ static int overlap_check(struct turn *turn, struct inbox_entry *entry, const str
     if (rc == OK && entry->end > row->next) {
         entry->reason =
             memory_printf("announced up to %" PRIu64 " from below next %" PRIu64
-                          ": two agents with one identity, or a skip by hand within a segment",
+                          ": two agents with one identity, a skip by hand within a segment, or one "
+                          "cut by a restart under smaller limits",
                           entry->end, row->next);
     }
     return rc;
