@@ -3,6 +3,7 @@
 """What a package holds, without installing one: manual pages, completion, units and the
 packaged configurations, as `make install` lays them out. In some seconds; boot.py has the rest.
 """
+import grp
 import json
 import os
 import re
@@ -177,9 +178,12 @@ class Configuration(unittest.TestCase):
         os.mkdir(os.path.join(self.directory, "warehouse"))
 
     def file(self, name, text):
+        """With what only an installation makes given by what is here."""
         path = os.path.join(self.directory, name)
+        group = grp.getgrgid(os.getgid()).gr_name
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text.replace("/var/lib/bidlake", self.directory))
+            file.write(text.replace("/var/lib/bidlake", self.directory)
+                       .replace("group: bidlake-send", f"group: {group}"))
         return path
 
     def test_work_as_they_stand(self):
