@@ -103,8 +103,9 @@ typedef void source_file_list(void *context, const struct source_file *file);
 struct source_ops {
     const char *kind; /* "http": the key in the configuration's `listen` */
     int (*open)(struct event_source **out, const struct source_options *options, struct error *err);
-    /* Limits and token of new options, for requests from now on; the rest stays. When it
-     * fails nothing has changed. */
+    /* Limits and token of new options, for requests from now on; number and times of
+     * connections also for those that are open; the rest stays. When it fails nothing has
+     * changed. */
     int (*reload)(struct event_source *source, const struct source_options *options,
                   struct error *err);
     void (*pause)(struct event_source *source);
