@@ -37,6 +37,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
+#include "lib/base/plain.h"
 
 enum {
     STEP_WAIT_MS = 200,
@@ -146,27 +147,21 @@ static void wait_a_moment(struct daemon *daemon, const struct delivery *delivery
     pthread_mutex_unlock(&daemon->lock);
 }
 
-/* Names and a server's words need not be UTF-8, and text that was cut is not. */
-static void make_plain(char *text)
-{
-    for (char *at = text; *at != 0; at++)
-        *at = (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f ? *at : '?';
-}
-
+/* As ASCII: names and a server's words need not be UTF-8, and text that was cut is not. */
 static void note_delivery(struct daemon *daemon, const struct delivery *delivery, int rc,
                           const struct error *err)
 {
     pthread_mutex_lock(&daemon->lock);
     if (rc == OK)
         daemon->backlog = delivery->backlog;
-    make_plain(daemon->backlog.last_failure);
+    plain_ascii(daemon->backlog.last_failure);
     daemon->freshness = *freshness_borrow(delivery->freshness);
     daemon->uploads = *pipeline_uploader_statistics_borrow(daemon->parts.pipeline);
     daemon->rolls = *pipeline_roller_statistics_borrow(daemon->parts.pipeline);
     daemon->deliver_rc = rc;
     daemon->step_at_ms = clock_mono_ms(&clock_system);
     memcpy(daemon->deliver_text, err->text, sizeof daemon->deliver_text);
-    make_plain(daemon->deliver_text);
+    plain_ascii(daemon->deliver_text);
     /* What a flush found open was sealed by the step that saw it. */
     if (rc == OK && delivery->backlog.unannounced == 0)
         daemon->flushes_done = delivery->flushes_asked;
@@ -696,7 +691,7 @@ static void reload(struct daemon *daemon)
         if (generation != NULL)
             capture_discard(daemon->capture, generation);
         agent_config_free(&config);
-        make_plain(err.text);
+        plain_ascii(err.text);
         log_event(LOG_LEVEL_ERROR, "daemon",
                   "the configuration is refused, all goes on as before; mend it and send SIGHUP",
                   "error=\"%s\"", err.text);

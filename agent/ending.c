@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/plain.h"
 #include "lib/json/json.h"
 
 void ending_init(struct ending *ending)
@@ -54,6 +55,7 @@ static void set_over(struct ending *ending, bool complete, uint64_t events_left,
     ending->complete = complete;
     ending->events_left = events_left;
     snprintf(ending->why, sizeof ending->why, "%s", why);
+    plain_ascii(ending->why);
     pthread_mutex_unlock(&ending->lock);
 }
 

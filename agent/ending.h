@@ -41,7 +41,8 @@ bool ending_is_drained(struct ending *ending);
  * nothing else. */
 int64_t ending_begin(struct ending *ending, int64_t stop_ms, int64_t drain_ms);
 
-/* Delivery is over. `why` is borrowed for the call: what kept the rest from being announced. */
+/* Delivery is over. `why` is borrowed for the call: what kept the rest from being announced, in a
+ * server's words, maybe, and as printable ASCII from then on. */
 void ending_complete(struct ending *ending);
 void ending_incomplete(struct ending *ending, uint64_t events_left, const char *why);
 

@@ -53,3 +53,9 @@ void plain_write(FILE *to, const char *text)
     fwrite(out.data, 1, out.len, to);
     buf_free(&out);
 }
+
+void plain_ascii(char *text)
+{
+    for (char *at = text; *at != 0; at++)
+        *at = (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f ? *at : '?';
+}

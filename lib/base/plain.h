@@ -19,4 +19,7 @@ size_t plain_character(const unsigned char *at, size_t left, char out[8]);
 void plain_put(struct buf *out, const char *text);
 void plain_write(FILE *to, const char *text);
 
+/* In place, where text may have been cut within a character: ? for all but printable ASCII. */
+void plain_ascii(char *text);
+
 #endif

@@ -48,6 +48,19 @@ static void a_stop_is_complete_only_if_it_was_said(void **state)
     ending_free(&ending);
 }
 
+/* A server's words need not be UTF-8: who drains would find no agent that answers. */
+static void why_is_told_whatever_bytes_it_has(void **state)
+{
+    (void)state;
+    struct ending ending;
+    ending_init(&ending);
+    ending_drain(&ending, 5000);
+    ending_incomplete(&ending, 3, "PUT: \xc3 \"\n");
+    look(&ending, "{\"ending\":true,\"over\":true,\"complete\":false,\"events_left\":3,"
+                  "\"why\":\"PUT: ? \\\"?\"}\n");
+    ending_free(&ending);
+}
+
 static void a_drain_has_a_usual_time(void **state)
 {
     (void)state;
@@ -63,6 +76,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_drains_is_waited_for_once),
         cmocka_unit_test(a_drain_has_a_usual_time),
+        cmocka_unit_test(why_is_told_whatever_bytes_it_has),
         cmocka_unit_test(a_stop_is_complete_only_if_it_was_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
