@@ -74,6 +74,7 @@ struct daemon {
     _Atomic int64_t give_up_at_ms; /* monotonic: of the delivery; INT64_MAX until all stops */
     struct ending ending;
     int64_t end_within_ms; /* the delivery's time, once all stops */
+    size_t set_aside;      /* environments that the start found so */
     int64_t notify_at_ms;  /* monotonic; the main thread's: WATCHDOG=1 is due */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -449,6 +450,7 @@ static int open_all(struct daemon *daemon, struct error *err)
         rc = agent_parts_open(&daemon->parts, config, &patience, err);
     if (rc != OK)
         return rc;
+    daemon->set_aside = spool_count_set_aside(daemon->parts.spool);
     struct capture_options capture = {
         .spool = daemon->parts.spool,
         .mappings = daemon->mappings,
@@ -563,12 +565,17 @@ static void note_end(struct daemon *daemon)
 {
     struct error err = {0};
     struct pipeline_backlog backlog = {0};
+    /* A drain's caller gives the disk away as well: whatever lies there counts. */
+    size_t known = ending_is_drained(&daemon->ending) ? 0 : daemon->set_aside;
+    bool aside = spool_count_set_aside(daemon->parts.spool) > known;
     int rc = look_at_streams(daemon, &backlog, NULL, &err);
-    if (rc == OK && all_delivered(&backlog)) {
+    if (rc == OK && all_delivered(&backlog) && !aside) {
         ending_complete(&daemon->ending);
         return;
     }
     const char *why = rc != OK          ? err.text
+                      : aside           ? "what did not read lies in the spool's set-aside/, and "
+                                          "may hold more: a person must look, and move it away"
                       : backlog.failing ? backlog.last_failure
                                         : "there was no more time";
     uint64_t left = events_left(daemon);

@@ -11,11 +11,13 @@
  */
 #include "spool/aside.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -143,6 +145,20 @@ int aside_move(struct spool *spool, const struct error *why, struct error *err)
                   "files=\"%s\" error=\"%s\"", place, why->text);
     free(place);
     return rc;
+}
+
+size_t spool_count_set_aside(const struct spool *spool)
+{
+    char *path = memory_printf("%s/set-aside", spool->directory);
+    DIR *directory = opendir(path);
+    size_t count = directory == NULL && errno != ENOENT ? 1 : 0;
+    if (directory != NULL) {
+        for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
+            count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+        closedir(directory);
+    }
+    free(path);
+    return count;
 }
 
 /* ---- the file ---- */

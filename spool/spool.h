@@ -68,6 +68,10 @@ bool spool_has_failed(const struct spool *spool);
  * spool_epoch_borrow again. After an error the spool stays shut: call it again, or close. */
 int spool_reopen(struct spool *spool, const struct error *beyond_use, struct error *err) MUST_USE;
 
+/* How many environments lie in <spool>/set-aside/, of this run or an older one, and may hold
+ * events that were not announced; one, if that can't be seen. Any thread. */
+size_t spool_count_set_aside(const struct spool *spool) MUST_USE;
+
 /* Whose it is: the option, or what it keeps. Stays until the spool is closed. */
 const char *spool_agent_id_borrow(const struct spool *spool);
 

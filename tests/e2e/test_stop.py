@@ -197,6 +197,19 @@ class Stop(Base):
         back()
         self.in_table_once(["a"])
 
+    def test_drain_of_a_spool_that_was_set_aside(self):
+        """What did not read may hold events that are nowhere else, and goes with the machine."""
+        os.makedirs(f"{self.lake.spool}/set-aside/20260101T000000Z-1")
+        for aside, code in ((True, FAILED), (False, DONE)):
+            agent = self.start()
+            self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+            drain = self.drain(agent)
+            self.assertEqual(drain.wait(timeout=DEADLINE), code, agent.log())
+            self.assertEqual("set-aside/" in drain.stderr.read(), aside)
+            self.assertEqual(agent.process.wait(timeout=DEADLINE), DONE, agent.log())
+            shutil.rmtree(f"{self.lake.spool}/set-aside", ignore_errors=True)
+        self.assertEqual(len(self.lake.inbox("clicks")), 2)
+
     def test_drained_agent_dies(self):
         """An agent that is gone is not one that has delivered."""
         agent, drain, back = self.drains("--ingest-deadline", "1h")

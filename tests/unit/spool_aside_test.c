@@ -230,6 +230,7 @@ static void expect_set_aside(struct fixture *fixture)
     assert_int_equal(append(fixture, 3, 100), 0);
     assert_int_equal(damage_of(fixture->spool), 0);
     assert_int_equal(entries_of(fixture, "set-aside"), asides + 1);
+    assert_int_equal(spool_count_set_aside(fixture->spool), asides + 1);
     char *command = memory_printf("cat %s/set-aside/*/data.mdb", fixture->directory);
     FILE *pipe = popen(command, "r");
     uint8_t chunk[65536];
