@@ -11,7 +11,7 @@
 
 /* Built ahead of the uploads: a store that is away must not fill the disk with files. */
 enum { BUILT_AHEAD_MAX = 16 };
-enum { BUILD_RETRY_MS = 5000, PRESSURE_SHARE = 8, REFUSED_SHARE = 2 };
+enum { BUILD_RETRY_MS = 5000, CROWDED_MS = 10000, PRESSURE_SHARE = 8, REFUSED_SHARE = 2 };
 
 /* A stream whose last build failed. */
 struct stall {
@@ -32,6 +32,7 @@ struct pipeline {
     uint64_t refused_events; /* of the spool, when pressure was last looked at */
     uint64_t room_bytes;     /* of row images: a larger segment may find no room when built */
     bool pressed;            /* too little room was free then */
+    int64_t crowded_at_ms;   /* monotonic: from then on one is built without room for it */
     char last_failure[400];
     char seen_failure[400]; /* its own or the uploader's, when pipeline_backlog last looked */
     int64_t seen_failure_ms;
@@ -236,15 +237,21 @@ static int cut_or_build(struct pipeline *pipeline, const struct spool_segment *s
 
 /* What is built takes room beside its records until it is uploaded. Ahead of a stream's oldest
  * segment only as much is built as new events leave; the oldest may go into the reserve, which
- * is for that, and one goes in any case: without it nothing would ever be delivered. */
-static bool has_room(struct pipeline *pipeline, bool oldest)
+ * is for that. Where that is taken, by streams whose uploads fail maybe, one more goes every ten
+ * seconds: streams don't wait for each other, and what is delivered makes room. */
+static bool has_room(struct pipeline *pipeline, bool oldest, int64_t now_ms)
 {
     struct spool_statistics statistics = {0};
     spool_statistics(pipeline->options.spool, &statistics);
-    if (oldest)
-        return statistics.bytes_sealed == 0 ||
-               statistics.bytes_used < statistics.bytes_usable + statistics.bytes_reserve;
-    return statistics.bytes_used + seal_limits(pipeline).bytes_max <= statistics.bytes_usable;
+    if (!oldest)
+        return statistics.bytes_used + seal_limits(pipeline).bytes_max <= statistics.bytes_usable;
+    if (statistics.bytes_sealed > 0 &&
+        statistics.bytes_used >= statistics.bytes_usable + statistics.bytes_for_builds) {
+        if (now_ms < pipeline->crowded_at_ms)
+            return false;
+        pipeline->crowded_at_ms = now_ms + CROWDED_MS;
+    }
+    return true;
 }
 
 static void build_stream(struct pipeline *pipeline, const char *stream, int64_t now_ms)
@@ -262,7 +269,7 @@ static void build_stream(struct pipeline *pipeline, const char *stream, int64_t 
         for (size_t i = 0; rc == OK && !cut && i < count; i++) {
             if (segments[i].state != SEGMENT_SEALED)
                 continue;
-            if (!has_room(pipeline, i == 0))
+            if (!has_room(pipeline, i == 0, now_ms))
                 break;
             rc = cut_or_build(pipeline, &segments[i], &cut, &err);
         }
@@ -282,7 +289,7 @@ static int relieve_pressure(struct pipeline *pipeline, struct error *err)
     struct spool_statistics statistics = {0};
     spool_statistics(pipeline->options.spool, &statistics);
     bool refused = statistics.refused_events > pipeline->refused_events;
-    uint64_t bytes = statistics.bytes_usable + statistics.bytes_reserve;
+    uint64_t bytes = statistics.bytes_usable + statistics.bytes_for_builds;
     uint64_t room = bytes / (refused ? REFUSED_SHARE : PRESSURE_SHARE);
     pipeline->refused_events = statistics.refused_events;
     pipeline->pressed = statistics.bytes_used + room > statistics.bytes_usable;

@@ -76,11 +76,28 @@ bool room_is_disks(const struct spool *spool)
     return atomic_load(&spool->disk_usable_bytes) < budget(spool);
 }
 
+uint64_t room_for_builds(const struct spool *spool)
+{
+    return room_is_disks(spool) ? atomic_load(&spool->disk_reserve_bytes) : spool->bytes_reserve;
+}
+
+/* Where others have filled the disk the file stays ours: to drop events for that would give
+ * nothing back to it. */
+static uint64_t disk_usable(const struct spool *spool, const struct disk *disk)
+{
+    if (disk->ours == UINT64_MAX)
+        return UINT64_MAX;
+    uint64_t reserve = disk_reserve(disk->ours);
+    uint64_t file = atomic_load(&spool->allocated_bytes);
+    uint64_t within = file > reserve ? file - reserve : 0;
+    uint64_t usable = disk->ours - 2 * reserve;
+    return usable > within ? usable : within;
+}
+
 /* Said once: the disk's room comes and goes with what else lies on it. */
 static void note_disk(struct spool *spool, const struct disk *disk)
 {
-    uint64_t usable =
-        disk->ours == UINT64_MAX ? UINT64_MAX : disk->ours - 2 * disk_reserve(disk->ours);
+    uint64_t usable = disk_usable(spool, disk);
     atomic_store(&spool->disk_usable_bytes, usable);
     atomic_store(&spool->disk_reserve_bytes, disk_reserve(disk->ours));
     atomic_store(&spool->disk_most_bytes,

@@ -9,6 +9,8 @@
 
 /* Whether the disk bounds what may be kept, not the budget. */
 bool room_is_disks(const struct spool *spool);
+/* What stays free for what is built: of the budget, or of the disk that has less. */
+uint64_t room_for_builds(const struct spool *spool);
 /* Of a segment's row images, so that what is built from it finds room in the reserve. */
 uint64_t room_segment_bytes(const struct spool *spool);
 /* ERROR_LIMIT when a value just put lies behind the end of a file that may not be lengthened.

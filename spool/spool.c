@@ -746,6 +746,7 @@ void spool_statistics(struct spool *spool, struct spool_statistics *out)
         .bytes_used = store_used_bytes(spool),
         .bytes_max = spool->bytes_max,
         .bytes_reserve = spool->bytes_reserve,
+        .bytes_for_builds = room_for_builds(spool),
         .bytes_usable = store_appendable_bytes(spool),
         .bytes_sealed = atomic_load(&spool->sealed_bytes),
         .segment_bytes_max = room_segment_bytes(spool),

@@ -276,6 +276,7 @@ struct spool_statistics {
     uint64_t bytes_max;
     uint64_t bytes_reserve;     /* kept free so that a full spool can be drained */
     uint64_t bytes_usable;      /* by appends: of the budget, or of a disk that has less */
+    uint64_t bytes_for_builds;  /* free beyond that: the reserve, or the part of such a disk */
     uint64_t bytes_sealed;      /* of bytes_used, in sealed/ */
     uint64_t segment_bytes_max; /* a segment of more may not find room when it is built */
     uint64_t commit_count;      /* transactions of appends since open */

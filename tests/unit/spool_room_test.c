@@ -172,6 +172,23 @@ static void others_come_and_go(void **state)
     assert_true(fill() * EVENT > DISK / 2);
 }
 
+/* They take all but what the file has: what is in it stays usable, since to drop it would give
+ * nothing back to the disk. And what is to be built counts by the disk's part, not the budget's. */
+static void others_take_nothing_of_the_file(void **state)
+{
+    (void)state;
+    fill();
+    struct spool_statistics before = statistics_of();
+    uint64_t part = (file_bytes() + free_bytes()) / 8;
+    assert_in_range(before.bytes_for_builds, part - UNIT, part + UNIT);
+    assert_true(before.bytes_for_builds < before.bytes_reserve);
+    other_bytes = disk_bytes - file_bytes();
+    struct spool_statistics after = statistics_of();
+    assert_true(after.bytes_usable >= file_bytes() - file_bytes() / 8);
+    assert_true(after.bytes_usable > file_bytes() - 2 * (file_bytes() / 8));
+    assert_true(after.bytes_usable <= file_bytes());
+}
+
 /* A disk with more than the budget changes nothing. */
 static void a_large_disk_is_no_bound(void **state)
 {
@@ -189,6 +206,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(built_files_use_the_reserve, setup, teardown),
         cmocka_unit_test_setup_teardown(the_oldest_make_room_in_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(others_come_and_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(others_take_nothing_of_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(a_large_disk_is_no_bound, setup, teardown),
     };
     return cmocka_run_group_tests_name("spool room", tests, NULL, NULL);
