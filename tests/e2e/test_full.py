@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Too much at once, too little room: what is refused, what goes on, numbers that add up."""
+import base64
 import contextlib
 import glob
 import gzip
@@ -179,6 +180,45 @@ class Full(Case):
         until(lambda: agent.post("bid_requests", body)[0] == 200, "bid requests to be taken again")
         agent.stop()
 
+
+    def test_tables_that_fail_stop_no_other(self):
+        """What is built of them and can't be uploaded holds the room for all that is built."""
+        stuck = {"bid_requests": 5, "bid_responses": 5, "impressions": 5}
+        agent = self.start("--spool-bytes", "16MiB")
+        self.store_goes()
+
+        def post(table):
+            field = b"cur" if table.startswith("bid_") else b"site_domain"
+            body = b"".join(b'{"id":"%s","%s":"%s"}\n' % (
+                os.urandom(8).hex().encode(), field, base64.b64encode(os.urandom(9000)))
+                            for _ in range(50))
+            return agent.post(table, body)[0]
+
+        def fill(table, most):
+            taken = 0
+            while taken < most and post(table) == 200:
+                taken += 1
+            return taken * 50
+        kept = {table: fill(table, most) for table, most in stuck.items()}
+        self.assertEqual(set(kept.values()), {250})
+        kept["clicks"] = fill("clicks", 1000)
+        for table in stuck:
+            self.lake.write(f"warehouse.away/db/{table}/data", b"in the way")
+        self.store_returns()
+
+        def count(table):
+            return int(self.lake.table("count", table).out)
+
+        def arrived():
+            self.lake.once()
+            return count("clicks") == kept["clicks"]
+        until(arrived, "the other table's events", 60)
+        for table in stuck:
+            self.assertEqual(count(table), 0)
+            os.remove(self.lake.path("warehouse", "db", table, "data"))
+        agent.stop()
+        self.lake.once()
+        self.assertEqual({table: count(table) for table in kept}, kept)
 
     def test_bid_requests_are_dropped_for_clicks(self):
         """With drop_oldest all are taken; what goes are bid requests, though the clicks are older,
