@@ -337,10 +337,11 @@ static void ask_drain(void *context, int64_t within_ms)
     kill(getpid(), SIGUSR1); /* wakes the main thread, which waits for signals */
 }
 
-static void write_ending(void *context, struct buf *out)
+static void write_ending(void *context, bool is_told, struct buf *out)
 {
     struct daemon *daemon = context;
-    ending_write(&daemon->ending, out);
+    int64_t now_ms = clock_mono_ms(&clock_system);
+    ending_write(&daemon->ending, is_told ? &now_ms : NULL, out);
 }
 
 /* ---- start and stop ---- */
@@ -588,9 +589,11 @@ static void note_end(struct daemon *daemon)
 /* Who drains hears what it came to before there is nobody left to ask. */
 static void wait_until_told(struct daemon *daemon)
 {
-    int64_t until_ms = clock_mono_ms(&clock_system) + TELL_MS;
-    while (daemon->operations != NULL && !daemon->hurry && ending_is_to_be_told(&daemon->ending) &&
-           clock_mono_ms(&clock_system) < until_ms) {
+    int64_t now_ms = clock_mono_ms(&clock_system);
+    int64_t until_ms = now_ms + TELL_MS;
+    for (; daemon->operations != NULL && !daemon->hurry && now_ms < until_ms &&
+           ending_is_to_be_told(&daemon->ending, now_ms);
+         now_ms = clock_mono_ms(&clock_system)) {
         int number = next_signal(daemon, BUSY_WAIT_MS);
         if (number == SIGTERM || number == SIGINT)
             return;

@@ -9,6 +9,8 @@
 #include "lib/base/plain.h"
 #include "lib/json/json.h"
 
+enum { LINGER_MS = 500 };
+
 void ending_init(struct ending *ending)
 {
     *ending = (struct ending){0};
@@ -69,18 +71,22 @@ void ending_incomplete(struct ending *ending, uint64_t events_left, const char *
     set_over(ending, false, events_left, why);
 }
 
-bool ending_is_to_be_told(struct ending *ending)
+bool ending_is_to_be_told(struct ending *ending, int64_t now_ms)
 {
     pthread_mutex_lock(&ending->lock);
-    bool wanted = ending->drained && ending->over && !ending->told;
+    bool lingers = !ending->told || now_ms - ending->told_at_ms < LINGER_MS;
+    bool wanted = ending->drained && ending->over && lingers;
     pthread_mutex_unlock(&ending->lock);
     return wanted;
 }
 
-void ending_write(struct ending *ending, struct buf *out)
+void ending_write(struct ending *ending, const int64_t *told_at_ms, struct buf *out)
 {
     pthread_mutex_lock(&ending->lock);
-    ending->told = ending->over;
+    if (told_at_ms != NULL && ending->over && !ending->told) {
+        ending->told = true;
+        ending->told_at_ms = *told_at_ms;
+    }
     json_t *text =
         json_pack("{s:b, s:b, s:b, s:I, s:s%}", "ending", (int)(ending->drained || ending->begun),
                   "over", (int)ending->over, "complete", (int)ending->complete, "events_left",

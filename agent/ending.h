@@ -23,7 +23,8 @@ struct ending {
     int64_t drain_within_ms; /* as the first of them said */
     bool begun;
     bool over;            /* what follows is known */
-    bool told;            /* and was asked for since */
+    bool told;            /* and was asked for since, */
+    int64_t told_at_ms;   /* monotonic: for the first time */
     bool complete;        /* all that was kept is announced */
     uint64_t events_left; /* in the spool, not announced */
     char why[400];
@@ -46,11 +47,13 @@ int64_t ending_begin(struct ending *ending, int64_t stop_ms, int64_t drain_ms);
 void ending_complete(struct ending *ending);
 void ending_incomplete(struct ending *ending, uint64_t events_left, const char *why);
 
-/* Who drained has not asked since it is over. */
-bool ending_is_to_be_told(struct ending *ending);
+/* Who drained has not asked since it is over, or may still: the first who asked need not be the
+ * one who drained, so the others have half a second behind him. */
+bool ending_is_to_be_told(struct ending *ending, int64_t now_ms);
 
-/* {"ending":true,"over":true,"complete":false,"events_left":3,"why":"..."} */
-void ending_write(struct ending *ending, struct buf *out);
+/* {"ending":true,"over":true,"complete":false,"events_left":3,"why":"..."}
+ * Somebody is told so, now; NULL: nobody is (he asks for the head alone). */
+void ending_write(struct ending *ending, const int64_t *told_at_ms, struct buf *out);
 
 /* OK: all is announced; else ERROR_RETRY and how much is not. */
 int ending_outcome(struct ending *ending, struct error *err) MUST_USE;

@@ -194,7 +194,6 @@ static void show(struct operations *operations, struct http_request *request)
         void (*write)(void *context, struct buf *out);
     } texts[] = {{"/metrics", "text/plain; version=0.0.4; charset=utf-8", options->metrics},
                  {"/v1/status", json, options->status},
-                 {"/v1/drain", json, options->ending},
                  {"/v1/history", json, options->history}};
     struct slice path = request->head->path;
     if (slice_is(path, "/")) {
@@ -208,6 +207,12 @@ static void show(struct operations *operations, struct http_request *request)
     struct buf text = {0};
     if (slice_is(path, "/readyz")) {
         show_readiness(options, request, &text);
+        buf_free(&text);
+        return;
+    }
+    if (slice_is(path, "/v1/drain")) {
+        options->ending(options->context, !slice_is(request->head->method, "HEAD"), &text);
+        respond(request, 200, json, buf_slice(&text));
         buf_free(&text);
         return;
     }

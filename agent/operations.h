@@ -33,7 +33,8 @@ struct operations_options {
     void (*history)(void *context, struct buf *out);
     void (*flush)(void *context);                    /* begins; status shows the end */
     void (*drain)(void *context, int64_t within_ms); /* -1: nothing was said */
-    void (*ending)(void *context, struct buf *out);
+    void (*ending)(void *context, bool is_told,
+                   struct buf *out); /* false: the head alone is sent */
     void *context;
 };
 

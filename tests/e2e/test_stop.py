@@ -238,6 +238,25 @@ class Stop(Base):
                                             "events_left": 0, "why": ""})
         agent.stop()
 
+    def test_drain_that_others_watch(self):
+        """Who asks for the head alone has heard nothing."""
+        back = self.store_away()
+        agent = self.start("--roll-age", "1h")
+        self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
+        self.assertEqual(self.post_drain(agent, "?within_ms=1"), 202)
+        until(lambda: "stopped before all was delivered" in agent.log(), "it is over")
+        connection = http.client.HTTPConnection("127.0.0.1", agent.operations, timeout=DEADLINE)
+        self.addCleanup(connection.close)
+        connection.request("HEAD", "/v1/drain")
+        self.assertEqual(connection.getresponse().status, 200)
+        with self.assertRaises(subprocess.TimeoutExpired):
+            agent.process.wait(timeout=1)
+        text = agent.get("/v1/drain", agent.operations)[1]
+        self.assertEqual(json.loads(text)["events_left"], 1)
+        self.assertEqual(agent.process.wait(timeout=DEADLINE), DONE, agent.log())
+        back()
+        self.in_table_once(["a"])
+
     def test_pipe_ends_without_a_store(self):
         """Who pipes events in and sees 0 throws his copy away."""
         back = self.store_away()

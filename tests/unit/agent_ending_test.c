@@ -3,12 +3,17 @@
 
 #include "agent/ending.h"
 
-static void look(struct ending *ending, const char *wanted)
+static void look_at(struct ending *ending, const int64_t *now_ms, const char *wanted)
 {
     struct buf text = {0};
-    ending_write(ending, &text);
+    ending_write(ending, now_ms, &text);
     assert_string_equal(buf_cstr(&text), wanted);
     buf_free(&text);
+}
+
+static void look(struct ending *ending, const char *wanted)
+{
+    look_at(ending, &(int64_t){1000}, wanted);
 }
 
 /* A stop that waits for nobody would leave him who drains without an answer; one that waits for
@@ -24,12 +29,32 @@ static void who_drains_is_waited_for_once(void **state)
     assert_int_equal(ending_begin(&ending, 10, 20), 5000);
     look(&ending, "{\"ending\":true,\"over\":false,\"complete\":false,\"events_left\":0,"
                   "\"why\":\"\"}\n");
-    assert_false(ending_is_to_be_told(&ending));
+    assert_false(ending_is_to_be_told(&ending, 1000));
     ending_incomplete(&ending, 3, "503");
-    assert_true(ending_is_to_be_told(&ending));
+    assert_true(ending_is_to_be_told(&ending, 1000));
     look(&ending, "{\"ending\":true,\"over\":true,\"complete\":false,\"events_left\":3,"
                   "\"why\":\"503\"}\n");
-    assert_false(ending_is_to_be_told(&ending));
+    assert_false(ending_is_to_be_told(&ending, 1500));
+    ending_free(&ending);
+}
+
+/* A monitor, or a second one who drains, may come first: who waits for the end must not find
+ * nobody there, and take a drain that is complete for one that failed. */
+static void the_first_who_asks_is_not_the_last(void **state)
+{
+    (void)state;
+    static const char over[] = "{\"ending\":true,\"over\":true,\"complete\":true,"
+                               "\"events_left\":0,\"why\":\"\"}\n";
+    struct ending ending;
+    ending_init(&ending);
+    ending_drain(&ending, 5000);
+    ending_complete(&ending);
+    look_at(&ending, NULL, over);
+    assert_true(ending_is_to_be_told(&ending, 9000));
+    look_at(&ending, &(int64_t){2000}, over);
+    assert_true(ending_is_to_be_told(&ending, 2499));
+    look_at(&ending, &(int64_t){2499}, over);
+    assert_false(ending_is_to_be_told(&ending, 2500)); /* who asks on and on holds nothing up */
     ending_free(&ending);
 }
 
@@ -76,6 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_drains_is_waited_for_once),
         cmocka_unit_test(a_drain_has_a_usual_time),
+        cmocka_unit_test(the_first_who_asks_is_not_the_last),
         cmocka_unit_test(why_is_told_whatever_bytes_it_has),
         cmocka_unit_test(a_stop_is_complete_only_if_it_was_said),
     };
