@@ -64,15 +64,30 @@ static int fail(const struct error *err)
     return EXIT_FAILED;
 }
 
+static int refuse_status(const struct agent_config *config, long status, struct error *err)
+{
+    if (status == 503)
+        error_set(err, ERROR_RETRY, "%s answers 503: too many ask it at once", config->operations);
+    else
+        error_set(err, ERROR_INPUT, "%s answers %ld: not an agent's port?", config->operations,
+                  status);
+    err->cause = (int)status;
+    return (int)err->code;
+}
+
 static int get_json(const struct agent_config *config, const char *path, json_t **out,
                     struct error *err)
 {
     struct buf answer = {0};
     long status = request(config, path, false, &answer, err);
-    int rc = status == 0     ? ERROR_RETRY
-             : status == 200 ? json_decode(out, buf_slice(&answer), err)
-                             : error_set(err, ERROR_INPUT, "%s answers %ld: not an agent's port?",
-                                         config->operations, status);
+    int rc = ERROR_RETRY;
+    if (status == 200) {
+        rc = json_decode(out, buf_slice(&answer), err);
+        if (rc != OK)
+            rc = error_wrap(err, "%s: not an agent's port?", config->operations);
+    } else if (status != 0) {
+        rc = refuse_status(config, status, err);
+    }
     buf_free(&answer);
     return rc;
 }
@@ -326,9 +341,7 @@ static int ask(const struct command_line *line, const char *path, struct error *
     buf_free(&answer);
     if (status == 0)
         return ERROR_RETRY;
-    return status == 202 ? OK
-                         : error_set(err, ERROR_INPUT, "%s answers %ld: not an agent's port?",
-                                     line->config.operations, status);
+    return status == 202 ? OK : refuse_status(&line->config, status, err);
 }
 
 /* Each waits for what it asked for, as long as an ingest would. */
@@ -363,14 +376,25 @@ struct outcome {
     char why[400];
 };
 
-/* False: it is gone. One that is too busy to answer in time isn't, and one that knows nothing of
- * a drain is the next one. */
-static bool look_for_end(const struct agent_config *config, struct outcome *outcome)
+/* *there false: it is gone. One that is too busy to answer in time isn't, and one that knows
+ * nothing of a drain is the next one. Whoever answers otherwise will not tell what it came to. */
+static int look_for_end(const struct agent_config *config, struct outcome *outcome, bool *there,
+                        struct error *err)
 {
-    struct error err = {0};
     json_t *end = NULL;
-    if (get_json(config, "/v1/drain", &end, &err) != OK)
-        return err.code == ERROR_RETRY && err.cause != CURLE_COULDNT_CONNECT;
+    int rc = get_json(config, "/v1/drain", &end, err);
+    if (rc != OK) {
+        *there = rc == ERROR_RETRY && err->cause != CURLE_COULDNT_CONNECT;
+        if (rc == ERROR_RETRY || outcome->told)
+            return OK;
+        return err->cause != 404
+                   ? rc
+                   : error_set(
+                         err, ERROR_INPUT,
+                         "%s answers 404: the agent drains, but is older than this command and "
+                         "cannot say whether all is announced; bidlake-agent spool shows it",
+                         config->operations);
+    }
     bool ending = json_is_true(json_object_get(end, "ending"));
     if (ending && json_is_true(json_object_get(end, "over"))) {
         outcome->told = true;
@@ -379,7 +403,8 @@ static bool look_for_end(const struct agent_config *config, struct outcome *outc
         snprintf(outcome->why, sizeof outcome->why, "%s", text_at(end, "why"));
     }
     json_decref(end);
-    return ending;
+    *there = ending;
+    return OK;
 }
 
 /* The agent has as long as an ingest would, whatever its own stop.deadline is. */
@@ -394,8 +419,8 @@ int command_drain(const struct command_line *line)
     int rc = ask(line, path, &err);
     for (bool there = true; rc == OK && there;) {
         clock_sleep_ms(&clock_system, POLL_MS);
-        there = look_for_end(&line->config, &outcome);
-        if (there && clock_mono_ms(&clock_system) >= until_ms)
+        rc = look_for_end(&line->config, &outcome, &there, &err);
+        if (rc == OK && there && clock_mono_ms(&clock_system) >= until_ms)
             rc = error_set(&err, ERROR_RETRY, "the agent is still there");
     }
     if (rc == OK && !outcome.told)

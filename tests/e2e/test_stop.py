@@ -353,6 +353,71 @@ class SilentStore:
         self.server.server_close()
 
 
+class DrainedElsewhere:
+    """The operations port of an agent that was told to drain, and gives these answers then."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        port = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def answer(self, status, text=b""):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def do_POST(self):
+                self.answer(202)
+
+            def do_GET(self):
+                self.answer(*port.answers.pop(0))
+                if not port.answers:  # gone
+                    port.server.socket.close()
+
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while self.answers:
+            self.server.handle_request()
+
+    def drain(self, lake, code):
+        result = lake.agent("drain", "--operations", self.address, code=code)
+        self.thread.join(DEADLINE)
+        self.server.server_close()
+        return result.err
+
+
+class Drains(Base):
+    """What the command makes of answers that are none of a drain."""
+    GOES_ON = (200, b'{"ending":true,"over":false}')
+    OVER = (200, b'{"ending":true,"over":true,"complete":true,"events_left":0,"why":""}')
+
+    def test_too_many_ask(self):
+        """A machine that is kept for a busy moment costs money, and an alarm."""
+        port = DrainedElsewhere((503,), self.GOES_ON, (503,), self.OVER)
+        self.assertEqual(port.drain(self.lake, DONE), "")
+
+    def test_an_older_agent(self):
+        port = DrainedElsewhere((404,))
+        self.assertIn("older than this command", port.drain(self.lake, FAILED))
+
+    def test_another_program(self):
+        port = DrainedElsewhere((200, b"hello"))
+        self.assertIn("not an agent's port?: line 1", port.drain(self.lake, FAILED))
+
+    def test_another_program_behind_it(self):
+        """The agent told its end and is gone; who listens there now says nothing of it."""
+        port = DrainedElsewhere(self.OVER, (404,))
+        self.assertEqual(port.drain(self.lake, DONE), "")
+
+
 class Silence(Base):
     """A request that hangs has some seconds behind the deadline; whoever waits for longer is
     killed by then."""
