@@ -67,6 +67,7 @@ enum commit_note_kind {
     NOTE_REFUSED, /* an announcement was refused, for this reason */
     NOTE_MISSING, /* a file that an announcement names is not in the store */
     NOTE_FAILED,  /* a table's turn ended for this reason; the next one tries again */
+    NOTE_WARNING, /* a person should look; the turn goes on */
     NOTE_INFO,    /* a file copied, a table adopted: said, no action */
     NOTE_KINDS,
 };

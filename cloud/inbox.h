@@ -34,6 +34,8 @@ struct inbox_entry {
     bool end_known;
     uint64_t end;  /* of a dead one, whose announcement is let go: its `to`; 0: it has none */
     size_t copied; /* of its files, because of their age; not yet counted */
+    /* 0, or how old a copy looked that was just made: not yet told */
+    int64_t ahead_ms;
     struct announcement announcement;
     const char **paths; /* of its files, after copies; in the announcement's arena */
     char *stream;       /* "" until known */

@@ -42,14 +42,31 @@ static bool is_old(const struct asking *a)
     return a->info.store_time_ms - a->info.modified_ms > limit;
 }
 
+/* What this very call has made is new, however old it looks: then the clock that the store tells
+ * the time by is ahead of the one that it stamps files by (a store of files tells this machine's
+ * time, a file server stamps by its own). A copy with its source's time is none the wiser: that
+ * store shows it to every clean-up as an old file. */
+static bool copy_is_fit(struct asking *a, bool made, int64_t source_modified_ms)
+{
+    if (!has_its_bytes(a))
+        return false;
+    if (!is_old(a))
+        return true;
+    if (!made || a->info.modified_ms == source_modified_ms)
+        return false;
+    a->entry->ahead_ms = a->info.store_time_ms - a->info.modified_ms;
+    return true;
+}
+
 /* An old file may stand on some clean-up's list already: its copy doesn't. A next name
  * that is taken is used if it holds the same bytes and is young (an attempt before this
- * one made it), else the one after it. */
+ * one made it), else the one after it. `a` knows of the old file. */
 static int copy_to_next(struct asking *a, const char **path, struct error *err)
 {
     struct buf next = {0};
     struct buf source = {0};
     const char *at = *path;
+    int64_t source_modified_ms = a->info.modified_ms;
     int rc = OK;
     key_of_data_file(a->table, *path, &source);
     for (int i = 0; i < COPY_NAMES_MAX; i++) {
@@ -67,10 +84,11 @@ static int copy_to_next(struct asking *a, const char **path, struct error *err)
             rc = error_wrap(err, "copy to %s", buf_cstr(&a->key));
             goto out;
         }
+        bool made = rc == OK;
         rc = head(a, at, err);
         if (rc != OK)
             goto out;
-        if (has_its_bytes(a) && !is_old(a)) {
+        if (copy_is_fit(a, made, source_modified_ms)) {
             *path = at;
             a->entry->copied++;
             goto out;

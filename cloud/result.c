@@ -20,6 +20,7 @@ void result_log_notes(const struct commit_report *report)
                           : note->kind == NOTE_REFUSED ? "announcement refused"
                           : note->kind == NOTE_MISSING ? "file missing"
                           : note->kind == NOTE_FAILED  ? "turn failed"
+                          : note->kind == NOTE_WARNING ? "warning"
                                                        : "note";
         log_event(level, "commit", msg, "table=%s stream=\"%s\" from=%" PRIu64 " text=\"%s\"",
                   note->table, note->stream, note->from, note->text);
@@ -55,7 +56,7 @@ static json_t *text_to_json(const char *text)
 
 static json_t *notes_to_json(const struct commit_report *report)
 {
-    static const char *const kinds[] = {"alarm", "refused", "missing", "failed", "info"};
+    static const char *const kinds[] = {"alarm", "refused", "missing", "failed", "warning", "info"};
     json_t *notes = json_array();
     for (size_t i = 0; i < report->note_count; i++) {
         const struct commit_note *note = &report->notes[i];

@@ -242,6 +242,20 @@ static int head_one(void *context, size_t index, struct error *err)
                              err);
 }
 
+/* Once a turn: nothing is lost by it, but every file is copied until somebody mends it. */
+static void clock_tell(struct turn *turn, struct inbox_entry *entry)
+{
+    if (entry->ahead_ms != 0 && !turn->clock_told) {
+        report_note(turn->report, NOTE_WARNING, turn->table.full, entry->stream, entry->from,
+                    "a copy made just now looks %" PRId64
+                    " s old: this machine's clock, or what the store answers as its own, is so far "
+                    "ahead of the times that the store gives to files; they are copied needlessly",
+                    entry->ahead_ms / 1000);
+        turn->clock_told = true;
+    }
+    entry->ahead_ms = 0;
+}
+
 /* Asks for the files of all that the decision would take. *again: some are not fit, so it
  * has to be made anew. */
 static int page_heads(struct turn *turn, bool *again, struct error *err)
@@ -261,6 +275,7 @@ static int page_heads(struct turn *turn, bool *again, struct error *err)
     for (size_t i = 0; i < batch.count; i++) {
         turn->report->copied += batch.entries[i]->copied;
         batch.entries[i]->copied = 0;
+        clock_tell(turn, batch.entries[i]);
         batch.entries[i]->unfit = rc == OK && !batch.entries[i]->headed;
         *again = *again || batch.entries[i]->unfit;
         if (batch.entries[i]->unfit)

@@ -29,6 +29,7 @@ struct turn {
     bool committed;       /* in this turn, at least once */
     int64_t begun_ms;     /* wall clock */
     size_t copies_synced; /* of report->copied */
+    bool clock_told;      /* that the store's two clocks are apart */
     bool has_first_head;
     int64_t first_head_ms; /* monotonic */
     size_t gap_count;

@@ -167,6 +167,116 @@ static void copies_are_safe_before_they_are_named(void **state)
     assert_int_equal(rows_in_table(f), 500);
 }
 
+/* A store that stamps its files by another clock than it answers. */
+struct two_clocks {
+    struct store_over over; /* first */
+    int64_t behind_ms;
+    bool keeps_times; /* a copy has its source's */
+};
+
+static int two_clocks_head(void *impl, const char *key, struct objstore_info *out,
+                           struct error *err)
+{
+    struct two_clocks *store = impl;
+    int rc = over_head(impl, key, out, err);
+    out->modified_ms = store->keeps_times ? 1 : out->modified_ms - store->behind_ms;
+    return rc;
+}
+
+static const struct objstore_ops two_clocks_ops = {.head = two_clocks_head};
+
+static int two_clocks_turn(struct fixture *f, struct two_clocks *two)
+{
+    fixture_pass_ms(f, 1000);
+    two->over.inner = f->store;
+    struct objstore *store = store_over_wrap(&two->over, &two_clocks_ops);
+    struct committer committer = f->committer;
+    committer.store = store;
+    int rc = turn_by(f, &committer);
+    objstore_close(store);
+    return rc;
+}
+
+static size_t warnings(const struct fixture *f)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < f->report.note_count; i++)
+        count += f->report.notes[i].kind == NOTE_WARNING &&
+                 strstr(f->report.notes[i].text, " 90000 s ") != NULL;
+    return count;
+}
+
+/* The harm: a committer whose clock is a day ahead of the file server's finds each copy old, and
+ * commits nothing for ever. */
+static void a_clock_ahead_stops_no_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct two_clocks two = {.behind_ms = 25 * HOUR_MS};
+    announce_streams(f, 3);
+    assert_int_equal(two_clocks_turn(f, &two), OK);
+    assert_int_equal(f->report.taken, 3);
+    assert_int_equal(f->report.copied, 3);
+    assert_int_equal(f->report.alarms, 0);
+    assert_int_equal(warnings(f), 1);
+    assert_int_equal(rows_in_table(f), 30);
+}
+
+static void data_key(unsigned n, struct buf *out)
+{
+    struct buf path = {0};
+    data_file_path("at_day=2026-09-21/country=USA", STREAM, 0, 10, n, &path);
+    buf_reset(out);
+    key_of_data_file(TABLE, buf_cstr(&path), out);
+    buf_free(&path);
+}
+
+static bool data_exists(struct fixture *f, unsigned n)
+{
+    struct buf key = {0};
+    struct objstore_info info;
+    struct error err;
+    data_key(n, &key);
+    assert_int_equal(objstore_head(f->store, buf_cstr(&key), &info, &err), OK);
+    buf_free(&key);
+    return info.found;
+}
+
+/* Another committer's copy, or one of ours whose answer was lost, may be as old as it looks: it
+ * is passed over, since some clean-up may have it on its list. */
+static void a_copy_that_was_there_is_judged_by_its_age(void **state)
+{
+    struct fixture *f = *state;
+    struct two_clocks two = {.behind_ms = 25 * HOUR_MS};
+    struct buf from = {0};
+    struct buf to = {0};
+    struct error err;
+    announce(f, STREAM, 0, 10);
+    data_key(0, &from);
+    data_key(1, &to);
+    assert_int_equal(objstore_copy(f->store, buf_cstr(&from), buf_cstr(&to), PUT_IF_ABSENT, &err),
+                     OK);
+    assert_int_equal(two_clocks_turn(f, &two), OK);
+    assert_int_equal(f->report.copied, 1);
+    assert_true(data_exists(f, 2));
+    assert_false(data_exists(f, 3));
+    assert_int_equal(objstore_remove(f->store, buf_cstr(&from), &err), OK);
+    assert_int_equal(objstore_remove(f->store, buf_cstr(&to), &err), OK);
+    assert_int_equal(rows_in_table(f), 10); /* reads the copy of this turn */
+    buf_free(&from);
+    buf_free(&to);
+}
+
+/* To a clean-up such a copy is as old as its source. */
+static void a_copy_with_its_sources_time_is_not_new(void **state)
+{
+    struct fixture *f = *state;
+    struct two_clocks two = {.keeps_times = true};
+    announce(f, STREAM, 0, 10);
+    assert_int_equal(two_clocks_turn(f, &two), ERROR_RETRY);
+    assert_int_equal(f->report.taken, 0);
+    assert_int_equal(warnings(f), 0);
+}
+
 /* A directory for each start of each agent, read by every turn for ever after. */
 static void streams_that_ended_leave_nothing_behind(void **state)
 {
@@ -246,6 +356,9 @@ int main(void)
         TEST(streams_that_ended_leave_nothing_behind),
         FILES_TEST(many_requests_at_a_time_change_nothing),
         TEST(copies_are_safe_before_they_are_named),
+        TEST(a_clock_ahead_stops_no_commit),
+        TEST(a_copy_that_was_there_is_judged_by_its_age),
+        TEST(a_copy_with_its_sources_time_is_not_new),
         TEST(none_is_fetched_again_for_the_decision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
