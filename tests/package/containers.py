@@ -211,8 +211,8 @@ class Test:
                 own.append(resident(pid, "RssAnon"))
         looking = threading.Thread(target=look)
         looking.start()
-        roll_bytes = self.metric("bidlake_roll_limit_bytes")
         try:
+            roll_bytes = self.metric("bidlake_roll_limit_bytes")
             yield
         finally:
             over.set()

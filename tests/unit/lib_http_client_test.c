@@ -5,6 +5,7 @@
 #include "lib/http_client/http_client.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
@@ -428,6 +429,12 @@ static void an_answer_that_trickles_is_left(void **state)
     http_reply_free(&reply);
 }
 
+/* Of "... within N ms": what a slow machine makes longer, never shorter. */
+static long waited_ms(const struct error *err)
+{
+    return strtol(strstr(err->text, "within ") + 7, NULL, 10);
+}
+
 /* The harm: who is asked to end waits for a server that says nothing, or a byte now and then, until
  * he is killed. And what may have been acted upon passes for not sent. */
 static void a_stop_ends_what_hangs(void **state)
@@ -448,21 +455,20 @@ static void a_stop_ends_what_hangs(void **state)
     struct error err;
     struct http_call call = {
         .method = "POST", .url = server.url, .body = slice_cstr("x"), .fresh = true};
+    long shortest_ms = LONG_MAX;
     for (int i = 0; i < 5; i++) {
         atomic_store(&asked_before_stop, i == 4); /* another stop than the one before */
         assert_int_equal(http_client_call(client, &call, &reply, &err), ERROR_RETRY);
         if (strstr(err.text, "given up at a stop") == NULL || strstr(err.text, "secret") != NULL)
             fail_msg("%d: %s", i, err.text);
         assert_true(reply.sent);
-        /* Asked about once a second: the first is given its time, those behind it are not. */
-        if (i == 0)
-            assert_true(atomic_load(&asked) >= 3);
-        else if (i == 1)
-            assert_true(atomic_load(&asked) <= 3);
-        else if (i == 4)
-            assert_true(atomic_load(&asked) >= 4);
+        if (i == 0 || i == 4)
+            assert_true(waited_ms(&err) >= 2500);
+        else if (waited_ms(&err) < shortest_ms)
+            shortest_ms = waited_ms(&err);
         atomic_store(&asked, 0);
     }
+    assert_true(shortest_ms < 2500); /* the first had been given its time; a slow machine adds */
     atomic_store(&asked_before_stop, 0);
     http_client_close(client);
     server_stop(&server);
@@ -506,8 +512,9 @@ static void a_stop_waits_for_no_name(void **state)
     assert_int_equal(atomic_load(&names_looked_up), 0);
     http_client_close(client);
     atomic_store(&name_service_is_back, true);
-    while (atomic_load(&names_looked_up) == 0)
+    for (int i = 0; i < 6000 && atomic_load(&names_looked_up) == 0; i++)
         poll(NULL, 0, 10);
+    assert_int_not_equal(atomic_load(&names_looked_up), 0); /* libcurl asked getaddrinfo */
     http_reply_free(&reply);
 }
 
@@ -546,19 +553,19 @@ static int read_slowly(void *context, uint64_t offset, void *to, size_t *len, st
 static void a_stop_leaves_what_moves_on(void **state)
 {
     (void)state;
-    static char piece[8193];
+    static char piece[4097];
     memset(piece, 'x', sizeof piece - 1);
     struct server server = {
         .steps = {{fine, GO_ON},
-                  {"HTTP/1.1 200 OK\r\nContent-Length: 819200\r\n\r\n", TRICKLE, piece}},
+                  {"HTTP/1.1 200 OK\r\nContent-Length: 655360\r\n\r\n", TRICKLE, piece}},
         .step_count = 2};
     server_start(&server);
-    struct http_client *client =
-        client_open(&(struct http_client_options){.proxy = "", .stop = is_to_stop, .stop_ms = 300});
+    struct http_client *client = client_open(
+        &(struct http_client_options){.proxy = "", .stop = is_to_stop, .stop_ms = 1000});
     struct http_reply reply = {0};
     struct error err;
     struct http_client_source source = {
-        .size = 100 * 8192, .read = read_slowly, .piece_bytes_max = 8192};
+        .size = 160 * 4096, .read = read_slowly, .piece_bytes_max = 4096};
     struct http_call call = {.method = "PUT", .url = server.url, .source = &source};
     int rc = http_client_call(client, &call, &reply, &err);
     if (rc != OK)
@@ -567,7 +574,7 @@ static void a_stop_leaves_what_moves_on(void **state)
     rc = http_client_call(client, &call, &reply, &err);
     if (rc != OK)
         fail_msg("%s", err.text);
-    assert_int_equal(reply.body.len, 819200);
+    assert_int_equal(reply.body.len, 160 * 4096);
     http_client_close(client);
     server_stop(&server);
     http_reply_free(&reply);
