@@ -596,6 +596,10 @@ columns:
             third = to_unix() # waits in the queue of the listener
             ask = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             self.assertIn(b" 503 ", self.raw(agent, ask))
+            third.settimeout(0.3)
+            with self.assertRaises(TimeoutError):
+                third.recv(9)
+            third.settimeout(lake.DEADLINE)
             reload("1h", 3)
             self.assertEqual(third.recv(9), b"1\n")
             until(lambda: b" 404 " in self.raw(agent, ask), "there is a place")

@@ -471,11 +471,21 @@ class Silence(Base):
     def test_an_agent_that_may_not_ask(self):
         """Its right is to put data and announcements: these it puts."""
         store = self.store()
-        store.put_status = lambda path: 403 if "probe" in path else 200
+        refused = []
+
+        def put_status(path):
+            if "probe" not in path:
+                return 200
+            refused.append(path)
+            return 403
+
+        store.put_status = put_status
         agent = self.start("--stop-deadline", "300ms", *store.flags, env=store.env)
         self.assertEqual(agent.post("clicks", b'{"id":"a"}')[0], 200)
         until(lambda: agent.metric("bidlake_upload_announcements_total"), "it is announced")
-        self.assertEqual([path for path in store.put if "probe" in path], [])
+        self.assertTrue(refused)
+        for folder in ("/data/", "/_bidlake/inbox/"):
+            self.assertTrue([path for path in store.put if folder in path], store.put)
         agent.stop()
 
     def test_while_it_starts(self):
