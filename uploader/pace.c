@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "uploader/pace.h"
 
+bool pace_change(struct pace *pace, uint64_t bytes_per_second, bool within_file)
+{
+    uint64_t rate = bytes_per_second;
+    if (!within_file)
+        pace->file_rate = rate;
+    else if (rate != 0 && rate < pace->file_rate)
+        rate = pace->file_rate;
+    if (rate == pace->bytes_per_second)
+        return false;
+    *pace = (struct pace){.bytes_per_second = rate, .file_rate = pace->file_rate};
+    return true;
+}
+
 bool pace_is_free(const struct pace *pace, int64_t now_ms)
 {
     return pace->bytes_per_second == 0 || pace->paid_until_us <= now_ms * 1000;

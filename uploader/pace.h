@@ -16,9 +16,14 @@ enum { PACE_SAVED_MS = 100 };
 
 struct pace {
     uint64_t bytes_per_second; /* 0: no limit */
+    uint64_t file_rate;        /* what it was when the file under way began */
     int64_t paid_until_us;     /* monotonic */
 };
 
+/* Takes up another rate; what went before is paid for by the wait that it had. Within a file no
+ * less than what it began with: its pieces were made for that, and would wait for long. False:
+ * nothing changed. */
+bool pace_change(struct pace *pace, uint64_t bytes_per_second, bool within_file);
 /* Whether what was sent is paid for. */
 bool pace_is_free(const struct pace *pace, int64_t now_ms);
 /* How many bytes may go at once: what a second pays for, so that who takes them never waits for

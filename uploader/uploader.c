@@ -271,16 +271,9 @@ void uploader_set_bandwidth(struct uploader *uploader, uint64_t bytes_per_second
     atomic_store(&uploader->bandwidth, bytes_per_second);
 }
 
-/* What went before is paid for by the wait that it had. Within a file less is not taken up: its
- * pieces were made for what is more, and would wait for long. */
 static bool take_bandwidth(struct uploader *uploader, bool within_file)
 {
-    uint64_t wanted = atomic_load(&uploader->bandwidth);
-    uint64_t current = uploader->pace.bytes_per_second;
-    if (wanted == current || (within_file && wanted != 0 && wanted < current))
-        return false;
-    uploader->pace = (struct pace){.bytes_per_second = wanted};
-    return true;
+    return pace_change(&uploader->pace, atomic_load(&uploader->bandwidth), within_file);
 }
 
 int64_t uploader_paced_at_ms(const struct uploader *uploader)
