@@ -154,9 +154,8 @@ static int place_lend(const struct place *place, const char *url, bool *any, str
 {
     struct objstore_lent lent;
     const struct rest_table *table = place->table;
-    bool whole = strlen(url) == place->url.len;
-    if (!rest_credentials_pick(table->credentials, table->config, url, &lent) && whole)
-        return OK; /* for places within it, maybe */
+    if (!rest_credentials_pick(table->credentials, table->config, url, &lent))
+        return OK; /* for places within it, maybe; within it, the place's own count */
     *any = true;
     int rc = is_for_store(place->rest, &lent) ? loan_make(place, url, err)
                                               : refuse(place->rest, url, &lent, err);

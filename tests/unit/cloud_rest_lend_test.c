@@ -93,6 +93,26 @@ static void a_store_is_lent_what_a_load_brings(void **state)
     free(body);
 }
 
+/* An entry for a part of the table that tells a region alone must not refuse the load: what is lent
+ * for the whole counts there too. */
+static void an_entry_without_a_secret_is_passed_over(void **state)
+{
+    struct rest_bench *b = *state;
+    struct borrower borrower = {0};
+    char *body = table_answer(",\"storage-credentials\":[" KEYS(
+        "db/t/", "wide") ",{\"prefix\":\"memory:/db/t/data/\","
+                         "\"config\":{\"client.region\":\"eu-west-1\"}}]");
+    bench_borrow(b, &s3_like, &borrower);
+    answer(b, 200, CONFIG);
+    answer(b, 200, body);
+    bench_open_well(b);
+    load_well(b);
+    assert_int_equal(borrower.count, 1);
+    assert_string_equal(borrower.prefixes[0], "db/t/");
+    assert_lends(b, &borrower.loans[0], "wide");
+    free(body);
+}
+
 /* Less than five minutes are left: others are asked for, where the server says that it can be. */
 static void asks_before_an_end(void **state)
 {
@@ -306,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WIRE(a_store_is_lent_what_a_load_brings),
+        WIRE(an_entry_without_a_secret_is_passed_over),
         WIRE(asks_before_an_end),
         WIRE(asks_by_a_load),
         WIRE(a_catalog_that_lends_nothing_says_so),
