@@ -15,6 +15,8 @@ struct contract_entry {
     bool have;
     struct contract contract;
     int64_t refresh_at_ms;
+    struct error
+        unusable; /* what the store last answered is no contract; .code OK: it is, or none */
 };
 
 void contracts_free(struct contracts *contracts)
@@ -81,10 +83,19 @@ int contracts_borrow(struct contracts *contracts, const char *table, const struc
         if (rc == ERROR_DENIED)
             log_event(LOG_LEVEL_WARN, "uploader", "goes on without the table's contract",
                       "error=\"%s\"", err->text);
-        if (rc != OK && rc != ERROR_INPUT && rc != ERROR_CORRUPT)
+        if (rc == OK)
+            entry->unusable = (struct error){0};
+        else if (rc == ERROR_INPUT || rc == ERROR_CORRUPT)
+            entry->unusable = *err;
+        else
             rc = OK;
         if (rc == OK)
             entry->refresh_at_ms = now_ms + CONTRACT_REFRESH_MS;
+    }
+    /* Nor does a stop, or a store that is silent by now, make it one. */
+    if (entry->unusable.code != OK) {
+        *err = entry->unusable;
+        rc = err->code;
     }
     *out = entry->have ? &entry->contract : NULL;
     return rc;

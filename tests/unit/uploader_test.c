@@ -100,6 +100,32 @@ static void a_put_that_takes_long_is_given_up_by_a_stop(void **state)
     lake_free(&lake);
 }
 
+/* A file that is built without the table's contract is refused: that the store is not asked any
+ * more makes no contract of one that cannot be read. */
+static void a_stop_hides_no_unusable_contract(void **state)
+{
+    (void)state;
+    struct lake lake;
+    struct error err;
+    struct buf key = {0};
+    const struct contract *contract;
+    lake_init(&lake);
+    key_of_contract("db.t", &key);
+    must(objstore_put_bytes(lake.other, buf_cstr(&key), slice_cstr("{}"), PUT_ALWAYS, &err), &err);
+    int rc = uploader_contract_borrow(lake.uploader, "db.t", &contract, &err);
+    assert_true(rc == ERROR_INPUT || rc == ERROR_CORRUPT);
+    lake.silent = true;
+    lake.now_ms += 120000;
+    uploader_give_up_at(lake.uploader, lake.now_ms);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(uploader_contract_borrow(lake.uploader, "db.t", &contract, &err), rc);
+        assert_non_null(strstr(err.text, "contract of db.t"));
+        assert_int_equal(lake.silent_count, 1);
+    }
+    buf_free(&key);
+    lake_free(&lake);
+}
+
 /* A request to a store that hangs takes seconds of who stops: one may, not one of each stream. */
 static void a_silent_store_is_asked_once_behind_a_stop(void **state)
 {
@@ -531,6 +557,7 @@ int main(void)
         cmocka_unit_test(store_that_names_a_time_is_not_asked_before_it),
         cmocka_unit_test(a_put_that_takes_long_is_given_up_by_a_stop),
         cmocka_unit_test(a_silent_store_is_asked_once_behind_a_stop),
+        cmocka_unit_test(a_stop_hides_no_unusable_contract),
         cmocka_unit_test(store_away_for_hours_is_asked_now_and_then),
         cmocka_unit_test(same_bytes_under_the_name_are_ours),
         cmocka_unit_test(taken_name_gives_the_next_n),
