@@ -65,6 +65,7 @@ struct call {
     bool head_whole;
     int64_t look_at_ms;     /* monotonic, as is the next: of on_progress */
     int64_t still_since_ms; /* not much has moved since then; 0: nothing is to stop */
+    int64_t most_ms;        /* so long it may be still, as it was when the stop began */
     curl_off_t moved;       /* until then */
     bool cut;               /* the body, since it is long and no success's */
     int rc;                 /* of a callback */
@@ -288,14 +289,20 @@ static int on_progress(void *context, curl_off_t in_total, curl_off_t in, curl_o
             atomic_store(&client->gave_up, false);
         return 0;
     }
-    int64_t most_ms = client->stop_ms;
-    if (atomic_load(&client->gave_up) && most_ms > STOP_AGAIN_MS)
-        most_ms = STOP_AGAIN_MS;
-    if (call->still_since_ms == 0 || in + out - call->moved >= STOP_BYTES_LEAST * most_ms / 1000) {
+    /* Not cut short by another call that gives up: this one's answer may be there already, for
+     * libcurl calls this once more as a transfer ends. */
+    bool begins = call->still_since_ms == 0;
+    if (begins) {
+        bool again = atomic_load(&client->gave_up) && client->stop_ms > STOP_AGAIN_MS;
+        call->most_ms = again ? STOP_AGAIN_MS : client->stop_ms;
+    }
+    if (in + out < call->moved)
+        call->moved = in + out; /* it was rewound */
+    if (begins || in + out - call->moved >= STOP_BYTES_LEAST * call->most_ms / 1000) {
         call->still_since_ms = now_ms;
         call->moved = in + out;
     }
-    if (now_ms - call->still_since_ms < most_ms)
+    if (now_ms - call->still_since_ms < call->most_ms)
         return 0;
     atomic_store(&client->gave_up, true);
     /* A name service that hangs is not waited for: its thread ends by itself. */
