@@ -71,6 +71,7 @@ struct uploader {
     struct error last_failure;
     char *probe_key;     /* NULL: the store refuses to overwrite */
     int64_t probe_at_ms; /* monotonic; before it is asked again, having denied it */
+    bool probe_denied;   /* and nothing was put since */
 };
 
 int uploader_open(struct uploader **out, const struct uploader_options *options, struct error *err)
@@ -475,23 +476,28 @@ static int put_announcement(struct uploader *uploader, const struct spool_segmen
         uploader->statistics.alarms++;
     } else if (rc == OK) {
         rc = objstore_put_bytes(uploader->options.store, buf_cstr(&key), bytes, PUT_ALWAYS, err);
+        if (rc == OK && uploader->probe_denied) {
+            uploader->probe_denied = false;
+            uploader->probe_at_ms =
+                clock_mono_ms(uploader->options.clock) + uploader->options.retry_max_ms;
+        }
     }
     buf_free(&key);
     return rc;
 }
 
 /* Before anything is put: a store that nobody has seen refuse to overwrite is asked. An agent
- * that has no right to put the probe goes on without, as it does from its start. */
+ * that has no right to put the probe goes on without, as it does from its start; but one that is
+ * denied all (until its keys hold) asks again before the next segment. */
 static int know_store(struct uploader *uploader, struct error *err)
 {
     int64_t now_ms = clock_mono_ms(uploader->options.clock);
     if (uploader->probe_key == NULL || now_ms < uploader->probe_at_ms)
         return OK;
     int rc = objstore_probe(uploader->options.store, uploader->probe_key, err);
-    if (rc == ERROR_DENIED) {
-        uploader->probe_at_ms = now_ms + uploader->options.retry_max_ms;
+    uploader->probe_denied = rc == ERROR_DENIED;
+    if (rc == ERROR_DENIED)
         return OK;
-    }
     if (rc != OK)
         return rc;
     free(uploader->probe_key);
