@@ -129,12 +129,12 @@ uint64_t room_segment_bytes(const struct spool *spool)
     return room_is_disks(spool) ? least(share, atomic_load(&spool->disk_reserve_bytes)) : share;
 }
 
-void store_measure_sealed(struct spool *spool)
+static bool count_sealed(struct spool *spool)
 {
     uint64_t sum = 0;
     DIR *directory = opendir(spool->sealed_directory);
     if (directory == NULL)
-        return;
+        return false;
     for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
         struct stat info;
         if (fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -143,8 +143,21 @@ void store_measure_sealed(struct spool *spool)
     }
     closedir(directory);
     atomic_store(&spool->sealed_bytes, sum);
+    return true;
+}
+
+static struct disk measure(struct spool *spool)
+{
+    bool counted = count_sealed(spool);
     struct disk disk = look_at_disk(spool);
-    note_disk(spool, &disk);
+    if (counted)
+        note_disk(spool, &disk);
+    return disk;
+}
+
+void store_measure_sealed(struct spool *spool)
+{
+    (void)measure(spool);
 }
 
 /* ---- the file ---- */
@@ -154,8 +167,7 @@ static int lengthen(struct spool *spool, uint64_t need, uint64_t want, bool into
                     struct error *err)
 {
     uint64_t from = atomic_load(&spool->allocated_bytes);
-    store_measure_sealed(spool);
-    struct disk disk = look_at_disk(spool);
+    struct disk disk = measure(spool);
     uint64_t reserve = disk_reserve(disk.ours) / (into_reserve ? 2 : 1);
     int rc = -1;
     if (disk.ours != UINT64_MAX)

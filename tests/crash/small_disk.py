@@ -56,14 +56,6 @@ class Small:
             end(self.agent.process)
         subprocess.run(["umount", self.lake.spool], capture_output=True)
 
-    def store_goes(self):
-        os.rename(self.lake.warehouse, self.lake.warehouse + ".away")
-        self.lake.write("warehouse", b"")
-
-    def store_returns(self):
-        os.remove(self.lake.warehouse)
-        os.rename(self.lake.warehouse + ".away", self.lake.warehouse)
-
     def send(self, table, count=BATCH):
         """The status of one request; one that was answered is to be in the table."""
         names = [f"{table}-{self.number}-{n}" for n in range(count)]
@@ -118,43 +110,43 @@ class Small:
 
     def part_refuse(self):
         self.start("--spool-bytes", "4GiB")
-        self.store_goes()
+        self.lake.store_goes()
         self.fill()
         log = self.agent.log()
         assert log.count("the disk has less room than spool.bytes") == 1, log[-2000:]
         assert "No space left" not in log, log[-2000:]
         assert sum(map(len, self.answered.values())) * PAD > DISK_BYTES / 2
-        self.store_returns()
+        self.lake.store_returns()
         assert self.delivered() == 0
 
     def part_drop_oldest(self):
         self.start("--spool-bytes", "4GiB", "--spool-when-full", "drop_oldest")
-        self.store_goes()
+        self.lake.store_goes()
         until(lambda: self.statuses(4) and self.lost() > 0, "something is dropped", PATIENCE)
         taken = 0
         while taken < 3 * DISK_BYTES:
             # Refused at most as long as a build holds what it reads.
             until(lambda: self.send("clicks") == 200, "it is taken", PATIENCE)
             taken += BATCH * PAD
-        self.store_returns()
+        self.lake.store_returns()
         assert self.delivered() > 0
 
     def part_killed(self):
         self.start("--spool-bytes", "4GiB")
-        self.store_goes()
+        self.lake.store_goes()
         self.fill()
         end(self.agent.process)
-        self.store_returns()
+        self.lake.store_returns()
         self.start("--spool-bytes", "4GiB")
         assert self.delivered() == 0
 
     def part_budget(self):
         self.start("--spool-bytes", f"{BUDGET >> 20}MiB", "--roll-bytes", "1MiB")
-        self.store_goes()
+        self.lake.store_goes()
         self.fill()
         status = json.loads(self.agent.get("/v1/status", self.agent.operations)[1])["spool"]
         assert status["bytes"] <= BUDGET, status
-        self.store_returns()
+        self.lake.store_returns()
         assert self.delivered() == 0
 
 

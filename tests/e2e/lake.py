@@ -113,6 +113,15 @@ class Lake:
             file.write(content if isinstance(content, bytes) else content.encode())
         return self.path(name)
 
+    def store_goes(self):
+        """A file in its place: no put can succeed."""
+        os.rename(self.warehouse, self.warehouse + ".away")
+        self.write("warehouse", b"")
+
+    def store_returns(self):
+        os.remove(self.warehouse)
+        os.rename(self.warehouse + ".away", self.warehouse)
+
     # -- the programs ----------------------------------------------------------------------
 
     def program(self, name, *arguments, env=None, **how):

@@ -55,14 +55,8 @@ class Full(Case):
         self.back = threading.Event()
         self.failures = []
 
-    def store_goes(self):
-        """A file in its place: no put can succeed."""
-        os.rename(self.lake.warehouse, self.lake.warehouse + ".away")
-        self.lake.write("warehouse", b"")
-
     def store_returns(self):
-        os.remove(self.lake.warehouse)
-        os.rename(self.lake.warehouse + ".away", self.lake.warehouse)
+        self.lake.store_returns()
         self.back.set()
 
     def batches(self, prefix):
@@ -118,7 +112,7 @@ class Full(Case):
         agent = self.start("--spool-bytes", "16MiB", "--listen",
                            f"http:127.0.0.1:0,unix:{stream}?table=clicks&ack=lines,"
                            f"unix_datagram:{datagram}?table=clicks,tail:{tailed}?table=clicks")
-        self.store_goes()
+        self.lake.store_goes()
         filled = 0
         while agent.post("clicks", lines(100, f"f{filled}-", self.PAD))[0] == 200:
             filled += 1
@@ -170,7 +164,7 @@ class Full(Case):
     def test_bid_requests_before_clicks(self):
         """The end of the budget is for what is paid for."""
         agent = self.start("--spool-bytes", "16MiB")
-        self.store_goes()
+        self.lake.store_goes()
         body = lines(100, "r", 1000).replace(b'"site_domain"', b'"site":{},"cur"')
         until(lambda: agent.post("bid_requests", body)[0] == 503, "bid requests to be refused")
         self.assertEqual(agent.post("clicks", lines(10))[0], 200)
@@ -185,7 +179,7 @@ class Full(Case):
         """What is built of them and can't be uploaded holds the room for all that is built."""
         stuck = {"bid_requests": 5, "bid_responses": 5, "impressions": 5}
         agent = self.start("--spool-bytes", "16MiB")
-        self.store_goes()
+        self.lake.store_goes()
 
         def post(table):
             field = b"cur" if table.startswith("bid_") else b"site_domain"
@@ -224,7 +218,7 @@ class Full(Case):
         """With drop_oldest all are taken; what goes are bid requests, though the clicks are older,
         and the ledger has their number."""
         agent = self.start("--spool-bytes", "16MiB", "--spool-when-full", "drop_oldest")
-        self.store_goes()
+        self.lake.store_goes()
         self.assertEqual(agent.post("clicks", lines(500, "old", 1000))[0], 200)
         body = lines(1000, "r", 1000).replace(b'"site_domain":', b'"user":{"id":').replace(
             b'"}\n', b'"}}\n')

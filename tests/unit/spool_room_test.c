@@ -14,27 +14,24 @@ static struct fixture fixture;
 static uint64_t disk_bytes;
 static uint64_t other_bytes; /* what else lies on it */
 
-static uint64_t file_bytes(void)
+/* Of a file in the spool; 0: it is not there. */
+static uint64_t bytes_of(const char *name)
 {
     struct stat info;
-    char *path = memory_printf("%s/data.mdb", fixture.directory);
+    char *path = memory_printf("%s/%s", fixture.directory, name);
     uint64_t bytes = stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
     free(path);
     return bytes;
 }
 
-static uint64_t sealed_bytes(void)
+static uint64_t file_bytes(void)
 {
-    struct stat info;
-    char *path = memory_printf("%s/sealed/x.parquet", fixture.directory);
-    uint64_t bytes = stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
-    free(path);
-    return bytes;
+    return bytes_of("data.mdb");
 }
 
 static uint64_t free_bytes(void)
 {
-    uint64_t used = file_bytes() + sealed_bytes() + other_bytes;
+    uint64_t used = file_bytes() + bytes_of("sealed/x.parquet") + other_bytes;
     return used < disk_bytes ? disk_bytes - used : 0;
 }
 
