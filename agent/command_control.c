@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/commands.h"
+#include "agent/ending.h"
 #include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/json/json.h"
@@ -372,7 +373,7 @@ int command_flush(const struct command_line *line)
 struct outcome {
     bool told;
     bool complete;
-    int64_t events_left;
+    uint64_t events_left;
     char why[400];
 };
 
@@ -399,7 +400,7 @@ static int look_for_end(const struct agent_config *config, struct outcome *outco
     if (ending && json_is_true(json_object_get(end, "over"))) {
         outcome->told = true;
         outcome->complete = json_is_true(json_object_get(end, "complete"));
-        outcome->events_left = json_integer_value(json_object_get(end, "events_left"));
+        outcome->events_left = (uint64_t)json_integer_value(json_object_get(end, "events_left"));
         snprintf(outcome->why, sizeof outcome->why, "%s", text_at(end, "why"));
     }
     json_decref(end);
@@ -428,8 +429,6 @@ int command_drain(const struct command_line *line)
                        "the agent is gone and did not say whether all is announced; "
                        "bidlake-agent spool shows it");
     else if (rc == OK && !outcome.complete)
-        rc = error_set(&err, ERROR_RETRY,
-                       "events that stay in the spool for the next start: %" PRId64 "; %s",
-                       outcome.events_left, outcome.why);
+        rc = ending_refuse(outcome.events_left, outcome.why, &err);
     return rc == OK ? EXIT_DONE : fail(&err);
 }

@@ -97,14 +97,17 @@ void ending_write(struct ending *ending, const int64_t *told_at_ms, struct buf *
     json_decref(text);
 }
 
+int ending_refuse(uint64_t events_left, const char *why, struct error *err)
+{
+    return error_set(err, ERROR_RETRY,
+                     "events that stay in the spool for the next start: %" PRIu64 "; %s",
+                     events_left, why);
+}
+
 int ending_outcome(struct ending *ending, struct error *err)
 {
-    int rc = OK;
     pthread_mutex_lock(&ending->lock);
-    if (!ending->complete)
-        rc = error_set(err, ERROR_RETRY,
-                       "events that stay in the spool for the next start: %" PRIu64 "; %s",
-                       ending->events_left, ending->why);
+    int rc = ending->complete ? OK : ending_refuse(ending->events_left, ending->why, err);
     pthread_mutex_unlock(&ending->lock);
     return rc;
 }

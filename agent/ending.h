@@ -57,5 +57,7 @@ void ending_write(struct ending *ending, const int64_t *told_at_ms, struct buf *
 
 /* OK: all is announced; else ERROR_RETRY and how much is not. */
 int ending_outcome(struct ending *ending, struct error *err) MUST_USE;
+/* That error, for the agent and for who drained it. */
+int ending_refuse(uint64_t events_left, const char *why, struct error *err);
 
 #endif

@@ -90,8 +90,7 @@ int uploader_open(struct uploader **out, const struct uploader_options *options,
         uploader->options.retry_max_ms = 60000;
     uploader->contracts =
         (struct contracts){.store = options->store, .clock = uploader->options.clock};
-    if (options->probe_key != NULL)
-        uploader->probe_key = memory_copy_cstr(options->probe_key);
+    uploader->probe_key = memory_copy_or_null(options->probe_key);
     random_seed(&uploader->random, options->seed);
     atomic_store(&uploader->bandwidth, options->bandwidth);
     uploader->pace.bytes_per_second = options->bandwidth;

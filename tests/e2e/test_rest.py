@@ -70,6 +70,27 @@ class Case(unittest.TestCase):
         return collections.Counter(
             table.scan(selected_fields=("click_id",)).to_arrow()["click_id"].to_pylist())
 
+    def begin(self, lake, command):
+        """The commit program at work, and what asks for all that it has said."""
+        log = lake.path("log")
+        with open(log, "wb") as out:
+            process = subprocess.Popen([f"{BUILD}/bidlake-commit", *command, *lake.commit_flags()],
+                                       stdout=out, stderr=out)
+        self.addCleanup(end, process)
+
+        def said():
+            with open(log, encoding="utf-8") as file:
+                return file.read()
+        return process, said
+
+    def terminate(self, process, seconds, said):
+        """How it ended, within these seconds of its SIGTERM."""
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        code = process.wait(timeout=60 * PATIENCE)
+        self.assertLess(time.monotonic() - began, seconds * PATIENCE, said())
+        return code
+
 
 class Stopping(Case):
     """A container is killed ten seconds behind its SIGTERM, and while the catalog commits nothing a
@@ -81,20 +102,9 @@ class Stopping(Case):
         lake.init()
         lake.ingest("clicks", "-", stdin=line("late"))
         self.fake.busy = True
-        log = lake.path("log")
-        with open(log, "wb") as out:
-            process = subprocess.Popen([f"{BUILD}/bidlake-commit", *command, *lake.commit_flags()],
-                                       stdout=out, stderr=out)
-        self.addCleanup(end, process)
-
-        def said():
-            with open(log, encoding="utf-8") as file:
-                return file.read()
+        process, said = self.begin(lake, command)
         until(lambda: "attempt=6" in said(), "it pauses long between its attempts", 60)
-        process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        code = process.wait(timeout=60 * PATIENCE)
-        self.assertLess(time.monotonic() - began, 5 * PATIENCE, said())
+        code = self.terminate(process, 5, said)
         self.fake.busy = False
         self.assertEqual(lake.once()["taken"], 1)
         self.assertEqual(self.ids(lake), {"late": 1})
@@ -123,18 +133,10 @@ class Hanging(Case):
         lake.init()
         lake.ingest("clicks", "-", stdin=line("late"))
         self.fake.hangs = where
-        log = lake.path("log")
-        with open(log, "wb") as out:
-            process = subprocess.Popen([f"{BUILD}/bidlake-commit", *command, *lake.commit_flags()],
-                                       stdout=out, stderr=out)
-        self.addCleanup(end, process)
+        process, said = self.begin(lake, command)
         until(lambda: self.fake.hanging, "the catalog is asked", 60)
-        process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        code = process.wait(timeout=60 * PATIENCE)
-        self.assertLess(time.monotonic() - began, 20 * PATIENCE)
-        with open(log, encoding="utf-8") as file:
-            self.assertIn("given up at a stop", file.read())
+        code = self.terminate(process, 20, said)
+        self.assertIn("given up at a stop", said())
         self.assertEqual(self.fake.hanging, 1)
         self.fake.hangs = None
         taken = lake.once()["taken"]
